@@ -1,0 +1,211 @@
+"""The one configuration object. This file holds what a user chooses, every width derived from it, and the named presets.
+
+`AccelConfig` is the first argument of every hardware component, golden model and test. It is frozen; a
+combination that cannot be built is refused by a `ConfigError` with a sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+__all__ = ["AccelConfig", "ConfigError", "PRESETS", "ceil_div", "preset"]
+
+BLOCK_POSITIONS = 16
+"""Positions in one block of the KV cache and of the online softmax. Part of the numeric contract."""
+
+SUM_PARTIALS = 16
+"""Interleaved partial sums of the sum of squares. Part of the numeric contract."""
+
+HEADER_BYTES = 32
+"""Bytes of a command header in the packet stream (`docs/isa.md`)."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built, or a model that a configuration cannot run."""
+
+
+def ceil_div(value: int, divisor: int) -> int:
+    """Smallest integer not below value / divisor."""
+    return -(-value // divisor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccelConfig:
+    """What a user chooses. All sizes are maxima that a model may stay below.
+
+    Attributes:
+        name: preset name, stored in the image.
+        port_bits: data width of an AXI port, 64 to 512 bit.
+        rows: R, output rows that the array computes at a time; a multiple of `vector`.
+        inputs: Kc, inputs per clock and row. rows * inputs must equal 5 trits per byte of a beat.
+        columns: T, tokens that share one pass over the weights.
+        vector: V, elements per clock of every elementwise unit: 1, 2 or 4.
+        kv_bits: 8 or 16, bits of a cached key or value element.
+        embedding_bits: 16 (bf16), 12 or 8 bits per element of the input embedding table.
+        max_hidden: largest hidden size.
+        max_intermediate: largest FFN size.
+        max_vocab: largest vocabulary.
+        max_head_dim: largest head dimension.
+        max_group: most query heads that share a KV head.
+        max_positions: most positions of one sequence.
+        stream_fifo_beats: depth of the weight FIFO. It must cover the read latency plus the longest step in
+            which no weight is consumed; see docs/decisions/0001-geometry.md.
+        burst_beats: longest AXI burst in beats; a burst never crosses 4 KB whatever this says.
+        outstanding: reads in flight at most.
+        address_bits: AXI address width.
+        timeout_cycles: an AXI port that does not answer for this long is an error.
+    """
+
+    name: str
+    port_bits: int = 64
+    rows: int = 2
+    inputs: int = 20
+    columns: int = 2
+    vector: int = 2
+    kv_bits: int = 8
+    embedding_bits: int = 16
+    max_hidden: int = 2048
+    max_intermediate: int = 2048
+    max_vocab: int = 8192
+    max_head_dim: int = 128
+    max_group: int = 16
+    max_positions: int = 4096
+    stream_fifo_beats: int = 512
+    burst_beats: int = 64
+    outstanding: int = 8
+    address_bits: int = 40
+    timeout_cycles: int = 100_000
+
+    def __post_init__(self) -> None:
+        if self.port_bits not in (64, 128, 256, 512):
+            raise ConfigError(f"port_bits must be 64, 128, 256 or 512, not {self.port_bits}")
+        if self.rows * self.inputs != 5 * self.beat_bytes:
+            raise ConfigError(
+                f"rows * inputs must be 5 trits per byte of a {self.beat_bytes}-byte beat = {5 * self.beat_bytes}, "
+                f"not {self.rows} * {self.inputs} = {self.rows * self.inputs}"
+            )
+        if self.vector not in (1, 2, 4):
+            raise ConfigError(f"vector must be 1, 2 or 4, not {self.vector}")
+        if self.rows % self.vector:
+            raise ConfigError(f"rows must be a multiple of vector, but {self.rows} % {self.vector} is not 0")
+        if self.kv_bits not in (8, 16):
+            raise ConfigError(f"kv_bits must be 8 or 16, not {self.kv_bits}")
+        if self.embedding_bits not in (8, 12, 16):
+            raise ConfigError(f"embedding_bits must be 8, 12 or 16, not {self.embedding_bits}")
+        if not 1 <= self.columns <= 64:
+            raise ConfigError(f"columns must be 1 to 64, not {self.columns}")
+        if not 1 <= self.burst_beats <= 256:
+            raise ConfigError(f"burst_beats must be 1 to 256, not {self.burst_beats}")
+        if self.stream_fifo_beats < 2 * self.burst_beats:
+            raise ConfigError(
+                f"stream_fifo_beats must hold two bursts of {self.burst_beats}, not {self.stream_fifo_beats} beats"
+            )
+        if not 36 <= self.address_bits <= 64:
+            raise ConfigError(f"address_bits must be 36 to 64, not {self.address_bits}")
+
+    # ---- derived: bytes and words ----
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of one beat of the packet stream."""
+        return self.port_bits // 8
+
+    @property
+    def lanes(self) -> int:
+        """Ternary MACs per clock and column."""
+        return self.rows * self.inputs
+
+    @property
+    def header_beats(self) -> int:
+        """Beats of a command header."""
+        return ceil_div(HEADER_BYTES, self.beat_bytes)
+
+    @property
+    def max_k(self) -> int:
+        """Longest input vector of a BitLinear."""
+        return max(self.max_hidden, self.max_intermediate)
+
+    @property
+    def activation_words(self) -> int:
+        """Depth of a column's activation memory, in words of `inputs` int8."""
+        return ceil_div(self.max_k, self.inputs)
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Signed width of a BitLinear sum: |sum| <= 127 * max_k."""
+        return (127 * self.max_k).bit_length() + 1
+
+    # ---- derived: scratchpad ----
+    @property
+    def residual_elements(self) -> int:
+        """Scratchpad elements of the residual stream of one column; the work area starts here."""
+        return ceil_div(self.max_hidden, 16) * 16
+
+    @property
+    def work_elements(self) -> int:
+        """Scratchpad elements of the work area of one column: q, k, v or the FFN vector."""
+        return ceil_div(max(3 * self.max_hidden, self.max_intermediate), 16) * 16 + 64
+
+    @property
+    def column_words(self) -> int:
+        """Scratchpad words (of `vector` elements) of one column."""
+        return ceil_div(self.residual_elements + self.work_elements, self.vector)
+
+    @property
+    def word_bits(self) -> int:
+        """Width of a word index inside a column's part of the scratchpad."""
+        return (self.column_words - 1).bit_length()
+
+    @property
+    def column_bits(self) -> int:
+        """Width of a column index; at least 1."""
+        return max(1, (self.columns - 1).bit_length())
+
+    @property
+    def norm_words(self) -> int:
+        """Depth of the norm weight memory, in words of `vector` bf16."""
+        return ceil_div(self.max_k, self.vector)
+
+    # ---- derived: KV cache ----
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of a cached element."""
+        return self.kv_bits // 8
+
+    def kv_block_bytes(self, head_dim: int) -> int:
+        """Bytes of one KV block: 16 pairs of float32 scales, 16 rows of K, 16 rows of V."""
+        return BLOCK_POSITIONS * (8 + 2 * head_dim * self.kv_bytes)
+
+    @property
+    def design_hash(self) -> str:
+        """SHA-256 over every field that shapes the hardware or the image; the name is left out."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "name"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def build_id(self) -> int:
+        """First 64 bits of `design_hash`: read-only in hardware, stored in the image, compared by the driver."""
+        return int(self.design_hash[:16], 16)
+
+    def replace(self, **changes: object) -> AccelConfig:
+        """A copy with some fields changed, checked again."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+PRESETS = {
+    c.name: c
+    for c in (
+        AccelConfig(name="tiny"),
+        AccelConfig(name="tiny-kv16", kv_bits=16),
+    )
+}
+"""Named configurations; a command line takes the name."""
+
+
+def preset(name: str) -> AccelConfig:
+    """The preset of that name. Raises ConfigError that lists the names."""
+    if name not in PRESETS:
+        raise ConfigError(f"no preset named {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]
