@@ -1,0 +1,14 @@
+#!/bin/sh
+# Makes sure that the system packages exist: a C++ compiler, make and perl for Verilator, venv for Python.
+set -eu
+missing=""
+command -v g++ >/dev/null 2>&1 || missing="$missing g++"
+command -v make >/dev/null 2>&1 || missing="$missing make"
+command -v perl >/dev/null 2>&1 || missing="$missing perl"
+"${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get update -qq && apt-get install -y -qq $missing && exit 0
+fi
+echo "missing system packages; install them with: sudo apt-get install$missing" >&2
+exit 2
