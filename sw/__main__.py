@@ -1,0 +1,84 @@
+"""Command line: `bitnet-fpga COMMAND` or `python -m sw COMMAND`.
+
+Exit codes: 0 success, 1 internal error, 2 bad input or usage, 3 hardware error, 4 verification mismatch,
+130 interrupted. Every error but an internal one is a single sentence on stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+import typer
+
+from hw.config import ConfigError
+from sw.checkpoint import CheckpointError
+from sw.commands.inspect import inspect
+from sw.errors import HardwareError, VerificationError
+
+__all__ = ["app", "main"]
+
+EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (CheckpointError, 2),
+    (ConfigError, 2),
+    (OSError, 2),
+    (HardwareError, 3),
+    (VerificationError, 4),
+)
+INTERNAL, INTERRUPTED = 1, 130
+
+app = typer.Typer(
+    name="bitnet-fpga",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(inspect)
+
+
+@app.callback()
+def _about() -> None:
+    """Generate and run an FPGA accelerator for BitNet b1.58 language models."""
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command; its exit code. Usage errors print their own message."""
+    try:
+        result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if hasattr(error, "show") and hasattr(error, "exit_code"):  # usage errors of typer and of click alike
+            error.show()
+            return 2
+        for kind, code in EXIT_CODES:
+            if isinstance(error, kind):
+                print(f"error: {error}", file=sys.stderr)
+                return code
+        traceback.print_exc()
+        print(f"internal error: {error}", file=sys.stderr)
+        return INTERNAL
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line with the given arguments (default: those of the process); the exit code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn
+        return _run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
