@@ -1,0 +1,134 @@
+"""Test vectors of the float units, and a bench that streams them through a pipelined unit."""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from hw.formats import FRACTION_BITS
+from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode
+
+ULP = 2.0**-FRACTION_BITS
+
+SPECIAL = {
+    "zero": 0.0,
+    "one": 1.0,
+    "minus_one": -1.0,
+    "after_one": 1.0 + ULP,
+    "two_after_one": 1.0 + 2 * ULP,
+    "before_one": 1.0 - ULP / 2,
+    "before_two": 2.0 - ULP,
+    "minus_before_two": -(2.0 - ULP),
+    "one_and_half": 1.5,
+    "half_ulp": ULP / 2,
+    "minus_half_ulp": -ULP / 2,
+    "above_half_ulp": ULP / 2 * (1 + ULP),
+    "below_half_ulp": ULP / 2 * (1 - ULP / 2),
+    "quarter_ulp": ULP / 4,
+    "minus_quarter_ulp": -ULP / 4,
+    "minus_above_quarter_ulp": -ULP / 4 * (1 + ULP),
+    "three": 3.0,
+    "root_of_min": 2.0**-63,
+    "below_root_of_min": 2.0**-63 * (1 - ULP / 2),
+    "root_of_max": 2.0**64,
+    "max": MAX_FLOAT,
+    "min": MIN_FLOAT,
+    "minus_max": -MAX_FLOAT,
+    "minus_min": -MIN_FLOAT,
+    "after_min": MIN_FLOAT * (1 + ULP),
+    "double_min": 2 * MIN_FLOAT,
+    "before_double_min": MIN_FLOAT * (2 - ULP),
+    "half_max": 2.0**127,
+    "half_ulp_of_max": 2.0**(127 - FRACTION_BITS - 1),
+}
+
+
+def special_codes() -> np.ndarray:
+    return encode(np.array(list(SPECIAL.values())))
+
+
+def special_pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Every special value with every other, both ways round."""
+    codes = special_codes()
+    a, b = np.meshgrid(codes, codes)
+    return a.ravel(), b.ravel()
+
+
+def random_codes(rng: np.random.Generator, count: int, low: int = 1, high: int = 254) -> np.ndarray:
+    """Non-zero codes with exponent fields low..high; a quarter of the fractions are almost all zeros or all ones."""
+    fraction = rng.integers(0, 1 << FRACTION_BITS, count)
+    fraction = np.where(rng.random(count) < 0.25, rng.integers(-4, 4, count) % (1 << FRACTION_BITS), fraction)
+    return rng.integers(0, 2, count) << 24 | rng.integers(low, high + 1, count) << FRACTION_BITS | fraction
+
+
+def random_pairs(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A quarter with any exponents, the rest with exponents close together; signs vary, some are negated copies."""
+    rng = np.random.default_rng(seed)
+    wide = count // 4
+    near = random_codes(rng, count - wide, 100, 140)
+    distance = rng.integers(-20, 21, count - wide)
+    other = random_codes(rng, count - wide, 1, 1) + (((near >> FRACTION_BITS & 0xFF) + distance - 1) << FRACTION_BITS)
+    other = np.where(rng.random(count - wide) < 0.1, near ^ 1 << 24, other)
+    return (np.concatenate([random_codes(rng, wide), near]), np.concatenate([random_codes(rng, wide), other]))
+
+
+def pairs(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """All special pairs, then random ones."""
+    special, rand = special_pairs(), random_pairs(seed, count)
+    return np.concatenate([special[0], rand[0]]), np.concatenate([special[1], rand[1]])
+
+
+def stream(dut, **inputs) -> np.ndarray:
+    """Feed one vector per clock; the output read LATENCY clocks after each. A wrong latency shows as wrong values."""
+    ports = [getattr(dut, name) for name in inputs]
+    columns = [np.asarray(values).tolist() for values in inputs.values()]
+    count, got = len(columns[0]), []
+
+    async def bench(ctx):
+        for clock in range(count + dut.LATENCY - 1):
+            for port, column in zip(ports, columns, strict=True):
+                ctx.set(port, column[min(clock, count - 1)])
+            await ctx.tick()
+            if clock >= dut.LATENCY - 1:
+                got.append(ctx.get(dut.o))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return np.array(got)
+
+
+def serial(dut, **inputs) -> np.ndarray:
+    """Start one operation after the other; done must pulse exactly LATENCY clocks after each start."""
+    ports = [getattr(dut, name) for name in inputs]
+    got = []
+
+    async def bench(ctx):
+        for values in zip(*(np.asarray(column).tolist() for column in inputs.values()), strict=True):
+            for port, value in zip(ports, values, strict=True):
+                ctx.set(port, value)
+            ctx.set(dut.start, 1)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+            for port in ports:
+                ctx.set(port, 0x155_5555)
+            for _ in range(dut.LATENCY - 1):
+                assert not ctx.get(dut.done)
+                await ctx.tick()
+            assert ctx.get(dut.done)
+            got.append(ctx.get(dut.o))
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return np.array(got)
+
+
+def assert_equal(got, expected, *inputs) -> None:
+    """Compare and show the first few vectors that differ, in hexadecimal."""
+    wrong = np.flatnonzero(np.asarray(got) != np.asarray(expected))
+    lines = [f"inputs {[hex(v[n]) for v in inputs]}: got {int(got[n]):#x}, expected {int(expected[n]):#x}"
+             for n in wrong[:5]]
+    assert not len(wrong), f"{len(wrong)} of {len(expected)} differ\n" + "\n".join(lines)
