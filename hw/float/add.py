@@ -1,0 +1,82 @@
+"""This file adds two machine floats."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.float.rounding import SIGNIFICAND_BITS, exponent_field, normalised, rounded_code, sign_bit, significand
+from hw.formats import FLOAT_BITS
+
+__all__ = ["FloatAdd"]
+
+_EXTRA_BITS = 3
+"""Guard, round and sticky below the last bit of the larger operand."""
+_ALIGNED_BITS = SIGNIFICAND_BITS + _EXTRA_BITS
+
+
+class FloatAdd(wiring.Component):
+    """o = rnd(a + b), one result per clock. Subtract by giving `compare.negate(b)`.
+
+    The three stages are: order the operands by magnitude; align the smaller and add or subtract; normalise and round.
+    A difference of equal magnitudes is +0. A cancellation of more than one place only happens when the exponents differ
+    by at most one, where no bit was shifted out: it is exact.
+
+    Attributes
+    ----------
+    a, b: terms, 25-bit codes
+    o: sum, LATENCY clocks after its terms
+    """
+
+    LATENCY = 3
+
+    a: In(FLOAT_BITS)
+    b: In(FLOAT_BITS)
+    o: Out(FLOAT_BITS)
+
+    def elaborate(self, platform):
+        m = Module()
+
+        swap = Signal()
+        large, small = Signal(FLOAT_BITS), Signal(FLOAT_BITS)
+        m.d.comb += [
+            swap.eq(self.b[:FLOAT_BITS - 1] > self.a[:FLOAT_BITS - 1]),
+            large.eq(Mux(swap, self.b, self.a)),
+            small.eq(Mux(swap, self.a, self.b)),
+        ]
+        large_1, small_1 = Signal(SIGNIFICAND_BITS), Signal(SIGNIFICAND_BITS)
+        distance_1, exponent_1 = Signal(8), Signal(8)
+        sign_1, subtract_1 = Signal(), Signal()
+        m.d.sync += [
+            large_1.eq(significand(large)),
+            small_1.eq(significand(small)),
+            distance_1.eq((exponent_field(large) - exponent_field(small)).as_unsigned()[:8]),
+            exponent_1.eq(exponent_field(large)),
+            sign_1.eq(sign_bit(large)),
+            subtract_1.eq(sign_bit(large) ^ sign_bit(small)),
+        ]
+
+        # The lower half of `shifted` collects what falls below the guard and round bits. Five bits of shift reach the
+        # place where nothing but sticky remains; farther operands are only sticky.
+        shifted = Signal(2 * _ALIGNED_BITS)
+        aligned = Signal(_ALIGNED_BITS)
+        far = Signal()
+        m.d.comb += [
+            far.eq(distance_1 >= _ALIGNED_BITS),
+            shifted.eq(Cat(Const(0, _ALIGNED_BITS + _EXTRA_BITS), small_1) >> distance_1[:5]),
+            aligned.eq(Mux(far, small_1.any(),
+                           Cat(shifted[:_ALIGNED_BITS + 1].any(), shifted[_ALIGNED_BITS + 1:]))),
+        ]
+        total_2 = Signal(_ALIGNED_BITS + 1)
+        exponent_2, sign_2 = Signal(8), Signal()
+        padded = Cat(Const(0, _EXTRA_BITS), large_1)
+        m.d.sync += [
+            total_2.eq(Mux(subtract_1, padded - aligned, padded + aligned)),
+            exponent_2.eq(exponent_1),
+            sign_2.eq(sign_1),
+        ]
+
+        bits, count = normalised(m, total_2)
+        exponent = Signal(signed(10))
+        m.d.comb += exponent.eq(exponent_2 + 1 - count)
+        m.d.sync += self.o.eq(rounded_code(m, sign=sign_2, exponent=exponent, bits=bits, sticky=0))
+        return m
