@@ -1,0 +1,46 @@
+"""This file converts integers to machine floats."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.float.rounding import BIAS, SIGNIFICAND_BITS, normalised, rounded_code
+from hw.formats import FLOAT_BITS
+
+__all__ = ["IntToFloat"]
+
+
+class IntToFloat(wiring.Component):
+    """o = rnd(i), one result per clock. The two stages are: sign and magnitude; normalise and round.
+
+    Parameters
+    ----------
+    width: bits of the signed integer, 2 to 64
+
+    Attributes
+    ----------
+    i: integer
+    o: its float, LATENCY clocks later
+    """
+
+    LATENCY = 2
+
+    def __init__(self, width: int):
+        if not 2 <= width <= 64:
+            raise ValueError(f"IntToFloat converts 2 to 64 bits, not {width}")
+        self.width = width
+        super().__init__({"i": In(signed(width)), "o": Out(FLOAT_BITS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        magnitude, sign = Signal(self.width), Signal()
+        m.d.sync += [
+            magnitude.eq(Mux(self.i < 0, -self.i, self.i)),
+            sign.eq(self.i < 0),
+        ]
+        padding = max(SIGNIFICAND_BITS + 1 - self.width, 0)
+        bits, count = normalised(m, Cat(Const(0, padding), magnitude))
+        exponent = Signal(signed(10))
+        m.d.comb += exponent.eq(BIAS + self.width - 1 - count)
+        m.d.sync += self.o.eq(rounded_code(m, sign=sign, exponent=exponent, bits=bits, sticky=0))
+        return m
