@@ -1,0 +1,48 @@
+# amaranth: UnusedElaboratable=no
+
+"""MulToInt equals the exact product, rounded half to even and clipped."""
+
+import numpy as np
+import pytest
+
+from hw.float.mul_to_int import MulToInt
+from sim.golden.number import decode, encode, rnd, to_int
+from tests.hw.float.vectors import assert_equal, pairs, random_codes, stream
+
+
+def test_latency():
+    assert MulToInt.LATENCY == 4
+
+
+@pytest.mark.parametrize("width, limit", [(2, 1), (8, 127), (16, 32767)])
+def test_equals_golden(width, limit):
+    rng = np.random.default_rng(limit)
+    count, bits = 2000, limit.bit_length()
+    special_a, special_b = pairs(seed=limit, count=1000)
+    near = random_codes(rng, count, 20, 230)
+    partner = np.clip(2 * 127 - (near >> 16 & 0xFF) + rng.integers(-4, bits + 2, count), 1, 254) << 16
+    partner |= rng.integers(0, 1 << 16, count)
+    ties = encode(rng.integers(-2 * limit, 2 * limit + 1, count) / 2)
+    a = np.concatenate([special_a, near, ties])
+    b = np.concatenate([special_b, partner, np.full(count, encode(1.0))])
+    expected = to_int(decode(a) * decode(b), limit)
+    assert_equal(stream(MulToInt(width, limit), a=a, b=b), expected, a, b)
+
+
+@pytest.mark.parametrize("a, b, expected", [
+    (3.0, 0.5, 2), (5.0, 0.5, 2), (-5.0, 0.5, -2), (2.0, 0.25, 0), (255.0, 0.5, 127), (-256.0, 0.5, -127),
+    # Rounding this product to a float first would make it the tie 0.5 and then 0.
+    (1 + 2.0**-16, 0.5 * (1 + 2.0**-16), 1),
+    # This one lies less than half a float step above the tie.
+    (0.5 * (1 + 2.0**-16) * 3, 1 / 3, None),
+])
+def test_named(a, b, expected):
+    a, b = encode(rnd([a, b])).tolist()
+    golden = int(to_int(decode(a) * decode(b), 127))
+    assert expected in (None, golden)
+    assert stream(MulToInt(8, 127), a=[a], b=[b])[0] == golden
+
+
+def test_refuses_limit():
+    with pytest.raises(ValueError, match="limit 0 does not fit a signed result of 8 bits"):
+        MulToInt(8, 0)
