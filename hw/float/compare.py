@@ -1,0 +1,35 @@
+"""This file compares machine floats and changes their sign: plain functions on canonical 25-bit codes."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Value
+
+from hw.float.rounding import sign_bit
+from hw.formats import FLOAT_BITS
+
+__all__ = ["absolute", "float_greater", "magnitude", "negate"]
+
+
+def magnitude(a: Value) -> Value:
+    """The code without its sign, 24 bits: magnitudes order like these unsigned numbers."""
+    return a[:FLOAT_BITS - 1]
+
+
+def absolute(a: Value) -> Value:
+    """|a|, 25 bits."""
+    return Cat(magnitude(a), Const(0, 1))
+
+
+def negate(a: Value) -> Value:
+    """-a, 25 bits; zero stays +0."""
+    return Cat(magnitude(a), ~sign_bit(a) & magnitude(a).any())
+
+
+def float_greater(a: Value, b: Value) -> Value:
+    """1 when a > b."""
+    return _ordered(a) > _ordered(b)
+
+
+def _ordered(a: Value) -> Value:
+    """An unsigned number that orders like the float: negative codes are complemented, others get the top bit."""
+    return Cat(magnitude(a) ^ sign_bit(a).replicate(FLOAT_BITS - 1), ~sign_bit(a))
