@@ -1,8 +1,8 @@
 """The machine's numbers in NumPy. This file is the executable form of section 1 of docs/numerics.md.
 
 A machine float has 17 significant bits and float32's exponent range. Arrays of machine floats are float64 arrays whose
-values are all representable; every operation is the float64 operation followed by `rnd`. Products (34 bits) are exact in
-float64; sums, quotients and square roots of 17-bit values rounded to 53 and then 17 bits equal the directly rounded ones
+values are all representable; every operation is the float64 operation followed by `rnd`. Products (34 bits) are exact
+in float64; sums, quotients and square roots of 17-bit values rounded to 53 and then 17 bits equal directly rounded ones
 (53 >= 2 * 17 + 2; Figueroa, "When is double rounding innocuous?", 1995).
 """
 
@@ -12,29 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hw.formats import FRACTION_BITS
+from sw.machine_float import MAX_FLOAT, MIN_FLOAT, Array, rnd
 
 __all__ = ["MAX_FLOAT", "MIN_FLOAT", "Array", "Codes", "encode", "decode", "exponent", "rnd", "to_int"]
 
-Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
-
-MAX_FLOAT = (2.0 - 2.0**-FRACTION_BITS) * 2.0**127
-MIN_FLOAT = 2.0**-126
-_DROP = 52 - FRACTION_BITS
-
-
-def rnd(value: ArrayLike) -> Array:
-    """Nearest machine float, ties to even; then below 2^-126 becomes +0, above the largest saturates. NaN is refused."""
-    x = np.array(value, dtype=np.float64)
-    if np.isnan(x).any():
-        raise ValueError("NaN cannot be a machine float")
-    finite = np.clip(x, -1e300, 1e300)
-    bits = finite.view(np.int64) if finite.ndim else finite.reshape(1).view(np.int64)
-    bits = bits + (((1 << (_DROP - 1)) - 1) + ((bits >> _DROP) & 1))
-    bits &= ~((1 << _DROP) - 1)
-    out = np.clip(bits.view(np.float64).reshape(x.shape), -MAX_FLOAT, MAX_FLOAT)
-    return np.where(np.abs(out) < MIN_FLOAT, 0.0, out)
-
 
 def encode(value: ArrayLike) -> NDArray[np.int64]:
     """Machine floats to their 25-bit codes (the upper bits of the float32 word)."""

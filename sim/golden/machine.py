@@ -1,0 +1,154 @@
+"""The whole machine in NumPy: executes the packet stream of an image as the hardware does. A pass reads like docs/isa.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import AccelConfig, ceil_div
+from hw.formats import HEADER, Flags, Opcode
+from sim.golden.array import bitlinear_sums
+from sim.golden.attention import KvHead, attend_head, rope
+from sim.golden.embedding import embedding_row
+from sim.golden.feedforward import gated_relu2
+from sim.golden.logits import head_logits
+from sim.golden.norm import Scale, Statistics, quantize, quantize_head, residual, scale, statistics
+from sim.golden.number import Array, Codes, rnd
+from sw.image import ModelImage, ModelShape
+
+__all__ = ["GoldenMachine"]
+
+
+def float_field(code: int) -> float:
+    """The machine float of a header's float32 field."""
+    return float(np.array(code, dtype=np.uint32).view(np.float32))
+
+
+def packets(config: AccelConfig, region: NDArray[np.uint8]) -> Iterator[tuple[Any, NDArray[np.uint8]]]:
+    """Header and payload of every packet up to END or the region's end."""
+    at, header_bytes = 0, config.header_beats * config.beat_bytes
+    while at < len(region):
+        header = HEADER.from_bits(int.from_bytes(region[at : at + 32].tobytes(), "little"))
+        start = at + header_bytes
+        at = start + header["payload_beats"] * config.beat_bytes
+        yield header, region[start:at]
+        if header["opcode"] == Opcode.END.value:
+            return
+
+
+class GoldenMachine:
+    """State at a token boundary is the KV memory alone, byte for byte as the hardware keeps it.
+
+    `work` and `h` are the scratchpad of the columns in use: [T, elements] machine floats.
+    """
+
+    def __init__(self, config: AccelConfig, image: ModelImage) -> None:
+        self.config, self.image, self.shape = config, image, image.shape
+        self.kv = np.zeros((self.shape.sequences, self.shape.slot_stride(config)), dtype=np.uint8)
+        self.h = self.work = np.zeros((0, 0))
+        self.norm = np.zeros(0)
+        self.stats = Statistics(np.zeros(0), np.zeros(0))
+        self.act: Codes = np.zeros((0, 0), dtype=np.int64)
+        self.act_scale = np.zeros(0)
+        self.tokens: list[int] = []
+        self.positions: list[int] = []
+        self.slot = 0
+
+    def run_chunk(self, tokens: Sequence[int], position: int, slot: int, want: Sequence[bool]) -> list[Array | None]:
+        """Feeds up to T tokens of one sequence from `position` on; logits [vocab] for the columns that want them."""
+        self.tokens, self.slot = list(tokens), slot
+        self.positions = list(range(position, position + len(tokens)))
+        self.h = np.zeros((len(tokens), self.shape.hidden))
+        self.work = np.zeros((len(tokens), self.config.work_elements))
+        for header, payload in packets(self.config, self.image.view("stream")):
+            opcode = Opcode(header["opcode"])
+            if opcode is not Opcode.END:
+                getattr(self, opcode.name.lower())(header, payload)
+        head, payload = next(packets(self.config, self.image.view("head")))
+        return [self.head(head, payload, column) if wanted else None for column, wanted in enumerate(want)]
+
+    def load_norm(self, header: Any, payload: NDArray[np.uint8]) -> None:
+        """bf16 norm weights, exact."""
+        words = payload[: 2 * header["k"]].copy().view("<u2").astype(np.uint32) << 16
+        self.norm = words.view(np.float32).astype(np.float64)
+
+    def embed(self, header: Any, payload: NDArray[np.uint8]) -> None:
+        """Rows of the table into the residual stream."""
+        stride, table = self.shape.embed_stride(self.config), self.image.view("embed")
+        rows = [table[t * stride : (t + 1) * stride] for t in self.tokens]
+        self.h = np.stack([embedding_row(self.config, row, header["k"]) for row in rows])
+        self.stats = statistics(self.h, self.norm)
+
+    def quantize(self, header: Any, payload: NDArray[np.uint8]) -> None:
+        """int8 codes for the array, or 16-bit codes for the head."""
+        flags = Flags(header["flags"])
+        x = (self.work if Flags.WORK in flags else self.h)[:, : header["k"]]
+        factors: Scale = scale(self.stats, float_field(header["scale"]), float_field(header["eps"]))
+        if Flags.HEAD16 in flags:
+            self.act, self.act_scale = quantize_head(x, self.norm, self.stats.absmax, factors.rstd)
+        else:
+            self.act, self.act_scale = quantize(x, self.norm, factors.inverse), factors.act_scale
+
+    def matmul(self, header: Any, payload: NDArray[np.uint8]) -> None:
+        """BitLinear and what happens to its output on the way to the scratchpad."""
+        flags, m = Flags(header["flags"]), header["m"]
+        sums = bitlinear_sums(self.config, self.act.astype(np.int8), payload.tobytes(), header["k"], m)
+        factor = rnd(self.act_scale * float_field(header["scale"]))
+        out = rnd(rnd(sums) * factor[:, None])
+        if Flags.RESIDUAL in flags:
+            out = self.h = residual(self.h, out)
+        else:
+            part = slice(header["offset"], header["offset"] + m)
+            if Flags.GATED in flags:
+                out = gated_relu2(self.work[:, part], out)
+            self.work[:, part] = out
+        if Flags.STATISTICS in flags:
+            self.stats = statistics(out, self.norm)
+
+    def attend(self, header: Any, payload: NDArray[np.uint8]) -> None:
+        """RoPE, append, then attention of every column to what is stored."""
+        d, heads, kv_heads = header["k"], header["m"] & 0xFFFF, header["m"] >> 16
+        group, columns = heads // kv_heads, len(self.tokens)
+
+        def heads_at(offset: int, count: int) -> Array:
+            return self.work[:, offset : offset + count * d].reshape(columns, count, d)
+
+        cos, sin = self._rope_rows(d)
+        q = rope(heads_at(0, heads), cos, sin)
+        k = rope(heads_at(header["offset"], kv_heads), cos, sin)
+        v = heads_at(header["offset2"], kv_heads)
+        caches = [self._kv_head(header, g, d) for g in range(kv_heads)]
+        for column, position in enumerate(self.positions):
+            for g, cache in enumerate(caches):
+                cache.append(position, k[column, g], v[column, g], self.config.kv_bits)
+        out = np.empty_like(q)
+        for column, position in enumerate(self.positions):
+            for g, cache in enumerate(caches):
+                mine = slice(g * group, (g + 1) * group)
+                out[column, mine] = attend_head(q[column, mine], cache, position, float_field(header["scale"]))
+        self.work[:, : heads * d] = out.reshape(columns, -1)
+        self.stats = statistics(self.work[:, : heads * d], self.norm)
+
+    def head(self, header: Any, payload: NDArray[np.uint8], column: int) -> Array:
+        """Logits of one column over the whole vocabulary."""
+        beat, k, m = self.config.beat_bytes, header["k"], header["m"]
+        group, row = beat // 4, ceil_div(k, beat) * beat
+        groups = payload.reshape(-1, beat + group * row)
+        scales = np.ascontiguousarray(groups[:, :beat]).view("<f4").ravel()[:m].astype(np.float64)
+        codes = groups[:, beat:].reshape(-1, row)[:m, :k].view(np.int8)
+        return head_logits(self.act[column], float(self.act_scale[column]), codes, scales)
+
+    def _rope_rows(self, d: int) -> tuple[Array, Array]:
+        """cos and sin [T, 1, d/2] of the columns' positions."""
+        stride, table = self.shape.rope_stride(self.config), self.image.view("rope")
+        rows = [table[p * stride : p * stride + 4 * d].view("<f4").astype(np.float64) for p in self.positions]
+        both = np.stack(rows)[:, None, :]
+        return both[..., : d // 2], both[..., d // 2 :]
+
+    def _kv_head(self, header: Any, g: int, d: int) -> KvHead:
+        start = header["address"] + g * header["eps"]
+        size = ModelShape.head_stride(self.shape, self.config)
+        return KvHead.view(self.config, self.kv[self.slot, start : start + size], d)

@@ -1,0 +1,77 @@
+"""RMSNorm with absmax quantisation, and the residual sum. This file is section 3 of docs/numerics.md; hw/norm is its twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.config import SUM_PARTIALS, ceil_div
+from sim.golden.number import Array, Codes, exponent, rnd, to_int
+
+__all__ = ["Statistics", "Scale", "quantize", "quantize_head", "residual", "scale", "statistics"]
+
+MIN_ABSMAX = rnd(1e-5)
+TINY_MULTIPLIER = rnd(127e5)
+PER_127 = rnd(1 / 127)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one vector per column: `square_sum` [T] and `absmax` [T] of x * g."""
+
+    square_sum: Array
+    absmax: Array
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Per column [T]: reciprocal rms, multiplier from y to int8 codes, and the value of one code."""
+
+    rstd: Array
+    inverse: Array
+    act_scale: Array
+
+
+def statistics(x: Array, g: Array) -> Statistics:
+    """x [T, n] machine floats, g [n] norm weights. The order of the sum is part of the contract."""
+    t, n = x.shape
+    steps = ceil_div(n, SUM_PARTIALS)
+    squares = np.zeros((t, steps * SUM_PARTIALS))
+    squares[:, :n] = rnd(x * x)
+    partial = np.zeros((t, SUM_PARTIALS))
+    for step in range(steps):
+        partial = rnd(partial + squares[:, step * SUM_PARTIALS : (step + 1) * SUM_PARTIALS])
+    stride = SUM_PARTIALS // 2
+    while stride:
+        partial = rnd(partial[:, :stride] + partial[:, stride:])
+        stride //= 2
+    return Statistics(partial[:, 0], np.abs(rnd(x * g)).max(axis=1))
+
+
+def scale(stats: Statistics, per_n: float, eps: float) -> Scale:
+    """Scalar work per column; per_n = rnd(1/n)."""
+    mean = rnd(stats.square_sum * per_n)
+    rstd = rnd(1.0 / rnd(np.sqrt(rnd(mean + eps))))
+    normed_max = rnd(stats.absmax * rstd)
+    ordinary = normed_max >= MIN_ABSMAX
+    with np.errstate(divide="ignore"):
+        inverse = np.where(ordinary, rnd(127.0 / np.where(ordinary, stats.absmax, 1.0)), rnd(rstd * TINY_MULTIPLIER))
+    return Scale(rstd, inverse, rnd(np.maximum(normed_max, MIN_ABSMAX) * PER_127))
+
+
+def quantize(x: Array, g: Array, inverse: Array) -> Codes:
+    """int8 codes [T, n] for the array."""
+    return to_int(rnd(x * g) * inverse[:, None], 127)
+
+
+def quantize_head(x: Array, g: Array, absmax: Array, rstd: Array) -> tuple[Codes, Array]:
+    """16-bit codes [T, n] for the LM head and hs [T], the value of one code (section 7)."""
+    e = exponent(absmax)
+    codes = to_int(rnd(x * g) * np.exp2(14.0 - e)[:, None], 32767)
+    return codes, rnd(rstd * np.exp2(e - 14.0))
+
+
+def residual(h: Array, out: Array) -> Array:
+    """h + out, one rounding."""
+    return rnd(h + out)

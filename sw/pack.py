@@ -1,0 +1,194 @@
+"""Checkpoint to memory image: compiles config.json into the packet stream of docs/isa.md and lays the weights into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import AccelConfig, ceil_div
+from hw.formats import HEADER, Flags, Opcode
+from sw.checkpoint import Checkpoint
+from sw.image import ImageWriter, ModelShape
+from sw.machine_float import float32_code, float32_codes
+from sw.weights import pack_matrix
+
+__all__ = ["model_shape", "pack"]
+
+ROWS_PER_CHUNK = 4096
+"""Rows of the embedding or head converted at a time, so that a checkpoint never sits in memory."""
+
+
+def model_shape(checkpoint: Checkpoint, context: int | None = None, sequences: int = 1) -> ModelShape:
+    """Shape of the image; context defaults to the model's own and may not exceed it."""
+    c = checkpoint.config
+    if context is not None and not 1 <= context <= c.max_position_embeddings:
+        raise ValueError(f"context must be 1 to {c.max_position_embeddings}, the model's positions, not {context}")
+    if not 1 <= sequences <= 64:
+        raise ValueError(f"sequences must be 1 to 64, not {sequences}")
+    return ModelShape(
+        hidden=c.hidden_size, intermediate=c.intermediate_size, layers=c.num_hidden_layers,
+        heads=c.num_attention_heads, kv_heads=c.num_key_value_heads, head_dim=c.head_dim, vocab=c.vocab_size,
+        context=context or c.max_position_embeddings, sequences=sequences,
+        bos=-1 if c.bos_token_id is None else c.bos_token_id, eos=c.eos_token_ids,
+    )
+
+
+def pack(
+    checkpoint: Checkpoint,
+    path: Path,
+    config: AccelConfig,
+    *,
+    context: int | None = None,
+    sequences: int = 1,
+    progress: Callable[[str, int], None] = lambda part, size: None,
+) -> ModelShape:
+    """Writes the image. `progress(part, bytes)` is called after every part.
+
+    Raises ConfigError if the preset cannot run the model. Memory: one matrix at a time.
+    """
+    shape = model_shape(checkpoint, context, sequences)
+    shape.check(config)
+    with ImageWriter(path, config, shape) as image:
+        for name, parts in (
+            ("stream", _layers(checkpoint, config, shape)),
+            ("head", _head(checkpoint, config, shape)),
+            ("embed", _embedding(checkpoint, config, shape)),
+            ("rope", _rope(checkpoint, config, shape)),
+        ):
+            with image.region(name) as write:
+                for part in parts:
+                    write(part)
+                    progress(name, len(part))
+    return shape
+
+
+def _header(config: AccelConfig, opcode: Opcode, flags: Flags | None = None, payload: int = 0, **fields: int) -> bytes:
+    """A padded header for `payload` bytes."""
+    values = {"opcode": opcode.value, "flags": flags.value if flags else 0,
+              "payload_beats": ceil_div(payload, config.beat_bytes), **fields}
+    return HEADER.const(values).as_bits().to_bytes(32, "little").ljust(config.header_beats * config.beat_bytes, b"\0")
+
+
+def _pad(data: bytes, config: AccelConfig) -> bytes:
+    return data.ljust(ceil_div(len(data), config.beat_bytes) * config.beat_bytes, b"\0")
+
+
+def _bf16(values: NDArray[np.floating]) -> bytes:
+    """bf16 codes, half to even."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
+
+
+def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+    eps = float32_code(ckpt.config.rms_norm_eps)
+    hidden, ffn, d = shape.hidden, shape.intermediate, shape.head_dim
+    width, kv_width = shape.heads * d, shape.kv_heads * d
+    k_offset = shape.padded(config, width)
+    v_offset = k_offset + shape.padded(config, kv_width)
+    softmax_scale = float32_code(d**-0.5 * np.log2(np.e))
+
+    def norm(name: str, k: int) -> bytes:
+        data = _pad(_bf16(ckpt.float(name)), config)
+        return _header(config, Opcode.LOAD_NORM, payload=len(data), k=k) + data
+
+    def quantize(k: int, flags: Flags | None = None) -> bytes:
+        return _header(config, Opcode.QUANTIZE, flags, k=k, scale=float32_code(1 / k), eps=eps)
+
+    def matmul(name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> bytes:
+        trits, scale = ckpt.ternary(name + ".weight")
+        data = pack_matrix(config, trits)
+        head = _header(config, Opcode.MATMUL, flags, len(data), k=k, m=m, scale=float32_code(scale), offset=offset)
+        return head + data
+
+    yield norm("model.layers.0.input_layernorm.weight", hidden)
+    yield _header(config, Opcode.EMBED, Flags.STATISTICS, k=hidden)
+    for layer in range(shape.layers):
+        at = f"model.layers.{layer}."
+        last = layer == shape.layers - 1
+        yield quantize(hidden)
+        yield matmul(at + "self_attn.q_proj", hidden, width)
+        yield matmul(at + "self_attn.k_proj", hidden, kv_width, offset=k_offset)
+        yield matmul(at + "self_attn.v_proj", hidden, kv_width, offset=v_offset)
+        yield norm(at + "self_attn.attn_sub_norm.weight", width)
+        yield _header(
+            config, Opcode.ATTEND, Flags.STATISTICS, k=d, m=shape.heads | shape.kv_heads << 16, scale=softmax_scale,
+            eps=shape.head_stride(config), offset=k_offset, offset2=v_offset, address=layer * shape.layer_stride(config),
+        )
+        yield quantize(width, Flags.WORK)
+        yield norm(at + "post_attention_layernorm.weight", hidden)
+        yield matmul(at + "self_attn.o_proj", width, hidden, Flags.RESIDUAL | Flags.STATISTICS)
+        yield quantize(hidden)
+        yield matmul(at + "mlp.gate_proj", hidden, ffn)
+        yield norm(at + "mlp.ffn_sub_norm.weight", ffn)
+        yield matmul(at + "mlp.up_proj", hidden, ffn, Flags.GATED | Flags.STATISTICS)
+        yield quantize(ffn, Flags.WORK)
+        yield norm("model.norm.weight" if last else f"model.layers.{layer + 1}.input_layernorm.weight", hidden)
+        yield matmul(at + "mlp.down_proj", ffn, hidden, Flags.RESIDUAL | Flags.STATISTICS)
+    yield quantize(hidden, Flags.HEAD16)
+    yield _header(config, Opcode.END)
+
+
+def _row_codes(rows: NDArray[np.floating], bits: int) -> tuple[NDArray[np.int16], NDArray[np.uint32]]:
+    """Symmetric codes per row and the float32 bits of their scales."""
+    limit = 2 ** (bits - 1) - 1
+    codes = float32_codes(np.abs(rows).max(axis=1) / limit)
+    scales = codes.view("<f4").astype(np.float64)
+    safe = np.where(scales > 0, scales, 1.0)
+    return np.clip(np.rint(rows / safe[:, None]), -limit, limit).astype(np.int16), codes
+
+
+def _chunks(ckpt: Checkpoint, name: str, vocab: int, step: int) -> Iterator[NDArray[np.floating]]:
+    table = ckpt.float(name)
+    for start in range(0, vocab, step):
+        yield np.asarray(table[start : start + step], dtype=np.float64)
+
+
+def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+    group = config.beat_bytes // 4
+    row_bytes = ceil_div(shape.hidden, config.beat_bytes) * config.beat_bytes
+    total = ceil_div(shape.vocab, group) * (config.beat_bytes + group * row_bytes)
+    yield _header(config, Opcode.HEAD, payload=total, k=shape.hidden, m=shape.vocab)
+    name = "model.embed_tokens.weight" if ckpt.config.tie_word_embeddings else "lm_head.weight"
+    for rows in _chunks(ckpt, name, shape.vocab, ROWS_PER_CHUNK):
+        padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden))
+        padded[: len(rows)] = rows
+        codes, scales = _row_codes(padded, 8)
+        out = np.zeros((len(padded) // group, config.beat_bytes + group * row_bytes), dtype=np.uint8)
+        out[:, : config.beat_bytes] = scales.view(np.uint8).reshape(len(out), -1)
+        body = np.zeros((len(padded), row_bytes), dtype=np.uint8)
+        body[:, : shape.hidden] = codes.astype(np.int8).view(np.uint8)
+        out[:, config.beat_bytes :] = body.reshape(len(out), -1)
+        yield out.tobytes()
+
+
+def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+    stride, bits = shape.embed_stride(config), config.embedding_bits
+    for rows in _chunks(ckpt, "model.embed_tokens.weight", shape.vocab, ROWS_PER_CHUNK):
+        out = np.zeros((len(rows), stride), dtype=np.uint8)
+        if bits == 16:
+            out[:, : 2 * shape.hidden] = np.frombuffer(_bf16(rows), dtype=np.uint8).reshape(len(rows), -1)
+        else:
+            codes, scales = _row_codes(rows, bits)
+            out[:, :4] = scales.view(np.uint8).reshape(-1, 4)
+            body = out[:, config.beat_bytes :]
+            if bits == 8:
+                body[:, : shape.hidden] = codes.astype(np.int8).view(np.uint8)
+            else:  # two 12-bit codes in three bytes, little endian
+                pair = (codes.astype(np.int64) & 0xFFF).reshape(len(rows), -1, 2)
+                word = pair[..., 0] | pair[..., 1] << 12
+                packed = np.stack([word & 255, word >> 8 & 255, word >> 16], axis=-1).astype(np.uint8)
+                body[:, : 3 * shape.hidden // 2] = packed.reshape(len(rows), -1)
+        yield out.tobytes()
+
+
+def _rope(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+    """Angles in float32 as Hugging Face computes them, cosine and sine in float64, rounded to machine floats."""
+    d = shape.head_dim
+    inverse = (ckpt.config.rope_theta ** (-np.arange(0, d, 2) / d)).astype(np.float32)
+    for position in range(shape.context):
+        angle = (np.float32(position) * inverse).astype(np.float64)
+        row = float32_codes(np.concatenate([np.cos(angle), np.sin(angle)]))
+        yield row.tobytes().ljust(shape.rope_stride(config), b"\0")
