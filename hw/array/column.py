@@ -1,0 +1,127 @@
+"""One token's part of the array. This file holds the activation memory, the accumulators and the results of a column.
+
+Columns stand in a row: every column hands the control and the weights to its neighbour one clock later, so that no
+wire is longer than one column.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array.ternary_dot import TernaryDot
+from hw.config import AccelConfig
+from hw.formats import Trit
+
+__all__ = ["OUTPUT_BLOCKS", "READ_LATENCY", "ArrayColumn", "activation_write", "array_control", "array_weights"]
+
+READ_LATENCY = 2
+"""Clocks from an address to its activations (memory, then a register). Control leads the weights by as many."""
+
+OUTPUT_BLOCKS = 4
+"""Row blocks of finished sums that a column can store."""
+
+
+def array_control(config: AccelConfig) -> data.StructLayout:
+    """Control of one beat: is there one, is it the first or last of its row block, its word of activations."""
+    return data.StructLayout({
+        "valid": 1,
+        "first": 1,
+        "last": 1,
+        "address": range(max(2, config.activation_words)),
+    })
+
+
+def array_weights(config: AccelConfig) -> data.ArrayLayout:
+    """The trits of one beat: R rows of Kc inputs."""
+    return data.ArrayLayout(data.ArrayLayout(Trit, config.inputs), config.rows)
+
+
+def activation_write(config: AccelConfig) -> data.StructLayout:
+    """A word of activations for one column."""
+    return data.StructLayout({
+        "column": config.column_bits,
+        "address": range(max(2, config.activation_words)),
+        "values": data.ArrayLayout(signed(8), config.inputs),
+    })
+
+
+class ArrayColumn(wiring.Component):
+    """R dot products per clock with the activations of one token.
+
+    The caller starts a row block only when the column can store one more (`OUTPUT_BLOCKS`); the column never stalls.
+
+    Members:
+        i_write, i_write_en: a word of activations; the `column` field is not looked at.
+        i_enabled: results of this column are wanted; steady during a command.
+        i_control: control of a beat.
+        i_weights: its weights, `READ_LATENCY` clocks after the control.
+        o_control, o_weights: the same, one clock later.
+        o: finished sums, V rows at a time, R/V words per row block.
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        self.dots = [TernaryDot(config.inputs) for _ in range(config.rows)]
+        super().__init__({
+            "i_write": In(activation_write(config)),
+            "i_write_en": In(1),
+            "i_enabled": In(1),
+            "i_control": In(array_control(config)),
+            "i_weights": In(array_weights(config)),
+            "o_control": Out(array_control(config)),
+            "o_weights": Out(array_weights(config)),
+            "o": Out(stream.Signature(data.ArrayLayout(signed(config.accumulator_bits), config.vector))),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.d.sync += [self.o_control.eq(self.i_control), self.o_weights.eq(self.i_weights)]
+
+        # Activations: memory, then a register, because a block RAM alone leaves no time for the first adder.
+        values = data.ArrayLayout(signed(8), config.inputs)
+        m.submodules.activations = activations = memory.Memory(shape=values, depth=config.activation_words, init=[])
+        write, read = activations.write_port(), activations.read_port()
+        word = Signal(values)
+        m.d.comb += [
+            write.addr.eq(self.i_write.address),
+            write.data.eq(self.i_write.values),
+            write.en.eq(self.i_write_en),
+            read.addr.eq(self.i_control.address),
+            read.en.eq(1),
+        ]
+        m.d.sync += word.eq(read.data)
+
+        # The flags travel beside the data: {valid, first, last}, one bit of each per clock of delay.
+        flags = self.i_control.as_value()[:3]
+        for n in range(READ_LATENCY + self.dots[0].latency):
+            delayed = Signal(3, name=f"flags_{n}")
+            m.d.sync += delayed.eq(flags)
+            flags = delayed
+        valid, first, last = flags[0], flags[1], flags[2]
+
+        accumulators = Signal(data.ArrayLayout(signed(config.accumulator_bits), config.rows))
+        finished = Signal()
+        m.d.sync += finished.eq(valid & last & self.i_enabled)
+        for row, dot in enumerate(self.dots):
+            m.submodules[f"dot_{row}"] = dot
+            m.d.comb += [dot.i_activations.eq(word), dot.i_weights.eq(self.i_weights[row])]
+            with m.If(valid):
+                m.d.sync += accumulators[row].eq(Mux(first, 0, accumulators[row]) + dot.o)
+
+        m.submodules.results = results = fifo.SyncFIFO(width=accumulators.shape().size, depth=OUTPUT_BLOCKS)
+        m.d.comb += [results.w_data.eq(accumulators), results.w_en.eq(finished)]
+
+        words = config.rows // config.vector
+        counter = Signal(range(max(2, words)))
+        choices = data.ArrayLayout(self.o.payload.shape(), words)
+        m.d.comb += [
+            self.o.payload.eq(data.View(choices, results.r_data)[counter]),
+            self.o.valid.eq(results.r_rdy),
+            results.r_en.eq(self.o.ready & (counter == words - 1)),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += counter.eq(Mux(counter == words - 1, 0, counter + 1))
+        return m

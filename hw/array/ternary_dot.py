@@ -1,0 +1,80 @@
+"""Dot product of trits and int8. This file holds the arithmetic of the array, without memory or control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Signal, Value, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.formats import Trit
+
+__all__ = ["TernaryDot", "pipelined_tree"]
+
+
+def pipelined_tree(m: Module, terms: Sequence[Value]) -> Value:
+    """Sum of `terms` by a binary tree with a register after each level: ceil_log2(len(terms)) clocks.
+
+    Every node is exactly one bit wider than its wider input.
+    """
+    level = list(terms)
+    while len(level) > 1:
+        following = []
+        for n in range(0, len(level), 2):
+            total = level[n] + level[n + 1] if n + 1 < len(level) else level[n]
+            node = Signal(total.shape())
+            m.d.sync += node.eq(total)
+            following.append(node)
+        level = following
+    return level[0]
+
+
+class TernaryDot(wiring.Component):
+    """Sum of `inputs` products of a trit and an int8, one result per clock.
+
+    A trit of -1 contributes the one's complement of its activation; the missing ones are the number of negative trits,
+    counted by a second, narrow tree and added at the end. The result is exact.
+
+    Latency: `latency` clocks from inputs to `o`, one register per tree level and one after the last addition.
+
+    Members:
+        i_activations: int8 per input.
+        i_weights: trit per input.
+        o: the signed sum.
+    """
+
+    def __init__(self, inputs: int) -> None:
+        if inputs < 1:
+            raise ValueError(f"inputs must be at least 1, not {inputs}")
+        self.inputs = inputs
+        self.sum_bits = (128 * inputs).bit_length() + 1
+        super().__init__({
+            "i_activations": In(data.ArrayLayout(signed(8), inputs)),
+            "i_weights": In(data.ArrayLayout(Trit, inputs)),
+            "o": Out(signed(self.sum_bits)),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Clocks from the inputs to `o`."""
+        return ceil_log2(self.inputs) + 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        terms, negatives = [], []
+        for n in range(self.inputs):
+            weight = self.i_weights[n].as_value()
+            nonzero, negate = weight[0], weight[1]
+            term, negative = Signal(signed(8), name=f"term_{n}"), Signal(unsigned(1), name=f"negative_{n}")
+            # All operands unsigned: a signed one would be widened and the masks zero-extended.
+            activation = self.i_activations[n].as_unsigned()
+            m.d.comb += [
+                term.eq((activation ^ negate.replicate(8)) & nonzero.replicate(8)),
+                negative.eq(negate & nonzero),
+            ]
+            terms.append(term)
+            negatives.append(negative)
+        m.d.sync += self.o.eq(pipelined_tree(m, terms) + pipelined_tree(m, negatives))
+        return m

