@@ -97,9 +97,11 @@ def _read_shards(folder: Path) -> dict[str, TensorInfo]:
     if not isinstance(mapping, dict) or not mapping or not all(isinstance(v, str) for v in mapping.values()):
         raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map from tensor names to file names")
     tensors: dict[str, TensorInfo] = {}
-    for name in sorted(set(mapping.values())):
+    files = sorted(set(mapping.values()))
+    for name in files:
         if not name or name.startswith(".") or any(c in name for c in "/\\:\0"):
             raise CheckpointError(f"{folder / INDEX_FILE} names {name[:200]!r}, which is not a file of its folder")
+    for name in files:
         for info in read_header(folder / name).values():
             if mapping.get(info.name) != name:
                 raise CheckpointError(f"{name} holds tensor {info.name[:200]!r}, but the index does not say so")

@@ -184,6 +184,7 @@ def render(description: dict[str, Any]) -> RenderableType:
         _table(
             "6. Ternary weights, sampled", "Name|Stored|Unpacked|>Scale|>+1|>0|>-1|>Code 3",
             [[r["name"].removeprefix("model.").removesuffix(".weight"), r["stored_shape"], r["shape"],
-              f"{r['weight_scale']:.5g}", f"{r['plus']:.1%}", f"{r['zero']:.1%}", f"{r['minus']:.1%}", r["padding_codes"]] for r in description["samples"]],
+              f"{r['weight_scale']:.5g}", f"{r['plus']:.1%}", f"{r['zero']:.1%}", f"{r['minus']:.1%}",
+              r["padding_codes"]] for r in description["samples"]],
         ),
     )
