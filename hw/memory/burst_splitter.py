@@ -1,0 +1,92 @@
+"""Cuts a contiguous region of memory into AXI bursts."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.memory.axi import BOUNDARY_BYTES, beat_size, burst_request
+
+__all__ = ["BurstSplitter", "burst_layout"]
+
+
+def burst_layout(config: AccelConfig) -> data.StructLayout:
+    """One burst: byte address, beats (1 to 256), and whether it ends its region."""
+    return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(9), "final": unsigned(1)})
+
+
+class BurstSplitter(wiring.Component):
+    """Turns regions of any length into bursts that AXI allows.
+
+    Rules: a burst has at most `limit` beats, never crosses 4 KB, and bursts leave in address order. A region of
+    0 beats yields nothing. The address is rounded down to a beat.
+    Latency: 2 clocks from a region to its first burst; then one burst per clock, with one idle clock between regions.
+
+    Attributes:
+        i: regions, `burst_request(config, beat_bits)`.
+        o: bursts, `burst_layout(config)`, registered.
+        busy: a region is being cut or a burst waits at `o`.
+    """
+
+    def __init__(self, config: AccelConfig, *, beat_bits: int, limit: int) -> None:
+        if not 1 <= limit <= 256:
+            raise ValueError(f"a burst has 1 to 256 beats, so the limit cannot be {limit}")
+        self.config = config
+        self.beat_bits = beat_bits
+        self.limit = limit
+        super().__init__({
+            "i": In(stream.Signature(burst_request(config, beat_bits))),
+            "o": Out(stream.Signature(burst_layout(config))),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        size = beat_size(self.config)
+        page_beats = BOUNDARY_BYTES // self.config.beat_bytes
+        page_bits = page_beats.bit_length() - 1
+
+        index = Signal(self.config.address_bits - size)  # address in beats
+        remaining = Signal(self.beat_bits)
+        active = Signal()
+
+        to_boundary = Signal(page_bits + 1)
+        allowed = Signal(9)
+        length = Signal(9)
+        final = Signal()
+        m.d.comb += [
+            to_boundary.eq(page_beats - index[:page_bits]),
+            allowed.eq(self.limit),
+            length.eq(allowed),
+            final.eq(0),
+            self.i.ready.eq(~active),
+            self.busy.eq(active | self.o.valid),
+        ]
+        with m.If(to_boundary < self.limit):
+            m.d.comb += allowed.eq(to_boundary)
+        with m.If(remaining <= allowed):
+            m.d.comb += [length.eq(remaining), final.eq(1)]
+        with m.Else():
+            m.d.comb += length.eq(allowed)
+
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        with m.If(active & (~self.o.valid | self.o.ready)):
+            m.d.sync += [
+                self.o.valid.eq(1),
+                self.o.payload.address.eq(index << size),
+                self.o.payload.beats.eq(length),
+                self.o.payload.final.eq(final),
+                index.eq(index + length),
+                remaining.eq(remaining - length),
+                active.eq(~final),
+            ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                index.eq(self.i.payload.address >> size),
+                remaining.eq(self.i.payload.beats),
+                active.eq(self.i.payload.beats != 0),
+            ]
+        return m

@@ -1,0 +1,220 @@
+"""The read half of a memory port: one AXI4 read master, a prefetched stream and a gather client."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.formats import beat, gather_request
+from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request
+from hw.memory.burst_splitter import BurstSplitter
+
+__all__ = ["GATHER_FIFO_BEATS", "QUEUED_COMMANDS", "ReadEngine", "gather_beat", "stream_command"]
+
+GATHER_FIFO_BEATS = 64
+"""Depth of the gather FIFO: it covers the read latency of random reads."""
+
+QUEUED_COMMANDS = 4
+"""Commands that wait in front of each client's splitter."""
+
+STREAM_ID, GATHER_ID = 0, 1
+
+
+def stream_command(config: AccelConfig) -> data.StructLayout:
+    """A sequential region: byte address (multiple of the beat) and up to 2^32 - 1 beats."""
+    return burst_request(config, 32)
+
+
+def gather_beat(config: AccelConfig) -> data.StructLayout:
+    """One beat of a gather request; `last` marks the last beat of the request."""
+    return data.StructLayout({"data": beat(config), "last": unsigned(1)})
+
+
+class ReadEngine(wiring.Component):
+    """Reads memory for two clients through one AXI4 port.
+
+    `stream` is for long regions and is prefetched as far as the FIFO of `config.stream_fifo_beats` reaches, across the
+    end of a region into the next queued command. `gather` is for short random reads and wins whenever both want AR.
+
+    Rules:
+        - A burst is only issued when its client's FIFO has room for all of it, so RREADY is always 1.
+        - Bursts never cross 4 KB; at most `config.outstanding` are in flight, counted from ARVALID to RLAST.
+        - ARID and RID are 0 for the stream, 1 for the gather client. Responses of the two may interleave.
+        - Data of a client comes out in the order of its commands. A command of 0 beats yields nothing.
+        - RLAST ends a burst, also when it comes at the wrong beat.
+    Latency: 5 clocks from an accepted command to ARVALID, 3 clocks from RVALID to valid data.
+    Throughput: one beat per clock if the port keeps up.
+
+    Errors: the first one stays in `error`. From then on no burst is issued and incoming beats are dropped; data from
+    before the error is still delivered. `abort` for at least one clock forgets all commands and data, waits until
+    the port has answered every burst, then clears `error` and raises `idle`. A port that never answers never becomes
+    idle: `error` turns TIMEOUT again during the abort and only a reset of engine and port helps.
+
+    Attributes:
+        axi: AR and R channels.
+        stream: commands, `stream_command(config)`. o_stream: `beat(config)`.
+        gather: requests, `gather_request(config)`. o_gather: `gather_beat(config)`.
+        abort: forget everything; while it is 1 and until `idle`, no command is accepted.
+        idle: no command waits, nothing is in flight and both FIFOs are empty.
+        error: `AxiError`.
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "axi": Out(axi_read_signature(config)),
+            "stream": In(stream.Signature(stream_command(config))),
+            "o_stream": Out(stream.Signature(beat(config))),
+            "gather": In(stream.Signature(gather_request(config))),
+            "o_gather": Out(stream.Signature(gather_beat(config))),
+            "abort": In(1),
+            "idle": Out(1),
+            "error": Out(AxiError),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, axi = self.config, self.axi
+
+        draining = Signal()
+        flush = Signal()
+        failed = Signal()
+        in_flight = Signal(range(config.outstanding + 1))
+        m.d.comb += [flush.eq(self.abort | draining), failed.eq(self.error != AxiError.NONE)]
+
+        # R is registered once before anything looks at it.
+        response = Signal(data.StructLayout({"id": 1, "data": config.port_bits, "resp": 2, "last": 1}))
+        arrived = Signal()
+        m.d.comb += axi.rready.eq(1)
+        m.d.sync += [
+            arrived.eq(axi.rvalid),
+            response.id.eq(axi.rid),
+            response.data.eq(axi.rdata),
+            response.resp.eq(axi.rresp),
+            response.last.eq(axi.rlast),
+        ]
+
+        issue = Signal(2)
+        can_issue = Signal(2)
+        busy = Signal(2)
+        burst_end = Signal(2)
+        unexpected = Signal(2)
+        bursts = []
+        clients = (
+            ("stream", self.stream, self.o_stream, 32, config.stream_fifo_beats, config.burst_beats),
+            ("gather", self.gather, self.o_gather, 16, GATHER_FIFO_BEATS,
+             min(config.burst_beats, GATHER_FIFO_BEATS // 2)),
+        )
+        for client, (name, commands, output, beat_bits, depth, limit) in enumerate(clients):
+            reset = ResetInserter(flush)
+            queue = fifo.SyncFIFO(width=config.address_bits + beat_bits, depth=QUEUED_COMMANDS)
+            splitter = BurstSplitter(config, beat_bits=beat_bits, limit=limit)
+            pending = fifo.SyncFIFO(width=10, depth=config.outstanding)  # beats and `final` of each burst in flight
+            store = fifo.SyncFIFOBuffered(width=config.port_bits + 1, depth=depth)
+            m.submodules[f"{name}_queue"] = reset(queue)
+            m.submodules[f"{name}_splitter"] = reset(splitter)
+            m.submodules[f"{name}_pending"] = reset(pending)
+            m.submodules[f"{name}_store"] = reset(store)
+
+            m.d.comb += [
+                queue.w_data.eq(commands.payload.as_value()),
+                queue.w_en.eq(commands.valid & ~flush),
+                commands.ready.eq(queue.w_rdy & ~flush),
+                splitter.i.payload.eq(queue.r_data),
+                splitter.i.valid.eq(queue.r_rdy),
+                queue.r_en.eq(splitter.i.ready),
+            ]
+
+            # Room that no burst has reserved yet.
+            burst = splitter.o.payload
+            bursts.append(burst)
+            taken = Signal(name=f"{name}_taken")
+            free = Signal(range(depth + 1), init=depth, name=f"{name}_free")
+            m.d.comb += [
+                can_issue[client].eq(splitter.o.valid & (free >= burst.beats)),
+                splitter.o.ready.eq(issue[client]),
+                pending.w_data.eq(Cat(burst.beats, burst.final)),
+                pending.w_en.eq(issue[client]),
+                taken.eq(store.r_rdy & store.r_en),
+            ]
+            m.d.sync += free.eq(free - Mux(issue[client], burst.beats, 0) + taken)
+            with m.If(flush):
+                m.d.sync += free.eq(depth)
+
+            # Beats come in: compare RLAST with the burst that is due.
+            count = Signal(9, init=1, name=f"{name}_count")
+            mine = Signal(name=f"{name}_mine")
+            due = Signal(name=f"{name}_due")
+            m.d.comb += [
+                mine.eq(arrived & (response.id == client)),
+                due.eq(count == pending.r_data[:9]),
+                unexpected[client].eq(mine & ~pending.r_rdy),
+                burst_end[client].eq(mine & response.last),
+                pending.r_en.eq(burst_end[client]),
+                store.w_en.eq(mine & pending.r_rdy & ~failed & ~response.resp[1] & (due == response.last)),
+                store.w_data.eq(Cat(response.data, due & pending.r_data[9])),
+            ]
+            with m.If(mine):
+                m.d.sync += count.eq(count + 1)
+                with m.If(response.last):
+                    m.d.sync += count.eq(1)
+                with m.If(~flush & ~failed):
+                    with m.If(~pending.r_rdy):
+                        m.d.sync += self.error.eq(AxiError.UNEXPECTED)
+                    with m.Elif(response.resp[1]):
+                        m.d.sync += self.error.eq(Mux(response.resp[0], AxiError.DECODE, AxiError.SLAVE))
+                    with m.Elif(due != response.last):
+                        m.d.sync += self.error.eq(AxiError.LAST)
+            with m.If(flush):
+                m.d.sync += count.eq(1)
+
+            m.d.comb += [
+                output.valid.eq(store.r_rdy),
+                store.r_en.eq(output.ready),
+                output.payload.eq(store.r_data[: output.payload.shape().size]),
+                busy[client].eq(queue.r_rdy | splitter.busy | store.r_rdy | (free != depth)),
+            ]
+
+        # AR: a register; gather first.
+        open_slot = Signal()
+        m.d.comb += [
+            open_slot.eq((~axi.arvalid | axi.arready) & (in_flight != config.outstanding) & ~flush & ~failed),
+            issue[GATHER_ID].eq(open_slot & can_issue[GATHER_ID]),
+            issue[STREAM_ID].eq(open_slot & can_issue[STREAM_ID] & ~can_issue[GATHER_ID]),
+            axi.arsize.eq(beat_size(config)),
+            axi.arburst.eq(BURST_INCR),
+            axi.arcache.eq(CACHE_NORMAL),
+        ]
+        with m.If(axi.arready):
+            m.d.sync += axi.arvalid.eq(0)
+        for client, burst in enumerate(bursts):
+            with m.If(issue[client]):
+                m.d.sync += [
+                    axi.arvalid.eq(1),
+                    axi.arid.eq(client),
+                    axi.araddr.eq(burst.address),
+                    axi.arlen.eq(burst.beats - 1),
+                ]
+
+        ended = Signal()
+        m.d.comb += ended.eq(burst_end.any() & (in_flight != 0) & (flush | ~unexpected.any()))
+        m.d.sync += in_flight.eq(in_flight + issue.any() - ended)
+
+        # Time-out: the port owes something and does nothing.
+        timer = Signal(range(config.timeout_cycles + 1))
+        with m.If((in_flight == 0) | arrived | (axi.arvalid & axi.arready)):
+            m.d.sync += timer.eq(0)
+        with m.Elif(timer != config.timeout_cycles):
+            m.d.sync += timer.eq(timer + 1)
+        with m.Elif(~failed | draining):
+            m.d.sync += self.error.eq(AxiError.TIMEOUT)
+
+        # Abort: everything but the AR and R channels is held in reset until all bursts have ended.
+        with m.If(self.abort):
+            m.d.sync += draining.eq(1)
+        with m.Elif(draining & (in_flight == 0) & ~arrived):
+            m.d.sync += [draining.eq(0), self.error.eq(AxiError.NONE)]
+        m.d.comb += self.idle.eq(~busy.any() & ~flush & (in_flight == 0) & ~arrived)
+        return m

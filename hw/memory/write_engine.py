@@ -1,0 +1,166 @@
+"""The write half of a memory port: one AXI4 write master for small requests."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.formats import write_beat, write_request
+from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_write_signature, beat_size
+from hw.memory.burst_splitter import BurstSplitter
+
+__all__ = ["QUEUED_REQUESTS", "WriteEngine"]
+
+QUEUED_REQUESTS = 4
+"""Requests that wait in front of the splitter."""
+
+
+class WriteEngine(wiring.Component):
+    """Writes requests of 1 to 256 beats to memory; a request that crosses 4 KB becomes two or more bursts.
+
+    Rules:
+        - The beats of the requests come on `data` in the order of the requests, before or after the request itself.
+        - At most `config.outstanding` bursts are in flight, counted from AWVALID to their B response. AWID is 0.
+        - W beats of a burst may leave before its AW is accepted. BREADY is always 1.
+        - A write can be read back once `idle` is 1: memory has confirmed it.
+    Latency: 5 clocks from a request to AWVALID, 1 clock from a data beat to WVALID.
+    Throughput: one beat per clock if the port keeps up.
+
+    Errors: the first one stays in `error`. From then on no new burst is issued; the data of issued bursts is still
+    taken. The time-out counts only while the port is to blame, not while `data` is empty. `abort` for at least one
+    clock forgets all requests, fills what is left of issued bursts with beats that write nothing (WSTRB 0), waits for
+    every response, then clears `error` and raises `idle`. A port that never answers never becomes idle: `error` turns
+    TIMEOUT again during the abort and only a reset of engine and port helps.
+
+    Attributes:
+        axi: AW, W and B channels.
+        request: `write_request(config)`.
+        data: `write_beat(config)`.
+        abort: forget everything; while it is 1 and until `idle`, neither requests nor beats are accepted.
+        idle: no request waits and every burst has its response.
+        error: `AxiError`.
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "axi": Out(axi_write_signature(config)),
+            "request": In(stream.Signature(write_request(config))),
+            "data": In(stream.Signature(write_beat(config))),
+            "abort": In(1),
+            "idle": Out(1),
+            "error": Out(AxiError),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, axi = self.config, self.axi
+
+        draining = Signal()
+        flush = Signal()
+        failed = Signal()
+        in_flight = Signal(range(config.outstanding + 1))  # bursts from AWVALID to B
+        unanswered = Signal(range(config.outstanding + 1))  # of these, bursts whose last beat was accepted
+        m.d.comb += [flush.eq(self.abort | draining), failed.eq(self.error != AxiError.NONE)]
+
+        reset = ResetInserter(flush)
+        queue = fifo.SyncFIFO(width=config.address_bits + 9, depth=QUEUED_REQUESTS)
+        splitter = BurstSplitter(config, beat_bits=9, limit=config.burst_beats)
+        lengths = fifo.SyncFIFO(width=9, depth=config.outstanding)  # bursts whose beats still have to be sent
+        m.submodules.queue = reset(queue)
+        m.submodules.splitter = reset(splitter)
+        m.submodules.lengths = lengths
+        m.d.comb += [
+            queue.w_data.eq(self.request.payload.as_value()),
+            queue.w_en.eq(self.request.valid & ~flush),
+            self.request.ready.eq(queue.w_rdy & ~flush),
+            splitter.i.payload.eq(queue.r_data),
+            splitter.i.valid.eq(queue.r_rdy),
+            queue.r_en.eq(splitter.i.ready),
+        ]
+
+        # AW: a register.
+        burst = splitter.o.payload
+        issue = Signal()
+        m.d.comb += [
+            issue.eq(
+                splitter.o.valid & (~axi.awvalid | axi.awready) & (in_flight != config.outstanding) & lengths.w_rdy
+                & ~flush & ~failed
+            ),
+            splitter.o.ready.eq(issue),
+            lengths.w_data.eq(burst.beats),
+            lengths.w_en.eq(issue),
+            axi.awsize.eq(beat_size(config)),
+            axi.awburst.eq(BURST_INCR),
+            axi.awcache.eq(CACHE_NORMAL),
+            axi.bready.eq(1),
+        ]
+        with m.If(axi.awready):
+            m.d.sync += axi.awvalid.eq(0)
+        with m.If(issue):
+            m.d.sync += [axi.awvalid.eq(1), axi.awaddr.eq(burst.address), axi.awlen.eq(burst.beats - 1)]
+
+        # W: a register. During an abort the beats come from nowhere and write nothing.
+        count = Signal(9, init=1)
+        last = Signal()
+        open_slot = Signal()
+        move = Signal()
+        m.d.comb += [
+            last.eq(count == lengths.r_data),
+            open_slot.eq(lengths.r_rdy & (~axi.wvalid | axi.wready)),
+            self.data.ready.eq(open_slot & ~flush),
+            move.eq(open_slot & (flush | self.data.valid)),
+            lengths.r_en.eq(move & last),
+        ]
+        with m.If(axi.wready):
+            m.d.sync += axi.wvalid.eq(0)
+        with m.If(move):
+            m.d.sync += [
+                axi.wvalid.eq(1),
+                axi.wdata.eq(self.data.payload.data.as_value()),
+                axi.wstrb.eq(Mux(flush, 0, self.data.payload.strobe)),
+                axi.wlast.eq(last),
+                count.eq(Mux(last, 1, count + 1)),
+            ]
+
+        # B: counted.
+        sent = Signal()
+        answered = Signal()
+        m.d.comb += [
+            sent.eq(axi.wvalid & axi.wready & axi.wlast),
+            answered.eq(axi.bvalid & (unanswered != 0)),
+        ]
+        m.d.sync += [
+            in_flight.eq(in_flight + issue - answered),
+            unanswered.eq(unanswered + sent - answered),
+        ]
+        with m.If(axi.bvalid & ~flush & ~failed):
+            with m.If(~answered):
+                m.d.sync += self.error.eq(AxiError.UNEXPECTED)
+            with m.Elif(axi.bresp[1]):
+                m.d.sync += self.error.eq(Mux(axi.bresp[0], AxiError.DECODE, AxiError.SLAVE))
+
+        # Time-out: the port owes something and does nothing.
+        timer = Signal(range(config.timeout_cycles + 1))
+        owes = Signal()
+        progress = Signal()
+        m.d.comb += [
+            owes.eq(axi.awvalid | axi.wvalid | (unanswered != 0)),
+            progress.eq((axi.awvalid & axi.awready) | (axi.wvalid & axi.wready) | axi.bvalid),
+        ]
+        with m.If(~owes | progress):
+            m.d.sync += timer.eq(0)
+        with m.Elif(timer != config.timeout_cycles):
+            m.d.sync += timer.eq(timer + 1)
+        with m.Elif(~failed | draining):
+            m.d.sync += self.error.eq(AxiError.TIMEOUT)
+
+        # Abort: done when every issued burst has its response.
+        with m.If(self.abort):
+            m.d.sync += draining.eq(1)
+        with m.Elif(draining & (in_flight == 0)):
+            m.d.sync += [draining.eq(0), self.error.eq(AxiError.NONE)]
+        m.d.comb += self.idle.eq(~queue.r_rdy & ~splitter.busy & (in_flight == 0) & ~flush)
+        return m
