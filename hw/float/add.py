@@ -29,9 +29,8 @@ class FloatAdd(wiring.Component):
 
     LATENCY = 3
 
-    a: In(FLOAT_BITS)
-    b: In(FLOAT_BITS)
-    o: Out(FLOAT_BITS)
+    def __init__(self):
+        super().__init__({"a": In(FLOAT_BITS), "b": In(FLOAT_BITS), "o": Out(FLOAT_BITS)})
 
     def elaborate(self, platform):
         m = Module()

@@ -12,17 +12,17 @@ __all__ = ["absolute", "float_greater", "magnitude", "negate"]
 
 def magnitude(a: Value) -> Value:
     """The code without its sign, 24 bits: magnitudes order like these unsigned numbers."""
-    return a[:FLOAT_BITS - 1]
+    return Value.cast(a[:FLOAT_BITS - 1])
 
 
 def absolute(a: Value) -> Value:
     """|a|, 25 bits."""
-    return Cat(magnitude(a), Const(0, 1))
+    return Value.cast(Cat(magnitude(a), Const(0, 1)))
 
 
 def negate(a: Value) -> Value:
     """-a, 25 bits; zero stays +0."""
-    return Cat(magnitude(a), ~sign_bit(a) & magnitude(a).any())
+    return Value.cast(Cat(magnitude(a), ~sign_bit(a) & magnitude(a).any()))
 
 
 def float_greater(a: Value, b: Value) -> Value:
@@ -32,4 +32,4 @@ def float_greater(a: Value, b: Value) -> Value:
 
 def _ordered(a: Value) -> Value:
     """An unsigned number that orders like the float: negative codes are complemented, others get the top bit."""
-    return Cat(magnitude(a) ^ sign_bit(a).replicate(FLOAT_BITS - 1), ~sign_bit(a))
+    return Value.cast(Cat(magnitude(a) ^ sign_bit(a).replicate(FLOAT_BITS - 1), ~sign_bit(a)))

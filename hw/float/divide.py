@@ -38,11 +38,10 @@ class FloatDivide(wiring.Component):
 
     LATENCY = _QUOTIENT_BITS + 2
 
-    start: In(1)
-    a: In(FLOAT_BITS)
-    b: In(FLOAT_BITS)
-    done: Out(1)
-    o: Out(FLOAT_BITS)
+    def __init__(self):
+        super().__init__({
+            "start": In(1), "a": In(FLOAT_BITS), "b": In(FLOAT_BITS), "done": Out(1), "o": Out(FLOAT_BITS),
+        })
 
     def elaborate(self, platform):
         m = Module()

@@ -24,12 +24,12 @@ MAX_CODE_MAGNITUDE = MAX_EXPONENT << FRACTION_BITS | (1 << FRACTION_BITS) - 1
 
 def sign_bit(code: Value) -> Value:
     """1 for a negative code."""
-    return code[FLOAT_BITS - 1]
+    return Value.cast(code[FLOAT_BITS - 1])
 
 
 def exponent_field(code: Value) -> Value:
     """The biased exponent, 8 bits."""
-    return code[FRACTION_BITS:FLOAT_BITS - 1]
+    return Value.cast(code[FRACTION_BITS:FLOAT_BITS - 1])
 
 
 def is_zero(code: Value) -> Value:
@@ -57,7 +57,7 @@ def normalised(m: Module, value: Value) -> tuple[Signal, Value]:
         ]
         counts.append(empty)
         current = shifted
-    return current, Cat(reversed(counts))
+    return current, Value.cast(Cat(reversed(counts)))
 
 
 def rounded_code(m: Module, *, sign: Value, exponent: Value, bits: Value, sticky: Value) -> Signal:
