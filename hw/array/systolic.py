@@ -1,8 +1,8 @@
 """The array: one beat of weights per clock against all tokens. This file holds its intake and its output.
 
 Cycles: `words * blocks` from the first accepted beat to the last, when every beat is there and the output keeps up,
-plus `latency(columns)` clocks until `o_done`. The output keeps up when a row block takes at least columns * R/V clocks
-and 3 * words is at least the latency of the pipeline; otherwise the intake waits, and nothing is lost.
+plus `latency(columns)` clocks until `o_done`. The output keeps up from `stall_free_words(columns)` words per row block
+on, if it is always ready; otherwise the intake waits, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hw.array.column import (
     array_weights,
 )
 from hw.array.decoder import TritDecoder
-from hw.config import AccelConfig
+from hw.config import AccelConfig, ceil_div
 from hw.formats import acc_word, beat
 
 __all__ = ["SystolicArray", "array_command"]
@@ -65,7 +65,17 @@ class SystolicArray(wiring.Component):
     def latency(self, columns: int) -> int:
         """Clocks from the acceptance of the last beat to `o_done`, if the output is always ready."""
         pipeline = 1 + READ_LATENCY + self.columns[0].dots[0].latency + 2  # control, read, dot, accumulate, store
-        return pipeline + max(columns * (self.config.rows // self.config.vector), columns) + 1
+        return pipeline + columns * (self.config.rows // self.config.vector) + 1
+
+    def stall_free_words(self, columns: int) -> int:
+        """Fewest words per row block at which the intake never waits, if the output is always ready.
+
+        Sums leave as fast as they come, and a credit is back before the intake has used the others.
+        """
+        return max(
+            columns * (self.config.rows // self.config.vector),
+            ceil_div(self.latency(columns) - 2, OUTPUT_BLOCKS - 1),
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -64,8 +64,11 @@ class Bench:
                 await RisingEdge(self.dut.clk)
         self.dut.i_write_en.value = 0
 
-    async def multiply(self, activations, trits):
-        """One command; every word that comes out is compared, and nothing more may come. Returns the cycles."""
+    async def multiply(self, activations, trits, *, early=False):
+        """One command, `early` with its beats offered before it. Every word is compared, and no more may come.
+
+        Returns the cycles of the intake, and from its end to `o_done`.
+        """
         (m, k), columns = trits.shape, len(activations)
         words, blocks = ceil_div(k, CONFIG.inputs), ceil_div(m, CONFIG.rows)
         packed = pack_matrix(CONFIG, trits)
@@ -82,10 +85,13 @@ class Bench:
         self.output.received.clear()
         self.first_beat = self.pulses = 0
         command = array_command(CONFIG).const({"words": words, "blocks": blocks, "columns": columns})
-        await self.command.send([command.as_value().value])
         size = CONFIG.beat_bytes
         beats = [int.from_bytes(packed[n : n + size], "little") for n in range(0, len(packed), size)]
-        await self.weights.send(beats)
+        sending = cocotb.start_soon(self.weights.send(beats)) if early else None
+        for _ in range(5 if early else 0):
+            await RisingEdge(self.dut.clk)
+        await self.command.send([command.as_value().value])
+        await (sending or self.weights.send(beats))
         await self.output.wait_for(len(expected))
         await self.output.expect_silence(60)
         layout = acc_word(CONFIG)
@@ -156,6 +162,50 @@ async def longest_k_unstalled(dut):
         dut._log.info("%d columns, %d words: intake %d, drain %d", columns, words, intake, drain)
         assert intake == words * 6, f"{columns} columns: {intake} cycles for {words * 6} beats"
         assert drain == latency(columns), f"{columns} columns: {drain} cycles after the last beat"
+
+
+@cocotb.test()
+async def shortest_stall_free_row_block(dut):
+    """From the documented number of words on the intake never waits; one word less and it does."""
+    array = await bench(dut)
+    for columns in range(1, CONFIG.columns + 1):
+        words = SystolicArray(CONFIG).stall_free_words(columns)
+        for n, free in ((words + 1, True), (words, True), (words - 1, False)):
+            k = n * CONFIG.inputs
+            intake, _ = await array.multiply(vectors(n, columns, k), matrix(n, 40 * CONFIG.rows, k))
+            assert (intake == 40 * n) == free, f"{columns} columns, {n} words: {intake} cycles"
+
+
+@cocotb.test()
+async def beats_before_the_command(dut):
+    array = await bench(dut)
+    for seed in range(3):
+        await array.multiply(vectors(seed, CONFIG.columns, 70), matrix(seed, 9, 70), early=True)
+
+
+@cocotb.test()
+async def commands_back_to_back(dut):
+    """The second command and its beats wait for the end of the first; the activations are the same."""
+    array = await bench(dut)
+    m, k = 4 * CONFIG.rows, 3 * CONFIG.inputs
+    activations = vectors(3, CONFIG.columns, k)
+    packed = [pack_matrix(CONFIG, matrix(seed, m, k)) for seed in range(3)]
+    await array.write_activations(activations)
+    command = array_command(CONFIG).const({"words": 3, "blocks": 4, "columns": CONFIG.columns}).as_value().value
+    size = CONFIG.beat_bytes
+    stream = b"".join(packed)
+    cocotb.start_soon(array.command.send([command] * 3))
+    await array.weights.send(int.from_bytes(stream[n : n + size], "little") for n in range(0, len(stream), size))
+    per_block = CONFIG.rows // CONFIG.vector
+    per_command = 4 * CONFIG.columns * per_block
+    await array.output.wait_for(3 * per_command)
+    await array.output.expect_silence(60)
+    assert array.pulses == 3
+    for n, bits in enumerate(array.output.received):
+        word = acc_word(CONFIG).from_bits(bits)
+        sums = bitlinear_sums(CONFIG, activations, packed[n // per_command], k, m)
+        first = word.index * CONFIG.vector
+        assert [word.sums[i] for i in range(CONFIG.vector)] == sums[word.column, first : first + CONFIG.vector].tolist()
 
 
 @cocotb.test()
