@@ -186,9 +186,9 @@ class Checkpoint:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"tensor {name} cannot be mapped: {error}") from error
 
-    def float(self, name: str) -> NDArray[np.float32]:
-        """A BF16, F16 or F32 tensor as float32, which is exact. NaN and infinities are refused."""
-        info, raw = self.info(name), self.raw(name)
+    def float(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """A BF16, F16 or F32 tensor or some of its rows as float32, which is exact; NaN and infinities are refused."""
+        info, raw = self.info(name), self.raw(name)[rows]
         if info.dtype not in FLOATS:
             raise CheckpointError(f"tensor {name} has dtype {info.dtype}, which is not a float type")
         if info.dtype == "BF16":

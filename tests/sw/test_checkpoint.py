@@ -158,6 +158,12 @@ def test_scale_must_be_positive(tmp_path: Path, value: float) -> None:
         Checkpoint.open(folder).ternary(UP)
 
 
+def test_rows_of_a_table() -> None:
+    checkpoint = Checkpoint.open(DEMO)
+    table = checkpoint.float("model.embed_tokens.weight")
+    assert np.array_equal(checkpoint.float("model.embed_tokens.weight", slice(500, 600)), table[500:])
+
+
 def test_wrong_questions() -> None:
     checkpoint = Checkpoint.open(DEMO)
     with pytest.raises(CheckpointError, match="missing"):
