@@ -16,14 +16,20 @@ import typer
 
 from hw.config import ConfigError
 from sw.checkpoint import CheckpointError
+from sw.commands.generate import generate
 from sw.commands.inspect import inspect
+from sw.commands.pack import pack
+from sw.driver import JobError
 from sw.errors import HardwareError, VerificationError
+from sw.image import ImageError
 
 __all__ = ["app", "main"]
 
 EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (CheckpointError, 2),
     (ConfigError, 2),
+    (ImageError, 2),
+    (JobError, 2),
     (OSError, 2),
     (HardwareError, 3),
     (VerificationError, 4),
@@ -37,6 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inspect)
+app.command()(pack)
+app.command()(generate)
 
 
 @app.callback()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig, ceil_div
+from hw.config import AccelConfig, ConfigError, ceil_div
 from hw.formats import HEADER, Flags, Opcode
 from sw.checkpoint import Checkpoint
 from sw.image import ImageWriter, ModelShape
@@ -25,9 +25,9 @@ def model_shape(checkpoint: Checkpoint, context: int | None = None, sequences: i
     """Shape of the image; context defaults to the model's own and may not exceed it."""
     c = checkpoint.config
     if context is not None and not 1 <= context <= c.max_position_embeddings:
-        raise ValueError(f"context must be 1 to {c.max_position_embeddings}, the model's positions, not {context}")
+        raise ConfigError(f"context must be 1 to {c.max_position_embeddings}, the model's positions, not {context}")
     if not 1 <= sequences <= 64:
-        raise ValueError(f"sequences must be 1 to 64, not {sequences}")
+        raise ConfigError(f"sequences must be 1 to 64, not {sequences}")
     return ModelShape(
         hidden=c.hidden_size, intermediate=c.intermediate_size, layers=c.num_hidden_layers,
         heads=c.num_attention_heads, kv_heads=c.num_key_value_heads, head_dim=c.head_dim, vocab=c.vocab_size,

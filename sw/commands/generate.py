@@ -1,0 +1,98 @@
+"""`bitnet-fpga generate`: text from a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from tokenizers import Tokenizer
+
+from hw.config import preset
+from sw.checkpoint import Checkpoint, CheckpointError
+from sw.commands.pack import pack_with_progress
+from sw.driver import Accelerator, Job, JobError, open_link
+from sw.image import ModelImage
+
+__all__ = ["generate"]
+
+
+def _tokenizer(checkpoint: Path) -> Tokenizer | None:
+    path = checkpoint / "tokenizer.json"
+    if not path.is_file():
+        return None
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _prompt_ids(text: str | None, ids: str | None, tokenizer: Tokenizer | None) -> list[int]:
+    if (text is None) == (ids is None):
+        raise JobError("give either --prompt or --prompt-ids")
+    if ids is not None:
+        try:
+            return [int(part) for part in ids.split(",")]
+        except ValueError:
+            raise JobError(f"--prompt-ids must be numbers with commas between them, not {ids!r}") from None
+    if tokenizer is None:
+        raise JobError("the checkpoint has no tokenizer.json: use --prompt-ids")
+    return tokenizer.encode(text or "").ids
+
+
+class _TextStream:
+    """Prints what each token adds to the decoded text; a character split over tokens waits for its last byte."""
+
+    def __init__(self, tokenizer: Tokenizer | None) -> None:
+        self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._shown = ""
+
+    def __call__(self, token: int) -> None:
+        self._tokens.append(token)
+        if self._tokenizer is None:
+            print(token, end=" ", flush=True)
+            return
+        text = self._tokenizer.decode(self._tokens)
+        if not text.endswith("\ufffd"):
+            print(text[len(self._shown) :], end="", flush=True)
+            self._shown = text
+
+
+def generate(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json, model.safetensors, tokenizer.json.")],
+    prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
+    prompt_ids: Annotated[str | None, typer.Option(help="Token ids, used verbatim: 1,2,3.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens to generate at most; 0 scores the prompt.")] = 32,
+    backend: Annotated[str, typer.Option(help="What executes the model.")] = "golden",
+    preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
+    chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
+    logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
+) -> None:
+    """Generate text greedily; says on stderr why it stopped."""
+    config = preset(preset_name)
+    opened = Checkpoint.open(checkpoint)
+    tokenizer = _tokenizer(checkpoint)
+    ids = _prompt_ids(prompt, prompt_ids, tokenizer)
+    job = Job(
+        prompt=tuple(ids), max_new_tokens=max_new_tokens, all_logits=logits is not None,
+        chunk=config.columns if chunk is None else chunk,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.img"
+        pack_with_progress(opened, path, config, None, 1)
+        accelerator = Accelerator(config, open_link(backend, config, ModelImage.open(path, config)))
+        result = accelerator.generate(job, _TextStream(tokenizer))
+    print()
+    print(f"stopped: {result.stopped}", file=sys.stderr)
+    if logits is not None:
+        partial = logits.with_name(logits.name + ".partial")
+        with open(partial, "wb") as file:
+            np.savez(
+                file, prompt_ids=np.array(result.prompt_ids, np.int64), tokens=np.array(result.tokens, np.int64),
+                logits=np.stack(result.logits),
+            )
+        partial.replace(logits)

@@ -1,0 +1,62 @@
+"""`bitnet-fpga pack`: checkpoint to memory image."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from hw.config import AccelConfig, preset
+from sw.checkpoint import Checkpoint
+from sw.image import ModelImage
+from sw.pack import pack as write_image
+
+__all__ = ["pack", "pack_with_progress"]
+
+
+def pack_with_progress(
+    checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int
+) -> None:
+    """Packs with a progress bar on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        tasks = {name: bar.add_task(f"pack {name}", total=None) for name in ("stream", "head", "embed", "rope")}
+        write_image(
+            checkpoint, output, config, context=context, sequences=sequences,
+            progress=lambda name, size: bar.advance(tasks[name], size),
+        )
+
+
+def pack(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Image file to write.")],
+    preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
+    context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
+    sequences: Annotated[int, typer.Option(help="Sequences that have a KV slot.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Write the memory image of a checkpoint for a preset."""
+    config = preset(preset_name)
+    pack_with_progress(Checkpoint.open(checkpoint), output, config, context, sequences)
+    image = ModelImage.open(output, config)
+    kv_bytes = image.shape.sequences * image.shape.slot_stride(config)
+    summary = {
+        "image": str(output),
+        "preset": config.name,
+        "build_id": f"{config.build_id:016x}",
+        "image_bytes": len(image.memory),
+        "kv_bytes": kv_bytes,
+        "regions": {r.name: {"offset": r.offset, "bytes": r.size, "crc32": f"{r.crc32:08x}"}
+                    for r in image.regions.values()},
+    }
+    if as_json:
+        print(json.dumps(summary, indent=2))
+        return
+    for region in image.regions.values():
+        print(f"{region.name:8} {region.size:>14,} bytes at {region.offset:#x}")
+    print(f"{'total':8} {len(image.memory):>14,} bytes; the KV cache takes {kv_bytes:,} more")
