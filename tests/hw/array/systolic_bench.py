@@ -7,7 +7,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from hw.array.column import activation_write
+from hw.array.column import OUTPUT_BLOCKS, activation_write
 from hw.array.systolic import SystolicArray, array_command
 from hw.config import ceil_div
 from hw.formats import acc_word
@@ -206,6 +206,22 @@ async def commands_back_to_back(dut):
         sums = bitlinear_sums(CONFIG, activations, packed[n // per_command], k, m)
         first = word.index * CONFIG.vector
         assert [word.sums[i] for i in range(CONFIG.vector)] == sums[word.column, first : first + CONFIG.vector].tolist()
+
+
+@cocotb.test()
+async def blocked_output(dut):
+    """Nothing is taken from `o` for a long time: the intake stops in time, and no sum is lost."""
+    array = await bench(dut)
+    array.output.stall = 1.0
+    m, k = 12 * CONFIG.rows, 2 * CONFIG.inputs
+    running = cocotb.start_soon(array.multiply(vectors(5, CONFIG.columns, k), matrix(6, m, k)))
+    for _ in range(300):
+        await RisingEdge(dut.clk)
+    # One block per credit; a block of a single word may have moved on to the output register.
+    assert OUTPUT_BLOCKS * 2 <= array.weights.sent <= (OUTPUT_BLOCKS + 1) * 2
+    assert array.weights.ready.value == 0
+    array.output.stall = 0.0
+    await running
 
 
 @cocotb.test()
