@@ -1,4 +1,4 @@
-"""The one configuration object. This file holds what a user chooses, every width derived from it, and the named presets.
+"""The one configuration object. This file holds what a user chooses, the widths derived from it, and the presets.
 
 `AccelConfig` is the first argument of every hardware component, golden model and test. It is frozen; a
 combination that cannot be built is refused by a `ConfigError` with a sentence.

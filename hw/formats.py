@@ -108,7 +108,7 @@ def gather_request(config: AccelConfig) -> data.StructLayout:
 
 
 def write_request(config: AccelConfig) -> data.StructLayout:
-    """A write: byte address (multiple of the beat) and number of beats, 1 to 256; its beats follow on the data stream."""
+    """A write: byte address (multiple of the beat) and 1 to 256 beats, which follow on the data stream."""
     return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(9)})
 
 

@@ -1,7 +1,7 @@
 """The memory image: bytes on disk are bytes in the accelerator's memory. This file is the format; sw/pack.py fills it.
 
-Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions aligned to 4096
-bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`. See docs/model-image.md.
+Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions at multiples of 4096
+bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`; docs/model-image.md.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ class ImageWriter:
         yield write
         self._regions.append(Region(name, offset, size, crc))
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 self._file.write(bytes(-self._file.tell() % HEADER_SIZE))

@@ -1,4 +1,4 @@
-"""The machine float in NumPy. This file is the executable form of section 1 of docs/numerics.md, for packer and golden model."""
+"""The machine float in NumPy: section 1 of docs/numerics.md. This file serves packer and golden model."""
 
 from __future__ import annotations
 

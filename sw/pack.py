@@ -1,4 +1,4 @@
-"""Checkpoint to memory image: compiles config.json into the packet stream of docs/isa.md and lays the weights into it."""
+"""Checkpoint to memory image. This file compiles config.json into the packet stream of docs/isa.md."""
 
 from __future__ import annotations
 
@@ -115,7 +115,8 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
         yield norm(at + "self_attn.attn_sub_norm.weight", width)
         yield _header(
             config, Opcode.ATTEND, Flags.STATISTICS, k=d, m=shape.heads | shape.kv_heads << 16, scale=softmax_scale,
-            eps=shape.head_stride(config), offset=k_offset, offset2=v_offset, address=layer * shape.layer_stride(config),
+            eps=shape.head_stride(config), offset=k_offset, offset2=v_offset,
+            address=layer * shape.layer_stride(config),
         )
         yield quantize(width, Flags.WORK)
         yield norm(at + "post_attention_layernorm.weight", hidden)
@@ -141,9 +142,8 @@ def _row_codes(rows: NDArray[np.floating], bits: int) -> tuple[NDArray[np.int16]
 
 
 def _chunks(ckpt: Checkpoint, name: str, vocab: int, step: int) -> Iterator[NDArray[np.floating]]:
-    table = ckpt.float(name)
     for start in range(0, vocab, step):
-        yield np.asarray(table[start : start + step], dtype=np.float64)
+        yield ckpt.float(name, slice(start, min(start + step, vocab))).astype(np.float64)
 
 
 def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The whole machine in NumPy: executes the packet stream of an image as the hardware does. A pass reads like docs/isa.md."""
+"""The whole machine in NumPy. This file executes the packet stream of an image as the hardware does (docs/isa.md)."""
 
 from __future__ import annotations
 

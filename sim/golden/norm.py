@@ -1,4 +1,4 @@
-"""RMSNorm with absmax quantisation, and the residual sum. This file is section 3 of docs/numerics.md; hw/norm is its twin."""
+"""RMSNorm with absmax quantisation, and the residual sum. This file is section 3 of docs/numerics.md (hw/norm)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,98 @@
+"""The golden machine: state invariance, text of the demo model, accuracy against the float64 reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS, AccelConfig
+from sim.float_reference import FloatReference
+from sim.links.golden import GoldenLink
+from sim.random_checkpoint import write_random_checkpoint
+from sw.checkpoint import Checkpoint
+from sw.driver import Accelerator, Job
+from sw.image import ModelImage
+from sw.pack import pack
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "models" / "shakespeare-nano"
+PROMPT = (50, 47, 45, 37, 47, 26, 199)
+BARS = {"tiny": 1.0, "tiny-kv16": 0.65}
+"""Largest rms distance to float64 as a ratio to Hugging Face bf16's own."""
+
+
+def accelerator(checkpoint: Path, config: AccelConfig, path: Path, sequences: int = 1) -> Accelerator:
+    pack(Checkpoint.open(checkpoint), path, config, sequences=sequences)
+    image = ModelImage.open(path, config)
+    image.verify()
+    return Accelerator(config, GoldenLink(config, image))
+
+
+def scores(acc: Accelerator, prompt: tuple[int, ...], chunk: int, slot: int = 0) -> np.ndarray:
+    job = Job(prompt=prompt, max_new_tokens=0, chunk=chunk, slot=slot, all_logits=True)
+    return np.stack(acc.generate(job).logits)
+
+
+def test_demo_model_says_its_sentence(tmp_path: Path) -> None:
+    result = accelerator(DEMO, PRESETS["tiny"], tmp_path / "i").generate(Job(prompt=PROMPT, max_new_tokens=9, chunk=2))
+    from tokenizers import Tokenizer
+
+    text = Tokenizer.from_file(str(DEMO / "tokenizer.json")).decode(result.tokens)
+    assert text.startswith("I'll bear the world.")
+
+
+@pytest.fixture(scope="module")
+def awkward(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("awkward")
+    write_random_checkpoint(
+        path, hidden=320, intermediate=864, layers=2, heads=5, kv_heads=1, vocab=777, positions=64, seed=1
+    )
+    return path
+
+
+@pytest.mark.parametrize("kind", ["demo", "awkward"])
+def test_logits_do_not_depend_on_chunk_columns_or_slot(kind: str, awkward: Path, tmp_path: Path) -> None:
+    path = DEMO if kind == "demo" else awkward
+    rng = np.random.default_rng(2)
+    prompt = tuple(int(t) for t in rng.integers(0, 512, 21))
+    wide = PRESETS["tiny"].replace(columns=8, rows=8, inputs=5, vector=4)
+    narrow = accelerator(path, PRESETS["tiny"], tmp_path / "a", sequences=2)
+    expected = scores(narrow, prompt, 1)
+    np.testing.assert_array_equal(scores(narrow, prompt, 2, slot=1), expected)
+    np.testing.assert_array_equal(scores(accelerator(path, wide, tmp_path / "b"), prompt, 8), expected)
+
+
+def test_scoring_equals_generating(tmp_path: Path) -> None:
+    acc = accelerator(DEMO, PRESETS["tiny"], tmp_path / "i")
+    made = acc.generate(Job(prompt=PROMPT, max_new_tokens=12, chunk=2, all_logits=True))
+    assert len(made.logits) == len(PROMPT) + len(made.tokens) - 1
+    fed = PROMPT + tuple(made.tokens[:-1])
+    np.testing.assert_array_equal(scores(acc, fed, 2), np.stack(made.logits))
+
+
+def test_context_full_is_said(awkward: Path, tmp_path: Path) -> None:
+    acc = accelerator(awkward, PRESETS["tiny"], tmp_path / "i")
+    result = acc.generate(Job(prompt=tuple(range(1, 64)), max_new_tokens=10, chunk=2))
+    assert result.stopped == "context of 64 full"
+    assert len(result.tokens) == 2
+
+
+KV16_OPEN = pytest.mark.xfail(strict=True, reason="measured 0.767 against 0.65; causes in docs/numerics.md section 9")
+
+
+@pytest.mark.parametrize("name", ["tiny", pytest.param("tiny-kv16", marks=KV16_OPEN)])
+def test_accuracy_against_float64(name: str, tmp_path: Path) -> None:
+    """Rms over 48 positions of Shakespeare, beside transformers' own bf16 run (tests/references)."""
+    recorded = np.load(ROOT / "tests" / "references" / "shakespeare-nano-bfloat16.npz")
+    ids = tuple(int(t) for t in recorded["tokens"])
+    exact = FloatReference(DEMO).logits(ids)
+    mine = scores(accelerator(DEMO, PRESETS[name], tmp_path / "i"), ids, 2)
+
+    def rms(x: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((x - exact) ** 2)))
+
+    ratio = rms(mine) / rms(recorded["logits"].astype(np.float64))
+    print(f"{name}: rms ratio to bf16 {ratio:.3f}")
+    assert ratio <= BARS[name]

@@ -1,0 +1,132 @@
+"""Images: round trip, damage, other builds, models that a preset cannot run, interrupted packing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS, ConfigError
+from hw.formats import HEADER, Opcode
+from sim.random_checkpoint import write_random_checkpoint
+from sw.__main__ import main
+from sw.checkpoint import Checkpoint
+from sw.image import HEADER_SIZE, ImageError, ModelImage
+from sw.pack import pack
+
+TINY = PRESETS["tiny"]
+DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "model.img"
+    pack(Checkpoint.open(DEMO), path, TINY)
+    return path
+
+
+def test_same_input_same_bytes(image: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.img"
+    pack(Checkpoint.open(DEMO), again, TINY)
+    assert again.read_bytes() == image.read_bytes()
+
+
+def test_stream_is_a_chain_of_packets(image: Path) -> None:
+    opened = ModelImage.open(image, TINY)
+    opened.verify()
+    stream, at, seen = opened.view("stream"), 0, []
+    while at < len(stream):
+        header = HEADER.from_bits(int.from_bytes(stream[at : at + 32].tobytes(), "little"))
+        seen.append(Opcode(header["opcode"]))
+        at += 32 + header["payload_beats"] * TINY.beat_bytes
+    assert at == len(stream)
+    assert seen[-1] is Opcode.END
+    assert seen.count(Opcode.MATMUL) == 4 * 7
+    assert seen.count(Opcode.ATTEND) == 4
+
+
+@pytest.mark.parametrize("at", [0, 9, 20, 60, HEADER_SIZE - 1])
+def test_damaged_header_is_refused(image: Path, at: int) -> None:
+    data = bytearray(image.read_bytes())
+    data[at] ^= 1
+    image.write_bytes(data)
+    with pytest.raises(ImageError):
+        ModelImage.open(image, TINY)
+
+
+@pytest.mark.parametrize("region", ["stream", "head", "embed", "rope"])
+def test_damaged_region_is_named(image: Path, region: str) -> None:
+    where = ModelImage.open(image, TINY).regions[region]
+    data = bytearray(image.read_bytes())
+    data[where.offset + where.size // 2] ^= 0x10
+    image.write_bytes(data)
+    with pytest.raises(ImageError, match=f"region {region} is damaged"):
+        ModelImage.open(image, TINY).verify()
+
+
+def test_truncated_image_is_refused(image: Path) -> None:
+    image.write_bytes(image.read_bytes()[:-100])
+    with pytest.raises(ImageError, match="truncated"):
+        ModelImage.open(image, TINY)
+
+
+def test_image_for_another_preset_is_refused(image: Path) -> None:
+    with pytest.raises(ImageError, match="packed for preset tiny"):
+        ModelImage.open(image, PRESETS["tiny-kv16"])
+
+
+def test_model_too_large_names_both_numbers(tmp_path: Path) -> None:
+    write_random_checkpoint(
+        tmp_path / "m", hidden=64, intermediate=64, layers=1, heads=1, kv_heads=1, vocab=8200, positions=32, seed=0
+    )
+    with pytest.raises(ConfigError, match="vocabulary is 8200; preset tiny runs at most 8192"):
+        pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", TINY)
+    assert not list(tmp_path.glob("i*"))
+
+
+def test_interrupted_packing_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(part: str, size: int) -> None:
+        if part == "head":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(Checkpoint.open(DEMO), tmp_path / "i", TINY, progress=interrupt)
+    assert not list(tmp_path.iterdir())
+
+
+def test_failed_packing_keeps_the_old_image(image: Path) -> None:
+    before = image.read_bytes()
+    with pytest.raises(RuntimeError):
+        pack(Checkpoint.open(DEMO), image, TINY, progress=lambda part, size: (_ for _ in ()).throw(RuntimeError()))
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--prompt-ids", "1,600"], "token id 600 is outside the vocabulary of 512"),
+        (["--prompt-ids", "1,x"], "must be numbers"),
+        (["--prompt-ids", ",".join(["1"] * 257)], "the context holds 256"),
+        (["--prompt", "a", "--preset", "huge"], "no preset named 'huge'"),
+        (["--prompt", "a", "--backend", "abacus"], "no backend named 'abacus'"),
+        ([], "give either"),
+    ],
+)
+def test_generate_refuses_in_a_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", str(DEMO), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+
+
+def test_generate_writes_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "l.npz"
+    assert main(["generate", str(DEMO), "--prompt", "ROMEO:\n", "--max-new-tokens", "4", "--logits", str(out)]) == 0
+    assert capsys.readouterr().out.startswith("I'll")
+    with np.load(out) as saved:
+        assert saved["logits"].shape == (len(saved["prompt_ids"]) + 3, 512)
+        assert saved["logits"].dtype == np.float32
+        assert saved["logits"][-1].argmax() == saved["tokens"][-1]
