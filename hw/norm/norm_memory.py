@@ -1,0 +1,92 @@
+"""The weights of one norm, next to the units that multiply with them. This file holds their memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.formats import FLOAT_BITS, beat, column_values
+
+__all__ = ["NormMemory", "norm_read"]
+
+BF16_BITS = 16
+
+
+def norm_read(config: AccelConfig) -> wiring.Signature:
+    """A read port, seen from the reader: `data` of `addr` one clock after `en`; it holds while `en` is low."""
+    return wiring.Signature({
+        "en": Out(1),
+        "addr": Out(range(max(2, config.norm_words))),
+        "data": In(column_values(config)),
+    })
+
+
+class NormMemory(wiring.Component):
+    """`norm_words` words of V bf16, filled from the payload of LOAD_NORM, read as machine floats.
+
+    A beat brings beat_bytes / 2 weights, element 0 in the lowest bytes. A bf16 becomes a machine float by appending
+    zeros; a zero exponent reads as 0. Lanes of the last word beyond the count are stored as 0.
+
+    Cycles: one per word. `i` is taken with the last word of a beat, so ceil(count / V) clocks from `start` on if every
+    beat is there; `done` follows one clock after the last word is written.
+
+    Members
+    -------
+    start: load `count` elements, 1 to max_k; not while loading
+    i: beats; only those of the payload, ceil(count * 2 / beat_bytes), are taken
+    done: high for one clock, when every word can be read
+    read: read port; not in use while loading
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "count": In(range(config.max_k + 1)),
+            "i": In(stream.Signature(beat(config))),
+            "done": Out(1),
+            "read": In(norm_read(config)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        lanes = config.vector
+        words_per_beat = config.beat_bytes // 2 // lanes
+        word = data.ArrayLayout(unsigned(BF16_BITS), lanes)
+        m.submodules.weights = weights = memory.Memory(shape=word, depth=config.norm_words, init=[])
+        write, read = weights.write_port(), weights.read_port()
+
+        left = Signal(range(config.max_k + 1))
+        address = Signal(range(max(2, config.norm_words)))
+        part = Signal(range(max(2, words_per_beat)))
+        final = Signal()
+        parts = data.View(data.ArrayLayout(word, words_per_beat), self.i.payload.as_value())
+        m.d.comb += [
+            final.eq(left <= lanes),
+            write.en.eq((left != 0) & self.i.valid),
+            write.addr.eq(address),
+            self.i.ready.eq((left != 0) & (final | (part == words_per_beat - 1))),
+        ]
+        for lane in range(lanes):
+            m.d.comb += write.data[lane].eq(Mux(left > lane, parts[part][lane], 0))
+
+        m.d.sync += self.done.eq(0)
+        with m.If(self.start):
+            m.d.sync += [left.eq(self.count), address.eq(0), part.eq(0)]
+        with m.Elif(write.en):
+            m.d.sync += [
+                left.eq(Mux(final, 0, left - lanes)),
+                address.eq(address + 1),
+                part.eq(Mux(part == words_per_beat - 1, 0, part + 1)),
+                self.done.eq(final),
+            ]
+
+        m.d.comb += [read.en.eq(self.read.en), read.addr.eq(self.read.addr)]
+        for lane in range(lanes):
+            bits = read.data[lane]
+            zero = ~bits[7:15].any()
+            m.d.comb += self.read.data[lane].eq(Mux(zero, 0, Cat(Const(0, FLOAT_BITS - BF16_BITS), bits)))
+        return m

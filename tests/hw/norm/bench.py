@@ -1,0 +1,94 @@
+"""Configurations, stalling stream ends and models of memories for the tests of this folder."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from hw.config import AccelConfig
+from sim.golden.number import Array, decode, rnd
+
+CONFIGS = {
+    "scalar": AccelConfig(name="scalar", vector=1, columns=1, max_hidden=160, max_intermediate=160),
+    "pair": AccelConfig(name="pair", vector=2, columns=3, max_hidden=160, max_intermediate=160),
+    "quad": AccelConfig(name="quad", vector=4, rows=4, inputs=10, columns=2, max_hidden=160, max_intermediate=160),
+    "wide": AccelConfig(name="wide", port_bits=128, vector=4, rows=16, inputs=5, columns=4, max_hidden=160,
+                        max_intermediate=160),
+}
+"""Every vector width; in `quad` and `wide` the array's words are no multiple of it."""
+
+IDLE_CLOCKS = 40
+"""Clocks to watch after the last expected output, in which nothing may come."""
+
+
+def bf16(values: Array) -> Array:
+    """Nearest to zero bf16 of each value."""
+    words = np.asarray(values, dtype=np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    return words.view(np.float32).astype(np.float64)
+
+
+def random_vector(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Array:
+    """Normal machine floats with some zeros."""
+    return rnd(rng.normal(size=shape) * scale * (rng.random(shape) > 0.05))
+
+
+def split(values: Array, lanes: int) -> list[list[float]]:
+    """A vector as words of `lanes` values, the last padded with zeros."""
+    padded = np.zeros(-(-len(values) // lanes) * lanes)
+    padded[: len(values)] = values
+    return padded.reshape(-1, lanes).tolist()
+
+
+def chance(seed: int, stall: float):
+    """A function that is true with probability `stall`."""
+    generator = random.Random(seed)
+    return lambda: generator.random() < stall
+
+
+def floats(codes) -> Array:
+    """Machine floats of 25-bit codes."""
+    return decode(np.array(list(codes)))
+
+
+async def send(ctx, port, payloads, stalled=lambda: False) -> None:
+    """Drive a stream; the payload stays until it is accepted."""
+    for payload in payloads:
+        while stalled():
+            await ctx.tick()
+        ctx.set(port.payload, payload)
+        ctx.set(port.valid, 1)
+        await ctx.tick().until(port.ready)
+        ctx.set(port.valid, 0)
+
+
+async def receive(ctx, port, read, count, stalled=lambda: False) -> list:
+    """Take `count` payloads, each turned into plain values by `read`; then nothing more may come."""
+    got = []
+    while len(got) < count:
+        accept = not stalled()
+        ctx.set(port.ready, accept)
+        _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
+        if valid and accept:
+            got.append(read(payload))
+    ctx.set(port.ready, 1)
+    for _ in range(IDLE_CLOCKS):
+        _, _, valid = await ctx.tick().sample(port.valid)
+        assert not valid, "something extra came out"
+    ctx.set(port.ready, 0)
+    return got
+
+
+def run(dut, *benches, limit: int = 60_000) -> None:
+    """Run testbenches together until all end; fail after `limit` clocks."""
+    async def timeout(ctx):
+        await ctx.delay(limit * 1e-6)
+        raise AssertionError(f"not finished after {limit} clocks")
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    for bench in benches:
+        simulator.add_testbench(bench)
+    simulator.add_testbench(timeout, background=True)
+    simulator.run()
