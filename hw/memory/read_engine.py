@@ -44,7 +44,7 @@ class ReadEngine(wiring.Component):
         - ARID and RID are 0 for the stream, 1 for the gather client. Responses of the two may interleave.
         - Data of a client comes out in the order of its commands. A command of 0 beats yields nothing.
         - RLAST ends a burst, also when it comes at the wrong beat.
-    Latency: 5 clocks from an accepted command to ARVALID, 3 clocks from RVALID to valid data.
+    Latency: 4 clocks from an accepted command to ARVALID, 3 clocks from RVALID to valid data.
     Throughput: one beat per clock if the port keeps up.
 
     Errors: the first one stays in `error`. From then on no burst is issued and incoming beats are dropped; data from
@@ -112,7 +112,8 @@ class ReadEngine(wiring.Component):
             queue = fifo.SyncFIFO(width=config.address_bits + beat_bits, depth=QUEUED_COMMANDS)
             splitter = BurstSplitter(config, beat_bits=beat_bits, limit=limit)
             pending = fifo.SyncFIFO(width=10, depth=config.outstanding)  # beats and `final` of each burst in flight
-            store = fifo.SyncFIFOBuffered(width=config.port_bits + 1, depth=depth)
+            # One place more than `free` counts: the output register fills a clock late, and beats cannot wait.
+            store = fifo.SyncFIFOBuffered(width=config.port_bits + 1, depth=depth + 1)
             m.submodules[f"{name}_queue"] = reset(queue)
             m.submodules[f"{name}_splitter"] = reset(splitter)
             m.submodules[f"{name}_pending"] = reset(pending)

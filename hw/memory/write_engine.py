@@ -25,7 +25,7 @@ class WriteEngine(wiring.Component):
         - At most `config.outstanding` bursts are in flight, counted from AWVALID to their B response. AWID is 0.
         - W beats of a burst may leave before its AW is accepted. BREADY is always 1.
         - A write can be read back once `idle` is 1: memory has confirmed it.
-    Latency: 5 clocks from a request to AWVALID, 1 clock from a data beat to WVALID.
+    Latency: 4 clocks from a request to AWVALID, 1 clock from a data beat to WVALID.
     Throughput: one beat per clock if the port keeps up.
 
     Errors: the first one stays in `error`. From then on no new burst is issued; the data of issued bursts is still

@@ -12,8 +12,16 @@ from cocotb.triggers import RisingEdge
 
 from hw.config import AccelConfig
 
-CONFIG = AccelConfig(name="memory-test", stream_fifo_beats=128, burst_beats=32, timeout_cycles=300)
-"""Small enough that every limit is reached."""
+CONFIGS = {
+    c.name: c
+    for c in (
+        AccelConfig(name="narrow", stream_fifo_beats=128, burst_beats=32, timeout_cycles=300),
+        AccelConfig(name="wide", port_bits=512, rows=16, inputs=20, stream_fifo_beats=150, outstanding=3,
+                    timeout_cycles=300),
+        AccelConfig(name="tight", stream_fifo_beats=2, burst_beats=1, outstanding=1, timeout_cycles=300),
+    )
+}
+"""Small enough that every limit is reached; `wide` crosses 4 KB often, `tight` has one beat in flight."""
 
 
 def stalls(seed: int, probability: float) -> Iterator[bool]:

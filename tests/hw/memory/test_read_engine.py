@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from hw.config import AccelConfig
 from hw.memory.read_engine import ReadEngine
-from tests.hw.memory.agents import CONFIG
-from tests.hw.memory.simulate import simulate
+from sim.bench import run_bench
+from tests.hw.memory.agents import CONFIGS
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.filterwarnings("default")
-def test_read_engine() -> None:
-    simulate(ReadEngine(CONFIG), "tests.hw.memory.read_engine_bench")
+def test_read_engine(config: AccelConfig) -> None:
+    run_bench(ReadEngine(config), config, "tests.hw.memory.read_engine_bench")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from hw.config import AccelConfig
 from hw.memory.write_engine import WriteEngine
-from tests.hw.memory.agents import CONFIG
-from tests.hw.memory.simulate import simulate
+from sim.bench import run_bench
+from tests.hw.memory.agents import CONFIGS
 
 
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.filterwarnings("default")
-def test_write_engine() -> None:
-    simulate(WriteEngine(CONFIG), "tests.hw.memory.write_engine_bench")
+def test_write_engine(config: AccelConfig) -> None:
+    run_bench(WriteEngine(config), config, "tests.hw.memory.write_engine_bench")
