@@ -150,7 +150,7 @@ async def no_answer(dut, channel: str) -> None:
 
 @cocotb.test()
 async def bad_responses(dut) -> None:
-    """SLVERR and DECERR: the memory is too small for the address, so its model answers with an error."""
+    """The memory refuses a write with SLVERR; after an abort it is written."""
     ram = await prepare(dut)
     original = ram._write
 
