@@ -1,0 +1,126 @@
+"""This file multiplies rows of memory with 16-bit operands: keys with the query, the embedding with the last hidden."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.array.ternary_dot import pipelined_tree
+from hw.config import AccelConfig
+from hw.formats import beat
+
+__all__ = ["OPERAND_BITS", "DotEngine", "dot_word"]
+
+OPERAND_BITS = 16
+"""Signed width of a query code, a softmax weight or an activation of the LM head."""
+
+_LARGEST_OPERAND = 2 ** (OPERAND_BITS - 1) - 1
+
+
+def dot_word(config: AccelConfig) -> data.StructLayout:
+    """One beat of a row, an operand per byte of it, and whether it is the first or last beat of its row.
+
+    The two bytes of a 16-bit element come with the same operand.
+    """
+    return data.StructLayout({
+        "beat": beat(config),
+        "operands": data.ArrayLayout(signed(OPERAND_BITS), config.beat_bytes),
+        "first": 1,
+        "last": 1,
+    })
+
+
+class DotEngine(wiring.Component):
+    """Exact dot products of rows in memory with 16-bit operands, one 16 x 9 multiplier per byte of a beat.
+
+    A 16-bit element uses two lanes: its low byte, at the even place, is unsigned; its high byte is signed and its
+    product counts 256 times. The lanes are summed by a tree, the beats of a row by an accumulator.
+
+    Cycles: one beat per clock. The sum is valid `latency` clocks after its last beat, if nothing stalls; a sum that
+    is not taken stops the whole pipeline.
+
+    Parameters
+    ----------
+    element_bits: 8 or 16, bits of an element in memory
+    max_elements: elements of the longest row; with it the width of the sum, `sum_bits`: codes are at most
+        2^(bits-1) - 1 in magnitude
+
+    Attributes
+    ----------
+    i: beats with their operands
+    o: one exact sum per row
+    """
+
+    def __init__(self, config: AccelConfig, *, element_bits: int, max_elements: int):
+        if element_bits not in (8, 16):
+            raise ValueError(f"element_bits must be 8 or 16, not {element_bits}")
+        if max_elements < 1:
+            raise ValueError(f"max_elements must be at least 1, not {max_elements}")
+        self.config = config
+        self.element_bits = element_bits
+        self.sum_bits = (_LARGEST_OPERAND * (2 ** (element_bits - 1) - 1) * max_elements).bit_length() + 1
+        super().__init__({
+            "i": In(stream.Signature(dot_word(config))),
+            "o": Out(stream.Signature(signed(self.sum_bits))),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Clocks from the last beat of a row to its sum: operands, products, tree, accumulator."""
+        return 2 + ceil_log2(self.config.beat_bytes) + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        advance = Signal()
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
+
+        with m.If(advance):
+            # The flags travel beside the data: {valid, first, last}.
+            flags = Cat(self.i.valid, self.i.payload.first, self.i.payload.last)
+            for n in range(self.latency - 1):
+                delayed = Signal(3, name=f"flags_{n}")
+                m.d.sync += delayed.eq(flags)
+                flags = delayed
+            terms = self._elements(m, [self._product(m, n) for n in range(self.config.beat_bytes)])
+            tree = pipelined_tree(m, terms)
+
+            valid, first, last = flags[0], flags[1], flags[2]
+            accumulator = Signal(signed(self.sum_bits))
+            kept = Signal(signed(self.sum_bits))
+            total = Signal(signed(self.sum_bits))
+            m.d.sync += self.o.valid.eq(valid & last)
+            with m.If(valid):
+                m.d.sync += [accumulator.eq(total), self.o.payload.eq(total)]
+        m.d.comb += [kept.eq(Mux(first, 0, accumulator)), total.eq(kept + tree)]
+        return m
+
+    def _product(self, m: Module, lane: int) -> Signal:
+        """Product of a lane, with registers before and after the multiplier."""
+        byte = self.i.payload.beat[lane]
+        is_low = self.element_bits == 16 and lane % 2 == 0
+        factor = Signal(signed(9), name=f"factor_{lane}")
+        operand = Signal(signed(OPERAND_BITS), name=f"operand_{lane}")
+        product = Signal(signed(OPERAND_BITS + 8), name=f"product_{lane}")
+        m.d.sync += [
+            factor.eq(Cat(byte, Const(0, 1) if is_low else byte[7]).as_signed()),
+            operand.eq(self.i.payload.operands[lane]),
+            product.eq(operand * factor),
+        ]
+        return product
+
+    def _elements(self, m: Module, products: list[Signal]) -> list[Signal]:
+        """Products of whole elements: those of the lanes, or after one more register those of pairs of lanes."""
+        if self.element_bits == 8:
+            return products
+        elements = []
+        for n in range(0, len(products), 2):
+            element = Signal(signed(2 * OPERAND_BITS), name=f"element_{n // 2}")
+            # The low byte of the weighted product is zero: only the upper parts are added.
+            low, high = products[n], products[n + 1]
+            upper = Signal(signed(OPERAND_BITS + 8), name=f"upper_{n // 2}")
+            m.d.comb += upper.eq(high + low[8:].as_signed())
+            m.d.sync += element.eq(Cat(low[:8], upper).as_signed())
+            elements.append(element)
+        return elements
