@@ -1,0 +1,104 @@
+"""Words of V codes become words of Kc activations. This file holds the packer in front of the array's memories."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array.column import activation_write
+from hw.config import AccelConfig
+
+__all__ = ["CODE_BITS", "PackActivations", "code_word"]
+
+CODE_BITS = 16
+"""Width of a code; int8 codes use the lower half."""
+
+
+def code_word(config: AccelConfig) -> data.StructLayout:
+    """V codes of one column; `index` counts its words from 0, `last` marks the last one."""
+    return data.StructLayout({
+        "column": config.column_bits,
+        "index": config.word_bits,
+        "codes": data.ArrayLayout(signed(CODE_BITS), config.vector),
+        "last": 1,
+    })
+
+
+class PackActivations(wiring.Component):
+    """Collects int8 codes into words of `inputs` for the activation write port of the array.
+
+    Kc need not be a multiple of V: what does not fit a word starts the next. After `last` the word is filled with
+    zeros. A word that the array's memory does not have is dropped: it can only hold padding.
+
+    Cycles: one word of codes per clock. A full word is written one clock after the code that completes it; when the
+    codes with `last` cross a word, the rest is written one clock later and the input waits for that clock.
+
+    Members
+    -------
+    i: codes of one column after the other, in order; the column is taken from the word that completes the activations
+    o, o_en: the write port of the array
+    o_done: high together with the last write of a column, also if that write is dropped
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(code_word(config))),
+            "o": Out(activation_write(config)),
+            "o_en": Out(1),
+            "o_done": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        lanes, inputs = config.vector, config.inputs
+        held = Signal(data.ArrayLayout(signed(8), inputs + lanes))
+        merged = Signal.like(held)
+        fill = Signal(range(inputs + 1))
+        total = Signal(range(inputs + lanes + 1))
+        address = Signal(range(config.activation_words + 1))
+        rest, column = Signal(), Signal(config.column_bits)
+        take, write, finish = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(~rest),
+            take.eq(self.i.valid & self.i.ready),
+            total.eq(fill + lanes),
+            merged.eq(held),
+        ]
+        with m.If(~rest):
+            for element in range(inputs + lanes):
+                for lane in range(lanes):
+                    if 0 <= element - lane < inputs:
+                        with m.If(fill == element - lane):
+                            m.d.comb += merged[element].eq(self.i.payload.codes[lane][:8].as_signed())
+
+        full = total >= inputs
+        m.d.comb += [
+            finish.eq(rest | (take & self.i.payload.last & (total <= inputs))),
+            write.eq(finish | (take & full)),
+        ]
+        with m.If(take):
+            m.d.sync += [held.eq(merged), fill.eq(total), column.eq(self.i.payload.column)]
+            with m.If(full):
+                m.d.sync += [
+                    held.as_value().eq(merged.as_value()[8 * inputs:]),
+                    fill.eq(total - inputs),
+                    address.eq(address + 1),
+                    rest.eq(self.i.payload.last & (total > inputs)),
+                ]
+        with m.If(finish):
+            m.d.sync += [held.as_value().eq(0), fill.eq(0), address.eq(0), rest.eq(0)]
+
+        m.d.sync += [self.o_en.eq(0), self.o_done.eq(finish)]
+        with m.If(write):
+            m.d.sync += [
+                self.o_en.eq(address < config.activation_words),
+                self.o.address.eq(address),
+                self.o.values.as_value().eq(merged.as_value()[:8 * inputs]),
+                self.o.column.eq(self.i.payload.column),
+            ]
+            with m.If(rest):
+                m.d.sync += self.o.column.eq(column)
+        return m
