@@ -1,7 +1,8 @@
 """The memory image: bytes on disk are bytes in the accelerator's memory. This file is the format; sw/pack.py fills it.
 
-Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions at multiples of 4096
-bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`; docs/model-image.md.
+Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions at multiples of
+4096 bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`. Every field is in
+docs/model-image.md.
 """
 
 from __future__ import annotations
