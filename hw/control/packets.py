@@ -1,0 +1,100 @@
+"""Takes the packet stream apart. This file is the door of the sequencer: headers go left, payloads go right."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, ValueLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import HEADER_BYTES, AccelConfig
+from hw.formats import HEADER, Opcode, beat
+
+__all__ = ["PacketReader", "payload_beat"]
+
+
+class PacketReader(wiring.Component):
+    """Splits the beats of a packet stream (docs/isa.md) into headers and payloads.
+
+    Rules: a header is offered on `o_header` before the first beat of its payload is offered on `o_payload`, and the
+    payload only starts once the header has been taken, so that its receiver is known. The next header is collected
+    after the last payload beat. An opcode that does not exist, a payload on an opcode that has none, or a missing one,
+    raises `o_error` until reset, and nothing more is taken: what follows cannot be trusted.
+
+    Latency: a header appears in the clock after its last beat; payload passes through combinationally, one beat per
+    clock. Cost per packet: `config.header_beats` clocks to collect and one to hand over.
+
+    Members:
+        i: beats of the stream.
+        o_header: HEADER.
+        o_payload: the beats of the payload, with `last`.
+        o_error: a header that is not a command.
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(beat(config))),
+            "o_header": Out(stream.Signature(HEADER)),
+            "o_payload": Out(stream.Signature(payload_beat(config))),
+            "o_error": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        beats = self.config.header_beats
+        step = min(self.config.port_bits, 8 * HEADER_BYTES)
+        collected = Signal(8 * HEADER_BYTES)
+        count = Signal(range(beats + 1))
+        left = Signal(32)
+        header = Signal(HEADER)
+        taken = Cat(*self.i.payload)[:step]
+        m.d.comb += [header.eq(collected), self.o_header.payload.eq(header)]
+
+        with m.FSM():
+            with m.State("HEADER"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.sync += [collected.eq(Cat(collected, taken)[-8 * HEADER_BYTES :]), count.eq(count + 1)]
+                    with m.If(count == beats - 1):
+                        m.d.sync += count.eq(0)
+                        m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += left.eq(header.payload_beats)
+                with m.If(_is_command(m, header)):
+                    m.d.comb += self.o_header.valid.eq(1)
+                    with m.If(self.o_header.ready):
+                        m.next = "HEADER"
+                        with m.If(header.payload_beats != 0):
+                            m.next = "PAYLOAD"
+                with m.Else():
+                    m.next = "ERROR"
+            with m.State("PAYLOAD"):
+                m.d.comb += [
+                    self.o_payload.valid.eq(self.i.valid),
+                    self.o_payload.payload.data.eq(self.i.payload),
+                    self.o_payload.payload.last.eq(left == 1),
+                    self.i.ready.eq(self.o_payload.ready),
+                ]
+                with m.If(self.i.valid & self.o_payload.ready):
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 1):
+                        m.next = "HEADER"
+            with m.State("ERROR"):
+                m.d.comb += self.o_error.eq(1)
+        return m
+
+
+def payload_beat(config: AccelConfig) -> data.StructLayout:
+    """A beat of payload and whether it is the packet's last."""
+    return data.StructLayout({"data": beat(config), "last": 1})
+
+
+def _is_command(m: Module, header: data.View) -> ValueLike:
+    """Whether the opcode exists and carries a payload exactly if it must."""
+    with_payload = (Opcode.LOAD_NORM, Opcode.MATMUL, Opcode.HEAD)
+    known, needs = Signal(), Signal()
+    with m.Switch(header.opcode):
+        for opcode in Opcode:
+            with m.Case(opcode.value):
+                m.d.comb += [known.eq(1), needs.eq(opcode in with_payload)]
+    return known & (needs == (header.payload_beats != 0))
