@@ -17,6 +17,7 @@ from sim.golden.feedforward import gated_relu2
 from sim.golden.logits import head_logits
 from sim.golden.norm import Scale, Statistics, quantize, quantize_head, residual, scale, statistics
 from sim.golden.number import Array, Codes, rnd
+from sim.golden.rescale import rescale
 from sw.image import ModelImage, ModelShape
 
 __all__ = ["GoldenMachine"]
@@ -96,8 +97,7 @@ class GoldenMachine:
         """BitLinear and what happens to its output on the way to the scratchpad."""
         flags, m = Flags(header["flags"]), header["m"]
         sums = bitlinear_sums(self.config, self.act.astype(np.int8), payload.tobytes(), header["k"], m)
-        factor = rnd(self.act_scale * float_field(header["scale"]))
-        out = rnd(rnd(sums) * factor[:, None])
+        out = rescale(sums, rnd(self.act_scale * float_field(header["scale"])))
         if Flags.RESIDUAL in flags:
             out = self.h = residual(self.h, out)
         else:
