@@ -1,0 +1,138 @@
+"""A normalised vector becomes codes. This file holds the pipeline from the scratchpad to int8 or 16-bit activations."""
+
+from __future__ import annotations
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.float.mul import FloatMul
+from hw.float.mul_to_int import MulToInt
+from hw.float.to_int import FloatToInt
+from hw.formats import FLOAT_BITS, column_values
+from hw.norm.norm_memory import norm_read
+from hw.norm.pack_activations import code_word
+
+__all__ = ["INT8_LIMIT", "HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
+
+INT8_LIMIT = 127
+HEAD_LIMIT = 32767
+READ_LATENCY = 1
+
+
+def quantize_command(config: AccelConfig) -> data.StructLayout:
+    """A vector and how to quantise it.
+
+    `base` is the scratchpad word of its first element, `words` counts words of V elements, at least 1. `head` chooses
+    16-bit codes, scaled by 2^shift with shift = 14 - exponent of the absmax (-127 for zero); otherwise `inverse`
+    (machine float) is the multiplier of int8 codes.
+    """
+    return data.StructLayout({
+        "column": config.column_bits,
+        "base": config.word_bits,
+        "words": range(config.norm_words + 1),
+        "inverse": FLOAT_BITS,
+        "shift": signed(9),
+        "head": 1,
+    })
+
+
+def scratchpad_read(config: AccelConfig) -> wiring.Signature:
+    """A read port, seen from the reader: a word of a column one clock after `en`; it holds while `en` is low."""
+    return wiring.Signature({
+        "en": Out(1),
+        "column": Out(config.column_bits),
+        "addr": Out(config.word_bits),
+        "data": In(column_values(config)),
+    })
+
+
+class Quantize(wiring.Component):
+    """codes = clip(rint(rnd(x * g) * inverse), 127), or clip(rint(rnd(x * g) * 2^shift), 32767) with `head`.
+
+    Both read ports belong to this unit while it is busy. The pipeline stands still as a whole when the output waits.
+
+    Cycles: the first word is valid LATENCY clocks after the command is taken, then one per clock if `o` is always
+    ready; the next command is taken one clock after the last word is.
+
+    Members
+    -------
+    i_command: what to do
+    values: scratchpad, address base + index
+    norm: norm weights, address index
+    o: codes in order, `last` with the last word of the command
+    """
+
+    LATENCY = 1 + READ_LATENCY + FloatMul.LATENCY + MulToInt.LATENCY
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i_command": In(stream.Signature(quantize_command(config))),
+            "values": Out(scratchpad_read(config)),
+            "norm": Out(norm_read(config)),
+            "o": Out(stream.Signature(code_word(config))),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        command = Signal(quantize_command(config))
+        index = Signal(range(config.norm_words + 1))
+        busy, reading, go = Signal(), Signal(), Signal()
+        m.d.comb += [
+            self.i_command.ready.eq(~busy),
+            go.eq(~self.o.valid | self.o.ready),
+            self.values.en.eq(go & reading),
+            self.values.column.eq(command.column),
+            self.values.addr.eq(command.base + index),
+            self.norm.en.eq(go & reading),
+            self.norm.addr.eq(index),
+        ]
+        last = Signal()
+        m.d.comb += last.eq(index == command.words - 1)
+        with m.If(self.i_command.valid & self.i_command.ready):
+            m.d.sync += [command.eq(self.i_command.payload), busy.eq(1), reading.eq(1), index.eq(0)]
+        with m.Elif(go & reading):
+            m.d.sync += [index.eq(index + 1), reading.eq(~last)]
+        with m.If(self.o.valid & self.o.ready & self.o.payload.last):
+            m.d.sync += busy.eq(0)
+
+        # The marks of a word travel beside its elements.
+        marks = data.StructLayout({"valid": 1, "last": 1, "index": index.shape()})
+        mark = Signal(marks)
+        m.d.comb += [mark.valid.eq(reading), mark.last.eq(last), mark.index.eq(index)]
+        for n in range(self.LATENCY - 1):
+            delayed = Signal(marks, name=f"mark_{n}")
+            with m.If(go):
+                m.d.sync += delayed.eq(mark)
+            mark = delayed
+        m.d.comb += [
+            self.o.valid.eq(mark.valid),
+            self.o.payload.last.eq(mark.last),
+            self.o.payload.index.eq(mark.index),
+            self.o.payload.column.eq(command.column),
+        ]
+
+        for lane in range(config.vector):
+            product, to_int8, to_head = FloatMul(), MulToInt(8, INT8_LIMIT), FloatToInt(16, HEAD_LIMIT)
+            m.submodules[f"product_{lane}"] = EnableInserter(go)(product)
+            m.submodules[f"int8_{lane}"] = EnableInserter(go)(to_int8)
+            m.submodules[f"head_{lane}"] = EnableInserter(go)(to_head)
+            m.d.comb += [
+                product.a.eq(self.values.data[lane]),
+                product.b.eq(self.norm.data[lane]),
+                to_int8.a.eq(product.o),
+                to_int8.b.eq(command.inverse),
+                to_head.i.eq(product.o),
+                to_head.shift.eq(command.shift),
+            ]
+            head = to_head.o
+            for n in range(MulToInt.LATENCY - FloatToInt.LATENCY):
+                later = Signal(signed(16), name=f"head_{lane}_{n}")
+                with m.If(go):
+                    m.d.sync += later.eq(head)
+                head = later
+            m.d.comb += self.o.payload.codes[lane].eq(Mux(command.head, head, to_int8.o))
+        return m
