@@ -11,7 +11,7 @@ from hw.array.ternary_dot import pipelined_tree
 from hw.config import AccelConfig
 from hw.formats import beat
 
-__all__ = ["OPERAND_BITS", "DotEngine", "dot_word"]
+__all__ = ["OPERAND_BITS", "DotEngine", "dot_latency", "dot_word"]
 
 OPERAND_BITS = 16
 """Signed width of a query code, a softmax weight or an activation of the LM head."""
@@ -30,6 +30,11 @@ def dot_word(config: AccelConfig) -> data.StructLayout:
         "first": 1,
         "last": 1,
     })
+
+
+def dot_latency(config: AccelConfig) -> int:
+    """Clocks from the last beat of a row to its sum: operands, products, tree, accumulator."""
+    return 2 + ceil_log2(config.beat_bytes) + 1
 
 
 class DotEngine(wiring.Component):
@@ -68,8 +73,8 @@ class DotEngine(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Clocks from the last beat of a row to its sum: operands, products, tree, accumulator."""
-        return 2 + ceil_log2(self.config.beat_bytes) + 1
+        """Clocks from the last beat of a row to its sum."""
+        return dot_latency(self.config)
 
     def elaborate(self, platform):
         m = Module()

@@ -1,0 +1,157 @@
+"""This file computes logits: rows of the output embedding times the last hidden vector."""
+
+from __future__ import annotations
+
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.attention.dot_engine import OPERAND_BITS, DotEngine, dot_latency
+from hw.config import AccelConfig, ceil_div
+from hw.formats import FLOAT_BITS, beat
+from hw.logits.argmax import logit_word
+from hw.logits.row_reader import HeadRowReader
+from hw.logits.scaled_sum import ScaledSum
+
+__all__ = ["LmHead", "head_command", "head_write"]
+
+
+def head_command(config: AccelConfig) -> data.StructLayout:
+    """Inputs, rows, and the value `hs` of one activation code as a machine float; k and m are at least 1."""
+    return data.StructLayout({"k": range(config.max_hidden + 1), "m": range(config.max_vocab + 1), "hs": FLOAT_BITS})
+
+
+def head_write(config: AccelConfig) -> data.StructLayout:
+    """V activation codes; `index` counts words of V elements."""
+    return data.StructLayout({
+        "index": range(max(2, ceil_div(config.max_hidden, config.vector))),
+        "codes": data.ArrayLayout(signed(OPERAND_BITS), config.vector),
+    })
+
+
+class LmHead(wiring.Component):
+    """Logits of one column: section 7 of docs/numerics.md over the payload of a HEAD packet (docs/isa.md).
+
+    Activations are written first, then a command, then its beats. Codes at k and above need not be written: lanes
+    behind k are zeroed. The path of a row: its beats meet their activations (memory), `DotEngine` sums, and
+    `ScaledSum` multiplies with the two scales; row number and scale wait in a FIFO beside the engine.
+
+    Cycles: one beat per clock, of rows of any length; the logit is valid `latency` clocks after the last beat of its
+    row, if nothing stalls. A command is taken when all rows of the previous one have left the engine.
+
+    Attributes
+    ----------
+    i_activations: codes of the column, taken in every clock; not while a command is under way
+    i_command: extent of the packet and scale of the activations
+    i_beats: its payload
+    o: m logits in the order of their rows
+    """
+
+    def __init__(self, config: AccelConfig):
+        self.config = config
+        super().__init__({
+            "i_activations": In(stream.Signature(head_write(config), always_ready=True)),
+            "i_command": In(stream.Signature(head_command(config))),
+            "i_beats": In(stream.Signature(beat(config))),
+            "o": Out(stream.Signature(logit_word(config))),
+        })
+
+    @property
+    def latency(self) -> int:
+        """Clocks from the last beat of a row to its logit: activation memory, engine, scaling."""
+        return 1 + dot_latency(self.config) + ScaledSum.LATENCY
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.reader = reader = HeadRowReader(config)
+        m.submodules.engine = engine = DotEngine(
+            config, element_bits=8, max_elements=config.max_hidden)
+
+        codes = data.ArrayLayout(signed(OPERAND_BITS), config.beat_bytes)
+        m.submodules.activations = activations = memory.Memory(
+            shape=codes, depth=ceil_div(config.max_hidden, config.beat_bytes), init=[])
+        write, read = activations.write_port(granularity=config.vector), activations.read_port()
+        parts = config.beat_bytes // config.vector
+        index = self.i_activations.payload.index
+        m.d.comb += [
+            write.addr.eq(index >> exact_log2(parts)),
+            write.en.eq(Mux(self.i_activations.valid, 1 << index[:exact_log2(parts)], 0)),
+            *(write.data[n].eq(self.i_activations.payload.codes[n % config.vector]) for n in range(config.beat_bytes)),
+        ]
+
+        # What a logit needs besides its sum. Every row in the engine has a place, and one more may enter.
+        ticket = data.StructLayout({"row": self.o.payload.row.shape(), "last": 1, "scale": FLOAT_BITS})
+        m.submodules.tickets = tickets = fifo.SyncFIFO(width=ticket.size, depth=engine.latency + 2)
+        entering, leaving = Signal(ticket), data.View(ticket, tickets.r_data)
+        m.d.comb += tickets.w_data.eq(entering)
+
+        hs = Signal(FLOAT_BITS)
+        free = Signal()
+        m.d.comb += [
+            free.eq(reader.o_idle & (tickets.level == 0)),
+            reader.i_command.payload.k.eq(self.i_command.payload.k),
+            reader.i_command.payload.m.eq(self.i_command.payload.m),
+            reader.i_command.valid.eq(self.i_command.valid & free),
+            self.i_command.ready.eq(free),
+            reader.i_beats.payload.eq(self.i_beats.payload),
+            reader.i_beats.valid.eq(self.i_beats.valid),
+            self.i_beats.ready.eq(reader.i_beats.ready),
+        ]
+        with m.If(self.i_command.valid & free):
+            m.d.sync += hs.eq(self.i_command.payload.hs)
+
+        # One clock for the activation memory; the beat waits beside it.
+        word = reader.o.payload
+        lanes = Signal(config.beat_bytes)
+        taken = Signal()
+        m.d.comb += [
+            reader.o.ready.eq((engine.i.ready | ~engine.i.valid) & tickets.w_rdy),
+            taken.eq(reader.o.valid & reader.o.ready),
+            read.addr.eq(word.address),
+            read.en.eq(taken),
+            entering.row.eq(word.row),
+            entering.last.eq(word.last_row),
+            entering.scale.eq(word.scale),
+            tickets.w_en.eq(taken & word.last),
+            *(engine.i.payload.operands[n].eq(Mux(lanes[n], read.data[n], 0)) for n in range(config.beat_bytes)),
+        ]
+        with m.If(engine.i.ready):
+            m.d.sync += engine.i.valid.eq(0)
+        with m.If(taken):
+            m.d.sync += [
+                engine.i.valid.eq(1),
+                engine.i.payload.beat.eq(word.beat),
+                engine.i.payload.first.eq(word.first),
+                engine.i.payload.last.eq(word.last),
+                lanes.eq(word.lanes),
+            ]
+
+        # The scaling stops as a whole while a logit is not taken.
+        advance = Signal()
+        scaling = ScaledSum(engine.sum_bits)
+        m.submodules.scaling = EnableInserter(advance)(scaling)
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            engine.o.ready.eq(advance),
+            tickets.r_en.eq(engine.o.valid & advance),
+            scaling.i.eq(engine.o.payload),
+            scaling.a.eq(hs),
+            scaling.b.eq(leaving.scale),
+            self.o.payload.logit.eq(scaling.o),
+        ]
+        flags = data.StructLayout({"valid": 1, "row": self.o.payload.row.shape(), "last": 1})
+        stage = Signal(flags, name="flags")
+        m.d.comb += [stage.valid.eq(engine.o.valid), stage.row.eq(leaving.row), stage.last.eq(leaving.last)]
+        for n in range(ScaledSum.LATENCY):
+            delayed = Signal(flags, name=f"flags_{n}")
+            with m.If(advance):
+                m.d.sync += delayed.eq(stage)
+            stage = delayed
+        m.d.comb += [
+            self.o.valid.eq(stage.valid),
+            self.o.payload.row.eq(stage.row),
+            self.o.payload.last.eq(stage.last),
+        ]
+        return m

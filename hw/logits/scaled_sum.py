@@ -1,0 +1,54 @@
+"""This file turns an exact sum of the LM head into its logit."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.float.from_int import IntToFloat
+from hw.float.mul import FloatMul
+from hw.formats import FLOAT_BITS
+
+__all__ = ["ScaledSum"]
+
+
+class ScaledSum(wiring.Component):
+    """o = F(sum) * (scale_a * scale_b), three roundings, one result per clock.
+
+    Parameters
+    ----------
+    sum_bits: signed width of the sum
+
+    Attributes
+    ----------
+    i, a, b: the sum and its two scales, 25-bit codes
+    o: their product, LATENCY clocks later
+    """
+
+    LATENCY = 2 * FloatMul.LATENCY
+
+    def __init__(self, sum_bits: int):
+        self.sum_bits = sum_bits
+        super().__init__({"i": In(signed(sum_bits)), "a": In(FLOAT_BITS), "b": In(FLOAT_BITS), "o": Out(FLOAT_BITS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.to_float = to_float = IntToFloat(self.sum_bits)
+        m.submodules.scale = scale = FloatMul()
+        m.submodules.product = product = FloatMul()
+        # The product of the scales takes longer than the conversion.
+        converted: Signal = to_float.o
+        for n in range(FloatMul.LATENCY - IntToFloat.LATENCY):
+            delayed = Signal(FLOAT_BITS, name=f"converted_{n}")
+            m.d.sync += delayed.eq(converted)
+            converted = delayed
+        m.d.comb += [
+            to_float.i.eq(self.i),
+            scale.a.eq(self.a),
+            scale.b.eq(self.b),
+            product.a.eq(converted),
+            product.b.eq(scale.o),
+            self.o.eq(product.o),
+        ]
+        return m
