@@ -1,0 +1,106 @@
+"""This file makes codes and a scale of one row of keys or values."""
+
+from __future__ import annotations
+
+import math
+
+from amaranth.hdl import Cat, EnableInserter, Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.attention.row_buffer import RowBuffer, row_word
+from hw.config import AccelConfig
+from hw.float.divide import FloatDivide
+from hw.float.mul import FloatMul
+from hw.float.mul_to_int import MulToInt
+from hw.float.rounding import BIAS, SIGNIFICAND_BITS
+from hw.formats import FLOAT_BITS, FRACTION_BITS
+
+__all__ = ["KvQuantize", "kv_codes"]
+
+
+def kv_codes(config: AccelConfig) -> data.StructLayout:
+    """V codes of a row and the row's scale, the same in each of its words; `last` marks the last word."""
+    return data.StructLayout({
+        "codes": data.ArrayLayout(signed(config.kv_bits), config.vector),
+        "scale": FLOAT_BITS,
+        "last": 1,
+    })
+
+
+def _float_code(value: float) -> int:
+    """Nearest 25-bit code of a positive constant well inside the range."""
+    fraction, exponent = math.frexp(value)  # value = fraction * 2^exponent, 1/2 <= fraction < 1
+    return ((exponent + BIAS - 2) << FRACTION_BITS) + round(fraction * 2**SIGNIFICAND_BITS)
+
+
+class KvQuantize(wiring.Component):
+    """Absmax quantisation of section 5 of docs/numerics.md: code = rint(x * (L / max)), scale = max * rnd(1/L).
+
+    A row of zeros needs no special case: the quotient saturates, and zero times anything is zero.
+
+    Cycles: the row is stored first; its first codes come `LATENCY` clocks after the word with `last`, then V codes per
+    clock. The next row is taken when all codes have been.
+
+    Attributes
+    ----------
+    i: one row after the other
+    o: the codes of each
+    """
+
+    LATENCY = 1 + FloatDivide.LATENCY + 1 + RowBuffer.LATENCY + MulToInt.LATENCY
+
+    def __init__(self, config: AccelConfig):
+        self.config = config
+        super().__init__({
+            "i": In(stream.Signature(row_word(config))),
+            "o": Out(stream.Signature(kv_codes(config))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        limit = 2 ** (self.config.kv_bits - 1) - 1
+        m.submodules.buffer = buffer = RowBuffer(self.config)
+        m.submodules.divide = divide = FloatDivide()
+        m.submodules.scale = scale = FloatMul()
+        wiring.connect(m, wiring.flipped(self.i), buffer.i)
+        # The scale is ready long before the quotient.
+        m.d.comb += [
+            divide.a.eq(_float_code(limit)),
+            divide.b.eq(buffer.largest),
+            scale.a.eq(buffer.largest),
+            scale.b.eq(_float_code(1 / limit)),
+        ]
+        with m.FSM():
+            with m.State("collect"):
+                m.d.comb += divide.start.eq(buffer.full)
+                with m.If(buffer.full):
+                    m.next = "divide"
+            with m.State("divide"), m.If(divide.done):
+                m.next = "emit"
+            with m.State("emit"):
+                m.d.comb += buffer.replay.eq(1)
+                with m.If(self.o.valid & self.o.ready & self.o.payload.last):
+                    m.d.comb += buffer.release.eq(1)
+                    m.next = "collect"
+
+        advance = Signal()
+        valid, last = Signal(MulToInt.LATENCY), Signal(MulToInt.LATENCY)
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            buffer.advance.eq(advance),
+            self.o.valid.eq(valid[-1]),
+            self.o.payload.last.eq(last[-1]),
+            self.o.payload.scale.eq(scale.o),
+        ]
+        with m.If(advance):
+            m.d.sync += [valid.eq(Cat(buffer.valid, valid[:-1])), last.eq(Cat(buffer.last, last[:-1]))]
+        for lane in range(self.config.vector):
+            code = MulToInt(self.config.kv_bits, limit)
+            m.submodules[f"code_{lane}"] = EnableInserter(advance)(code)
+            m.d.comb += [
+                code.a.eq(buffer.values[lane]),
+                code.b.eq(divide.o),
+                self.o.payload.codes[lane].eq(code.o),
+            ]
+        return m
