@@ -1,0 +1,82 @@
+"""Exact sums become the floats of a BitLinear's output. This file holds the multiplication with its scale."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, EnableInserter, Module, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.delay import delayed
+from hw.float.from_int import IntToFloat
+from hw.float.mul import FloatMul
+from hw.formats import FLOAT_BITS, acc_word, vector_word
+
+__all__ = ["Rescale", "column_factor"]
+
+
+def column_factor(config: AccelConfig) -> data.StructLayout:
+    """One entry of the factor table: activation scale times weight scale of a column, a 25-bit code."""
+    return data.StructLayout({"column": config.column_bits, "factor": FLOAT_BITS})
+
+
+class Rescale(wiring.Component):
+    """out = F(sum) * factor of the column: two roundings (docs/numerics.md, section 4).
+
+    The factor of a word is looked up when the word is accepted: a factor counts for words accepted in the clocks after
+    its write, whatever is still in the pipeline. Factors are zero until written.
+
+    Cycles: one word per clock; a word leaves `LATENCY` clocks after it was accepted. A word that is not taken stops the
+    whole pipeline.
+
+    Members
+    -------
+    i_factor, i_factor_en: writes an entry of the factor table, at any time
+    i: sums of the array
+    o: the same words as floats
+    """
+
+    LATENCY = IntToFloat.LATENCY + FloatMul.LATENCY
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i_factor": In(column_factor(config)),
+            "i_factor_en": In(1),
+            "i": In(stream.Signature(acc_word(config))),
+            "o": Out(stream.Signature(vector_word(config))),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        advance = Signal()
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
+
+        m.submodules.factors = factors = memory.Memory(shape=FLOAT_BITS, depth=2**config.column_bits, init=[])
+        write, read = factors.write_port(), factors.read_port()
+        m.d.comb += [
+            write.en.eq(self.i_factor_en),
+            write.addr.eq(self.i_factor.column),
+            write.data.eq(self.i_factor.factor),
+            read.en.eq(advance),
+            read.addr.eq(self.i.payload.column),
+        ]
+
+        place = Cat(self.i.valid, self.i.payload.column, self.i.payload.index)
+        with m.If(advance):
+            factor = delayed(m, read.data, IntToFloat.LATENCY - 1, name="factor")
+            place = delayed(m, place, self.LATENCY, name="place")
+        m.d.comb += Cat(self.o.valid, self.o.payload.column, self.o.payload.index).eq(place)
+
+        for lane in range(config.vector):
+            convert, multiply = IntToFloat(config.accumulator_bits), FloatMul()
+            m.submodules[f"convert_{lane}"] = EnableInserter(advance)(convert)
+            m.submodules[f"multiply_{lane}"] = EnableInserter(advance)(multiply)
+            m.d.comb += [
+                convert.i.eq(self.i.payload.sums[lane]),
+                multiply.a.eq(convert.o),
+                multiply.b.eq(factor),
+                self.o.payload.values[lane].eq(multiply.o),
+            ]
+        return m
