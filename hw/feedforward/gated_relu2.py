@@ -1,0 +1,82 @@
+"""The gated activation of the feedforward network. This file holds its two multiplications."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.delay import delayed
+from hw.float.mul import FloatMul
+from hw.float.rounding import sign_bit
+from hw.formats import column_values, vector_word
+from hw.memory.scratchpad import scratchpad_address, scratchpad_read
+
+__all__ = ["GatedRelu2"]
+
+_FETCH = 2
+"""Clocks from an accepted word to the stored one: address register, memory."""
+
+
+class GatedRelu2(wiring.Component):
+    """o = (g * g) * up with g = max(gate, 0): two roundings (docs/numerics.md, section 6).
+
+    The gate of a word is stored in the same column, `base` words further on than its index. The caller writes `o` in
+    its place; a word must not be accepted again before that.
+
+    Cycles: one word per clock; a word leaves `LATENCY` clocks after it was accepted. A word that is not taken stops the
+    whole pipeline.
+
+    Members
+    -------
+    base: word of the column where the gate vector starts; base + index < column_words; steady while words are accepted
+    i: words of the up projection
+    o: the same words of the product
+    read: reads the scratchpad; must be granted in every clock
+    """
+
+    LATENCY = _FETCH + 2 * FloatMul.LATENCY
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "base": In(config.word_bits),
+            "i": In(stream.Signature(vector_word(config))),
+            "o": Out(stream.Signature(vector_word(config))),
+            "read": Out(scratchpad_read(config)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        word = self.i.payload
+        advance, fetch = Signal(), Signal()
+        m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
+
+        address = scratchpad_address(m, config, column=word.column, word=self.base + word.index)
+        place = Cat(self.i.valid, word.column, word.index)
+        with m.If(advance):
+            m.d.sync += [fetch.eq(self.i.valid), self.read.addr.eq(address)]
+            up = delayed(m, word.values.as_value(), _FETCH + FloatMul.LATENCY, name="up")
+            place = delayed(m, place, self.LATENCY, name="place")
+        m.d.comb += [
+            self.read.en.eq(advance & fetch),
+            Cat(self.o.valid, self.o.payload.column, self.o.payload.index).eq(place),
+        ]
+
+        factors = data.View(column_values(config), up)
+        for lane in range(config.vector):
+            square, gated = FloatMul(), FloatMul()
+            m.submodules[f"square_{lane}"] = EnableInserter(advance)(square)
+            m.submodules[f"gated_{lane}"] = EnableInserter(advance)(gated)
+            gate = self.read.data[lane]
+            open_gate = Mux(sign_bit(gate), 0, gate)
+            m.d.comb += [
+                square.a.eq(open_gate),
+                square.b.eq(open_gate),
+                gated.a.eq(square.o),
+                gated.b.eq(factors[lane]),
+                self.o.payload.values[lane].eq(gated.o),
+            ]
+        return m
