@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hw.config import BLOCK_POSITIONS, AccelConfig
 from sim.golden.number import Array, Codes, exponent, rnd, to_int
 
-__all__ = ["KvHead", "attend_head", "exp2_codes", "quantize_kv", "rope"]
+__all__ = ["KvHead", "attend_head", "exp2_codes", "quantize_kv", "quantize_query", "rope"]
 
 EXP2_TABLE = np.rint(2.0**17 * np.exp2(-np.arange(257) / 256)).astype(np.int64)
 """A_0..A_256; the hardware's table memory holds the same numbers."""
@@ -33,6 +33,12 @@ def quantize_kv(x: Array, kv_bits: int) -> tuple[Codes, float]:
     top = np.abs(x).max()
     inverse = rnd(limit / top) if top else 0.0
     return to_int(x * inverse, limit), float(rnd(top * rnd(1 / limit)))
+
+
+def quantize_query(q: Array, softmax_scale: float) -> tuple[Codes, Array]:
+    """Codes [G, d] of rotated queries and the scale [G] that turns their dot products into the log2 domain."""
+    e = exponent(np.abs(q).max(axis=1))
+    return to_int(q * np.exp2(14.0 - e)[:, None], 32767), rnd(softmax_scale * np.exp2(e - 14.0))
 
 
 def exp2_codes(d: Array) -> Codes:
@@ -74,9 +80,7 @@ class KvHead:
 
 def attend_head(q: Array, cache: KvHead, position: int, softmax_scale: float) -> Array:
     """Rotated queries [G, d] of one token against positions 0..position of their KV head -> [G, d]."""
-    e = exponent(np.abs(q).max(axis=1))
-    q16 = to_int(q * np.exp2(14.0 - e)[:, None], 32767)
-    qs = rnd(softmax_scale * np.exp2(e - 14.0))
+    q16, qs = quantize_query(q, softmax_scale)
     group, d = q.shape
     running_max, total, acc = np.zeros(group), np.zeros(group), np.zeros((group, d))
     for b in range(position // BLOCK_POSITIONS + 1):

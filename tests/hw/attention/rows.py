@@ -26,8 +26,8 @@ def rows(seed: int = 5) -> dict[str, np.ndarray]:
     return {name: rnd(row) for name, row in (named | sizes).items()}
 
 
-def quantize(dut, inputs, read, stall: float = 0.0) -> list[list]:
-    """Words of `read` for each row; `read` gives a tuple that ends in `last`."""
+def quantize(dut, inputs, read, stall: float = 0.0, **steady: int) -> list[list]:
+    """Words of `read` for each row; `read` gives a tuple that ends in `last`. `steady` names other inputs."""
     lanes, got, out = dut.config.vector, [], []
     words = []
     for row in inputs:
@@ -35,6 +35,8 @@ def quantize(dut, inputs, read, stall: float = 0.0) -> list[list]:
         words += [{"values": part, "last": n == len(parts) - 1} for n, part in enumerate(parts)]
 
     async def sender(ctx):
+        for name, value in steady.items():
+            ctx.set(getattr(dut, name), value)
         await send(ctx, dut.i, words, chance(1, stall))
 
     async def receiver(ctx):
