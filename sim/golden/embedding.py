@@ -15,7 +15,7 @@ def embedding_row(config: AccelConfig, row: NDArray[np.uint8], hidden: int) -> A
     """Machine floats [hidden] of one table row as it lies in memory."""
     if config.embedding_bits == 16:
         words = row[: 2 * hidden].copy().view("<u2").astype(np.uint32) << 16
-        return words.view(np.float32).astype(np.float64)
+        return rnd(words.view(np.float32))
     scale = float(row[:4].copy().view("<f4")[0])
     body = row[config.beat_bytes :]
     if config.embedding_bits == 8:

@@ -72,9 +72,9 @@ class GoldenMachine:
         return [self.head(head, payload, column) if wanted else None for column, wanted in enumerate(want)]
 
     def load_norm(self, header: Any, payload: NDArray[np.uint8]) -> None:
-        """bf16 norm weights, exact."""
+        """bf16 norm weights: exact, denormals are zero."""
         words = payload[: 2 * header["k"]].copy().view("<u2").astype(np.uint32) << 16
-        self.norm = words.view(np.float32).astype(np.float64)
+        self.norm = rnd(words.view(np.float32))
 
     def embed(self, header: Any, payload: NDArray[np.uint8]) -> None:
         """Rows of the table into the residual stream."""

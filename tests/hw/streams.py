@@ -5,17 +5,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import Module
+from amaranth.lib import data
 from amaranth.sim import Simulator
 
 SILENCE = 40
-"""Clocks without a transfer after which a run has ended."""
+"""Clocks without a transfer after which a run has ended, when no end stalls; more of them when ends do."""
 
 
 def plain(value: Any) -> Any:
-    """A payload constant as a dictionary, or as an integer."""
+    """A payload constant as a dictionary of its fields, a list of its elements, or an integer."""
     if not hasattr(value, "shape"):
         return int(value)
-    return {name: int(value[name]) for name, _ in value.shape()}
+    fields = {name: plain(value[name]) for name, _ in value.shape()}
+    return list(fields.values()) if isinstance(value.shape(), data.ArrayLayout) else fields
 
 
 def run_stream(
@@ -31,6 +33,7 @@ def run_stream(
     top.submodules.dut = dut
     log: dict[str, list[int]] = {name: [] for name in (*inputs, output)}
     received: list[Any] = []
+    silence = round(SILENCE / (1 - stall))
     clock, ready_to_start, last_event = [0], [prepare is None], [0]
     o = getattr(dut, output)
 
@@ -39,7 +42,7 @@ def run_stream(
             await prepare(ctx)
             ready_to_start[0] = True
         last_event[0] = clock[0]
-        while clock[0] - last_event[0] < SILENCE:
+        while clock[0] - last_event[0] < silence:
             await ctx.tick()
 
     async def number(ctx):

@@ -1,0 +1,126 @@
+"""Embedding look-up: a row of the table becomes words of the residual stream (golden: sim/golden/embedding.py)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from amaranth.hdl import Cat, EnableInserter, Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig
+from hw.float.from_int import IntToFloat
+from hw.float.mul import FloatMul
+from hw.formats import FLOAT_BITS, FRACTION_BITS, beat, column_values, vector_word
+
+__all__ = ["EmbeddingRow", "embedding_command"]
+
+BF16_FRACTION = 7
+
+
+def embedding_command(config: AccelConfig) -> data.StructLayout:
+    """Which column the row is for, and how many words of V elements it has."""
+    return data.StructLayout({"column": unsigned(config.column_bits), "words": unsigned(config.word_bits + 1)})
+
+
+class EmbeddingRow(wiring.Component):
+    """Unpacks a table row as it lies in memory (`ModelShape.embed_stride`): bf16, or row scale and 12- or 8-bit codes.
+
+    Rules: one command per row; its beats follow on `i`, the row's last beat with `last`. Padding behind the last
+    element is dropped. The next command is taken when the last word has left the unpacker.
+
+    Numbers: bf16 is exact; codes give rnd(code * scale), docs/numerics.md section 2.
+    Latency: LATENCY clocks from a complete word to `o`. Cost: a clock per word of V elements and one per beat.
+
+    Members:
+        i_command: embedding_command.
+        i: beats of the row, with `last`.
+        o: vector_word, index from 0.
+    """
+
+    LATENCY = IntToFloat.LATENCY + FloatMul.LATENCY + 1
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "i_command": In(stream.Signature(embedding_command(config))),
+            "i": In(stream.Signature(data.StructLayout({"data": beat(config), "last": 1}))),
+            "o": Out(stream.Signature(vector_word(config))),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        bits = config.embedding_bits
+        word_bits = bits * config.vector
+        buffer = Signal(config.port_bits + word_bits)
+        level = Signal(range(config.port_bits + word_bits + 1))
+        command = Signal(embedding_command(config))
+        index = Signal(config.word_bits + 1)
+        scale = Signal(FLOAT_BITS)
+        ended = Signal()
+
+        advance, offer = Signal(), Signal()
+        stages = Signal(self.LATENCY - 1)
+        m.d.comb += advance.eq(~self.o.valid | self.o.ready)
+
+        with m.FSM():
+            with m.State("COMMAND"):
+                m.d.comb += self.i_command.ready.eq(1)
+                m.d.sync += [command.eq(self.i_command.payload), index.eq(0), level.eq(0), ended.eq(0)]
+                with m.If(self.i_command.valid):
+                    m.next = "WORDS" if bits == 16 else "SCALE"
+            with m.State("SCALE"):
+                m.d.comb += self.i.ready.eq(stages == 0)  # words of the row before still need their scale
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += scale.eq(Cat(*self.i.payload.data)[32 - FLOAT_BITS : 32])
+                    m.next = "WORDS"
+            with m.State("WORDS"):
+                with m.If(index == command.words):
+                    m.next = "DRAIN"
+                with m.Elif(level >= word_bits):
+                    m.d.comb += offer.eq(1)
+                    with m.If(advance):
+                        m.d.sync += [buffer.eq(buffer >> word_bits), level.eq(level - word_bits), index.eq(index + 1)]
+                with m.Else():
+                    m.d.comb += self.i.ready.eq(1)
+                    with m.If(self.i.valid):
+                        joined = buffer | (Cat(*self.i.payload.data) << level)
+                        m.d.sync += [buffer.eq(joined), level.eq(level + config.port_bits)]
+                        m.d.sync += ended.eq(self.i.payload.last)
+            with m.State("DRAIN"):
+                m.d.comb += self.i.ready.eq(~ended)
+                m.d.sync += buffer.eq(0)
+                with m.If(ended | (self.i.valid & self.i.payload.last)):
+                    m.next = "COMMAND"
+
+        values = Signal(column_values(config))
+        for lane in range(config.vector):
+            code = buffer[lane * bits : (lane + 1) * bits]
+            m.d.comb += values[lane].eq(self._value(m, lane, code, scale, advance))
+
+        word, delayed = Signal(vector_word(config)), Signal(vector_word(config))
+        m.d.comb += [word.column.eq(command.column), word.index.eq(index)]
+        tags = [word, *(Signal(vector_word(config), name=f"tag{n}") for n in range(self.LATENCY - 1))]
+        m.d.comb += delayed.eq(tags[-1])
+        with m.If(advance):
+            m.d.sync += [stages.eq(Cat(offer, stages)), self.o.valid.eq(stages[-1])]
+            m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
+            m.d.sync += [self.o.payload.eq(delayed), self.o.payload.values.eq(values)]
+        return m
+
+    def _value(self, m: Module, lane: int, code, scale: Signal, advance: Signal):
+        """The machine float of a code, LATENCY - 1 clocks later."""
+        if self.config.embedding_bits == 16:
+            zero = code[BF16_FRACTION : BF16_FRACTION + 8] == 0
+            value = code.as_unsigned().shift_left(FRACTION_BITS - BF16_FRACTION)[:FLOAT_BITS]
+            for n in range(self.LATENCY - 1):
+                step = Signal(FLOAT_BITS, name=f"value{lane}_{n}")
+                with m.If(advance):
+                    m.d.sync += step.eq(value if n else value & (~zero).replicate(FLOAT_BITS))
+                value = step
+            return value
+        to_float, mul = IntToFloat(self.config.embedding_bits), FloatMul()
+        m.submodules += [EnableInserter(advance)(to_float), EnableInserter(advance)(mul)]
+        m.d.comb += [to_float.i.eq(code.as_signed()), mul.a.eq(to_float.o), mul.b.eq(scale)]
+        return mul.o
