@@ -16,7 +16,7 @@ SEED = 5
 
 def huge_outlier(rng: np.random.Generator, n: int) -> np.ndarray:
     x = random_vector(rng, n)
-    x[n // 3] = -1e12
+    x[n // 3] = rnd(-1e12)
     return x
 
 
