@@ -51,7 +51,7 @@ class LmHead(wiring.Component):
     def __init__(self, config: AccelConfig):
         self.config = config
         super().__init__({
-            "i_activations": In(stream.Signature(head_write(config), always_ready=True)),
+            "i_activations": In(stream.Signature(head_write(config))),
             "i_command": In(stream.Signature(head_command(config))),
             "i_beats": In(stream.Signature(beat(config))),
             "o": Out(stream.Signature(logit_word(config))),
@@ -76,6 +76,7 @@ class LmHead(wiring.Component):
         parts = config.beat_bytes // config.vector
         index = self.i_activations.payload.index
         m.d.comb += [
+            self.i_activations.ready.eq(1),
             write.addr.eq(index >> exact_log2(parts)),
             write.en.eq(Mux(self.i_activations.valid, 1 << index[:exact_log2(parts)], 0)),
             *(write.data[n].eq(self.i_activations.payload.codes[n % config.vector]) for n in range(config.beat_bytes)),
