@@ -1,0 +1,74 @@
+# amaranth: UnusedElaboratable=no
+"""Head and argmax, joined, over the head of the packed demo checkpoint: the golden machine's logits and next token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import ceil_div, preset
+from hw.formats import HEADER, beat
+from hw.logits.argmax import Argmax, best_row
+from hw.logits.head import LmHead, head_command, head_write
+from sim.golden.logits import argmax
+from sim.golden.machine import GoldenMachine
+from sim.golden.number import encode
+from sw.checkpoint import Checkpoint
+from sw.image import ModelImage
+from sw.pack import pack
+from tests.hw.streams import run_stream
+
+DEMO = Path(__file__).parents[3] / "models" / "shakespeare-nano"
+CONFIG = preset("tiny")
+
+
+class HeadAndArgmax(wiring.Component):
+    """Activations, a command and beats in, the best row out."""
+
+    def __init__(self):
+        super().__init__({
+            "i_activations": In(stream.Signature(head_write(CONFIG))),
+            "i_command": In(stream.Signature(head_command(CONFIG))),
+            "i_beats": In(stream.Signature(beat(CONFIG))),
+            "o": Out(stream.Signature(best_row(CONFIG))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.head = head = LmHead(CONFIG)
+        m.submodules.best = best = Argmax(CONFIG)
+        for name in ("i_activations", "i_command", "i_beats"):
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(head, name))
+        wiring.connect(m, head.o, best.i)
+        wiring.connect(m, best.o, wiring.flipped(self.o))
+        return m
+
+
+def test_next_token_of_the_demo_model(tmp_path):
+    pack(Checkpoint.open(DEMO), tmp_path / "image", CONFIG)
+    image = ModelImage.open(tmp_path / "image", CONFIG)
+    machine = GoldenMachine(CONFIG, image)
+    logits = machine.run_chunk([50, 47], 0, 0, [False, True])[1]
+    assert logits is not None
+    region, size = image.view("head"), CONFIG.beat_bytes
+    header = HEADER.from_bits(int.from_bytes(region[:32].tobytes(), "little"))
+    payload = region[CONFIG.header_beats * size :][: header["payload_beats"] * size].reshape(-1, size)
+    codes = machine.act[1].reshape(ceil_div(header["k"], CONFIG.vector), CONFIG.vector).tolist()
+    command = {"k": header["k"], "m": header["m"], "hs": int(encode(machine.act_scale[1]))}
+    dut = HeadAndArgmax()
+
+    async def write(ctx):
+        for index, word in enumerate(codes):
+            ctx.set(dut.i_activations.payload, {"index": index, "codes": word})
+            ctx.set(dut.i_activations.valid, 1)
+            await ctx.tick()
+        ctx.set(dut.i_activations.valid, 0)
+
+    received, log = run_stream(dut, {"i_command": [command], "i_beats": payload.tolist()}, prepare=write)
+    row = argmax(logits)
+    assert received == [{"row": row, "logit": int(encode(logits[row]))}]
+    # One beat per clock to the end, then the way through the head and argmax.
+    assert log["o"] == [log["i_beats"][0] + len(payload) - 1 + LmHead(CONFIG).latency + 1]
