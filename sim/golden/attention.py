@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hw.config import BLOCK_POSITIONS, AccelConfig
 from sim.golden.number import Array, Codes, exponent, rnd, to_int
 
-__all__ = ["KvHead", "attend_head", "exp2_codes", "quantize_kv", "quantize_query", "rope"]
+__all__ = ["KvHead", "attend_head", "exp2_codes", "quantize_kv", "quantize_query", "rope", "softmax_block"]
 
 EXP2_TABLE = np.rint(2.0**17 * np.exp2(-np.arange(257) / 256)).astype(np.int64)
 """A_0..A_256; the hardware's table memory holds the same numbers."""
@@ -78,6 +78,22 @@ class KvHead:
         self.values[b, i], self.scales[b, i, 1] = quantize_kv(value, kv_bits)
 
 
+def softmax_block(
+    scores: Array, value_scales: Array, running_max: Array, total: Array, first: bool
+) -> tuple[Array, Codes, Codes, Array, Array]:
+    """One block of the online softmax of G heads: scores [G, n] of n valid positions and their value scales [n].
+
+    Returns alpha [G], weight codes [G, n], their exponents [G], and the new running maximum and total.
+    """
+    new_max = scores.max(axis=1) if first else np.maximum(running_max, scores.max(axis=1))
+    p = exp2_codes(rnd(new_max[:, None] - scores))
+    alpha = np.zeros(len(scores)) if first else exp2_codes(rnd(new_max - running_max)) / 65536.0
+    total = rnd(rnd(total * alpha) + rnd(p.sum(axis=1)) / 65536.0)
+    w = rnd(p / 65536.0 * value_scales)
+    e = exponent(w.max(axis=1))
+    return alpha, to_int(w * np.exp2(14.0 - e)[:, None], 32767), e, new_max, total
+
+
 def attend_head(q: Array, cache: KvHead, position: int, softmax_scale: float) -> Array:
     """Rotated queries [G, d] of one token against positions 0..position of their KV head -> [G, d]."""
     q16, qs = quantize_query(q, softmax_scale)
@@ -88,14 +104,7 @@ def attend_head(q: Array, cache: KvHead, position: int, softmax_scale: float) ->
         scales = cache.scales[b, :n].astype(np.float64)
         dots = q16 @ cache.keys[b, :n].astype(np.int64).T
         scores = rnd(rnd(dots) * rnd(qs[:, None] * scales[:, 0]))
-        new_max = scores.max(axis=1) if b == 0 else np.maximum(running_max, scores.max(axis=1))
-        p = exp2_codes(rnd(new_max[:, None] - scores))
-        alpha = np.zeros(group) if b == 0 else exp2_codes(rnd(new_max - running_max)) / 65536.0
-        total = rnd(rnd(total * alpha) + rnd(p.sum(axis=1)) / 65536.0)
-        w = rnd(p / 65536.0 * scales[:, 1])
-        e = exponent(w.max(axis=1))
-        w16 = to_int(w * np.exp2(14.0 - e)[:, None], 32767)
+        alpha, w16, e, running_max, total = softmax_block(scores, scales[:, 1], running_max, total, b == 0)
         out = rnd(rnd(w16 @ cache.values[b, :n].astype(np.int64)) * np.exp2(e - 14.0)[:, None])
         acc = rnd(rnd(acc * alpha[:, None]) + out)
-        running_max = new_max
     return rnd(acc * rnd(1.0 / total)[:, None])
