@@ -143,25 +143,26 @@ def test_same_partial_in_a_row_waits(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_clear_forgets_words_in_flight(name):
     config, rng = CONFIGS[name], np.random.default_rng(SEED)
-    g = bf16(random_vector(rng, 64))
-    old, new = random_vector(rng, config.columns, 64, scale=1e6), random_vector(rng, config.columns, 48)
+    g = bf16(1 + random_vector(rng, 24))
+    old, new = random_vector(rng, config.columns, 16, scale=1e6), random_vector(rng, config.columns, 24)
+    waits = 9
     bench = Bench(config, g)
     dut = bench.unit
 
     async def sender(ctx):
-        for wait in range(10):
+        for wait in range(waits):
             await send(ctx, dut.i, in_turn(column_words(config, old)))
             for _ in range(wait):
                 await ctx.tick()
             ctx.set(dut.clear, 1)
             await ctx.tick()
             ctx.set(dut.clear, 0)
-        await send(ctx, dut.i, in_turn(column_words(config, new)))
-        await send(ctx, dut.i_finish, range(config.columns))
+            await send(ctx, dut.i, in_turn(column_words(config, new)))
+            await send(ctx, dut.i_finish, range(config.columns))
 
     async def receiver(ctx):
-        got = await receive(ctx, dut.o, lambda p: (p.column, p.square_sum, p.absmax), config.columns)
-        assert got == expected(new, g[:48])
+        got = await receive(ctx, dut.o, lambda p: (p.column, p.square_sum, p.absmax), waits * config.columns)
+        assert got == expected(new, g[:24]) * waits
 
     run(bench, sender, receiver)
 
