@@ -37,7 +37,8 @@ class QueryQuantize(wiring.Component):
     """Query codes of section 5 of docs/numerics.md: E = exponent of the largest magnitude,
     q16 = rint(q * 2^(14-E)), qs = C * 2^(E-14).
 
-    The scale is a power of two, so no multiplier is needed. A row of zeros gives codes and scale 0.
+    The scale is a power of two, so no multiplier is needed. A row of zeros gives codes 0, and scale 0
+    because C is at most log2(e) and 2^-141 takes it below the range.
 
     Cycles: the row is stored first; its first codes come `LATENCY` clocks after the word with `last`, then V codes per
     clock. The next row is taken when all codes have been.
@@ -79,9 +80,7 @@ class QueryQuantize(wiring.Component):
         ]
         with m.If(advance):
             m.d.sync += [valid.eq(Cat(buffer.valid, valid[:-1])), last.eq(Cat(buffer.last, last[:-1]))]
-        scale = scaled(m, self.softmax_scale, qs_shift)
-        with m.If(field.any()):
-            m.d.comb += self.o.payload.scale.eq(scale)
+        m.d.comb += self.o.payload.scale.eq(scaled(m, self.softmax_scale, qs_shift))
         for lane in range(self.config.vector):
             code = FloatToInt(CODE_BITS, _LIMIT)
             m.submodules[f"code_{lane}"] = EnableInserter(advance)(code)
