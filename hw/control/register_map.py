@@ -1,0 +1,220 @@
+"""The registers of the accelerator as data. This file is read by the register file, the driver and docs/registers.md.
+
+`python -m hw.control.register_map` writes docs/registers.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from amaranth.lib import enum
+
+__all__ = [
+    "ADDRESS_BITS", "ERROR_SENTENCES", "ID_MAGIC", "ID_VERSION", "REGISTERS", "ErrorCode", "Field", "LogitsMode",
+    "Register", "find", "markdown", "ports",
+]
+
+ADDRESS_BITS = 12
+"""Bits of a byte address inside the register window."""
+
+ID_MAGIC = 0xB158
+"""Upper half of ID: something else answers if it differs."""
+
+ID_VERSION = 1
+"""Lower half of ID: raised when the meaning of a register changes."""
+
+
+class ErrorCode(enum.Enum, shape=5):
+    """Field `error` of STATUS. A read error is 0 + `AxiError`, a write error is 8 + `AxiError`."""
+
+    NONE = 0
+    READ_SLVERR = 1
+    READ_DECERR = 2
+    READ_LAST = 3
+    READ_UNEXPECTED = 4
+    READ_TIMEOUT = 5
+    WRITE_SLVERR = 9
+    WRITE_DECERR = 10
+    WRITE_UNEXPECTED = 12
+    WRITE_TIMEOUT = 13
+    BAD_OPCODE = 16
+    CONTEXT_FULL = 17
+    BAD_PARAMETER = 18
+
+
+ERROR_SENTENCES = {
+    ErrorCode.NONE: "No error.",
+    ErrorCode.READ_SLVERR: "The memory answered a read with SLVERR.",
+    ErrorCode.READ_DECERR: "No memory answers at an address that was read; check the base addresses.",
+    ErrorCode.READ_LAST: "A read burst ended too early or too late.",
+    ErrorCode.READ_UNEXPECTED: "Read data arrived that had not been asked for.",
+    ErrorCode.READ_TIMEOUT: "The memory did not answer a read in time.",
+    ErrorCode.WRITE_SLVERR: "The memory answered a write with SLVERR.",
+    ErrorCode.WRITE_DECERR: "No memory answers at an address that was written; check the base addresses.",
+    ErrorCode.WRITE_UNEXPECTED: "A write response arrived that belongs to no write.",
+    ErrorCode.WRITE_TIMEOUT: "The memory did not answer a write in time.",
+    ErrorCode.BAD_OPCODE: "The packet stream holds an unknown command; the image is damaged or its address is wrong.",
+    ErrorCode.CONTEXT_FULL: "The sequence reached CONTEXT before it ended.",
+    ErrorCode.BAD_PARAMETER: "A register holds a value that cannot be run, such as a prompt of 0 tokens.",
+}
+"""What the driver tells the user."""
+
+
+class LogitsMode(enum.Enum, shape=2):
+    """Which tokens write their logits to memory: none, the last of the prompt and every generated one, or all."""
+
+    NONE = 0
+    LAST = 1
+    ALL = 2
+
+
+@dataclass(frozen=True)
+class Field:
+    """Bits of a register.
+
+    Attributes:
+        name: lower case, unique in its register.
+        bits: width.
+        sentence: what it means.
+        low: lowest bit inside the register.
+        port: port of the register file that carries it; empty for a constant.
+        port_low: bit of the port that `low` is.
+    """
+
+    name: str
+    bits: int
+    sentence: str
+    low: int = 0
+    port: str = ""
+    port_low: int = 0
+
+
+@dataclass(frozen=True)
+class Register:
+    """A 32-bit word. Access `r` is read-only, `rw` keeps what was written, `pulse` acts once and reads 0."""
+
+    name: str
+    address: int
+    access: Literal["r", "rw", "pulse"]
+    fields: tuple[Field, ...]
+
+
+def _word(name: str, address: int, access: Literal["r", "rw"], sentence: str, bits: int = 32) -> list[Register]:
+    """A register with one field and the port of its name."""
+    return [Register(name, address, access, (Field("value", bits, sentence, port=name.lower()),))]
+
+
+def _pair(name: str, address: int, access: Literal["r", "rw"], sentence: str, constant: bool = False) -> list[Register]:
+    """A 64-bit value in two registers and one port."""
+    port = "" if constant else name.lower()
+    latched = " Holds the value of the moment when the lower half was last read." if access == "r" and port else ""
+    return [
+        Register(f"{name}_LO", address, access, (Field("value", 32, f"{sentence} Bits 31:0.", port=port),)),
+        Register(
+            f"{name}_HI", address + 4, access,
+            (Field("value", 32, f"{sentence} Bits 63:32.{latched}", port=port, port_low=32),),
+        ),
+    ]
+
+
+REGISTERS: tuple[Register, ...] = (
+    Register("ID", 0x000, "r", (
+        Field("version", 16, f"Version of this register map: {ID_VERSION}."),
+        Field("magic", 16, f"Always 0x{ID_MAGIC:04X}.", low=16),
+    )),
+    *_pair("BUILD_ID", 0x008, "r", "`AccelConfig.build_id`; an image fits if it holds the same number.", constant=True),
+    Register("CONTROL", 0x010, "pulse", (
+        Field("start", 1, "Writing 1 starts a run with the values of the registers below.", low=0, port="start"),
+        Field("abort", 1, "Writing 1 ends a run, clears the error and leaves the memory ports idle.", low=1,
+              port="abort"),
+    )),
+    Register("STATUS", 0x014, "r", (
+        Field("busy", 1, "A run is in progress; writing other registers than CONTROL is not allowed.", low=0,
+              port="busy"),
+        Field("done", 1, "The last run has ended, with or without an error.", low=1, port="done"),
+        Field("error", 5, "Why the run ended early: an error code.", low=8, port="error"),
+    )),
+    *_pair("IMAGE_BASE", 0x020, "rw", "Byte address of the model image."),
+    *_pair("KV_BASE", 0x028, "rw", "Byte address of slot 0 of the KV memory."),
+    *_pair("SLOT_STRIDE", 0x030, "rw", "Bytes from one KV slot to the next."),
+    *_word("STREAM_OFFSET", 0x040, "rw", "Bytes from the image to the packets of the layers."),
+    *_word("STREAM_BEATS", 0x044, "rw", "Beats of the packets of the layers."),
+    *_word("HEAD_OFFSET", 0x048, "rw", "Bytes from the image to the packets of the LM head."),
+    *_word("HEAD_BEATS", 0x04C, "rw", "Beats of the packets of the LM head."),
+    *_word("EMBED_OFFSET", 0x050, "rw", "Bytes from the image to the embedding table."),
+    *_word("EMBED_STRIDE", 0x054, "rw", "Bytes from one row of the embedding table to the next."),
+    *_word("ROPE_OFFSET", 0x058, "rw", "Bytes from the image to the RoPE table."),
+    *_word("ROPE_STRIDE", 0x05C, "rw", "Bytes from one row of the RoPE table to the next."),
+    *_pair("PROMPT_ADDRESS", 0x060, "rw", "Byte address of the prompt, one 32-bit token id after the other."),
+    *_word("PROMPT_LENGTH", 0x068, "rw", "Tokens of the prompt, at least 1."),
+    *_word("START_POSITION", 0x06C, "rw", "Position of the first prompt token; those before it are in the KV memory."),
+    *_word("SLOT", 0x070, "rw", "KV slot of the sequence.", 16),
+    *_word("CHUNK", 0x074, "rw", "Prompt tokens that share a pass over the weights, 1 to the number of columns.", 7),
+    *_word("MAX_NEW_TOKENS", 0x078, "rw", "Tokens to generate at most."),
+    *_word("CONTEXT", 0x07C, "rw", "Positions that a slot holds."),
+    *(r for n in range(4) for r in _word(
+        f"END_ID_{n}", 0x080 + 4 * n, "rw", f"Token id that ends generation if END_COUNT is above {n}.")),
+    *_word("END_COUNT", 0x090, "rw", "How many of the end ids are used, 0 to 4.", 3),
+    *_word("LOGITS_MODE", 0x094, "rw", "Which logits go to memory: 0 none, 1 those that choose a token, 2 all.", 2),
+    *_pair("LOGITS_ADDRESS", 0x098, "rw", "Byte address of the logits."),
+    *_word("TOKEN_COUNT", 0x0C0, "r", "Tokens generated so far."),
+    *_word("LAST_TOKEN", 0x0C4, "r", "Token generated last."),
+    *_pair("CYCLES", 0x100, "r", "Clocks of the run."),
+    *_word("STREAM_BUSY", 0x108, "r", "Clocks in which a beat of the packet stream was consumed."),
+    *_word("STREAM_STARVED", 0x10C, "r", "Clocks in which the machine waited for the packet stream."),
+    *_word("ARRAY_WAITING", 0x110, "r", "Clocks in which weights were there and the array could not take them."),
+    *_word("FIFO_FULL", 0x114, "r", "Clocks in which the packet stream's FIFO was full."),
+    *_word("ATTENTION_BUSY", 0x118, "r", "Clocks spent in ATTEND."),
+    *_word("HEAD_BUSY", 0x11C, "r", "Clocks spent in HEAD."),
+)
+"""All registers, by address."""
+
+
+def find(name: str) -> Register:
+    """The register of that name. Raises KeyError."""
+    for register in REGISTERS:
+        if register.name == name:
+            return register
+    raise KeyError(f"no register named {name!r}")
+
+
+def ports(access: Literal["r", "rw", "pulse"]) -> dict[str, int]:
+    """Name and width of every port of the register file that belongs to registers of this access."""
+    widths: dict[str, int] = {}
+    for register in REGISTERS:
+        for field in register.fields:
+            if register.access == access and field.port:
+                widths[field.port] = max(widths.get(field.port, 0), field.port_low + field.bits)
+    return widths
+
+
+def markdown() -> str:
+    """The text of docs/registers.md."""
+    lines = [
+        "# Registers",
+        "",
+        "Generated by `python -m hw.control.register_map`; edit `hw/control/register_map.py` instead.",
+        "",
+        "A 4 KB window of 32-bit registers behind AXI4-Lite. `r` is read-only, `rw` keeps what was written, `pulse`",
+        "acts once and reads 0. Byte strobes are honoured; bits that are not listed read 0. An address without a",
+        "register reads 0 and answers SLVERR; a write there or to an `r` register changes nothing and answers SLVERR.",
+        "All `rw` registers are 0 after reset.",
+        "",
+        "| address | register | access | bits | field | meaning |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for register in REGISTERS:
+        for n, field in enumerate(register.fields):
+            high = field.low + field.bits - 1
+            bits = f"{high}:{field.low}" if field.bits > 1 else f"{high}"
+            head = f"0x{register.address:03X} | {register.name} | {register.access}" if n == 0 else "| |"
+            lines.append(f"| {head} | {bits} | {field.name} | {field.sentence} |")
+    lines += ["", "## Error codes", "", "| code | name | meaning |", "| --- | --- | --- |"]
+    lines += [f"| {code.value} | {code.name} | {sentence} |" for code, sentence in ERROR_SENTENCES.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    (Path(__file__).resolve().parents[2] / "docs" / "registers.md").write_text(markdown())
