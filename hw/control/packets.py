@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, ValueLike
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -89,7 +89,7 @@ def payload_beat(config: AccelConfig) -> data.StructLayout:
     return data.StructLayout({"data": beat(config), "last": 1})
 
 
-def _is_command(m: Module, header: data.View) -> ValueLike:
+def _is_command(m: Module, header: data.View) -> Value:
     """Whether the opcode exists and carries a payload exactly if it must."""
     with_payload = (Opcode.LOAD_NORM, Opcode.MATMUL, Opcode.HEAD)
     known, needs = Signal(), Signal()
