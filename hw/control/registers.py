@@ -29,9 +29,10 @@ def axi_lite_signature(address_bits: int) -> wiring.Signature:
 class RegisterFile(wiring.Component):
     """Registers of the accelerator.
 
-    Write address and write data may come in either order; each is kept until the other is there. The write happens in
-    the clock after both are, and its response follows a clock later. Read data comes a clock after its address. No
-    output of the bus depends combinationally on an input. The lowest two address bits are ignored.
+    Write address and write data may come in either order; each is kept until the other is there. Once both are kept,
+    the new value and the response appear in the next clock, or after the response before was taken. Read data comes a
+    clock after its address. No output of the bus depends combinationally on an input. The lowest two address bits are
+    ignored.
 
     Reading the lower half of a 64-bit `r` value keeps its upper half for the next read of that.
 
