@@ -1,0 +1,127 @@
+# amaranth: UnusedElaboratable=no
+"""The Verilog that is handed out: pin names, description, and the same bytes every time."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import AccelConfig, preset
+from hw.control.register_map import ADDRESS_BITS, ports
+from hw.control.registers import RegisterFile, axi_lite_signature
+from hw.memory.axi import axi_write_signature
+from hw.memory.write_engine import WriteEngine
+from hw.verilog import generate_verilog, write_verilog
+
+ROOT = Path(__file__).parents[2]
+CONFIG = preset("tiny")
+
+
+class Small(wiring.Component):
+    """Registers and a write engine that a register starts."""
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "m_axi_0": Out(axi_write_signature(config)),
+            "s_axi_ctrl": In(axi_lite_signature(ADDRESS_BITS)),
+            "irq": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.registers = registers = RegisterFile(self.config)
+        m.submodules.writes = writes = WriteEngine(self.config)
+        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), registers.axi)
+        wiring.connect(m, wiring.flipped(self.m_axi_0), writes.axi)
+        m.d.comb += [
+            writes.request.valid.eq(registers.start),
+            writes.request.payload.beats.eq(1),
+            registers.busy.eq(~writes.idle),
+            self.irq.eq(writes.idle),
+        ]
+        return m
+
+
+class Clash(wiring.Component):
+    """Has a port with the name of the clock pin."""
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({"aclk": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        return Module()
+
+
+def test_pins() -> None:
+    module = generate_verilog(Small(CONFIG), "machine")
+    found = {port.name: (port.direction, port.width) for port in module.ports}
+    assert list(found)[:2] == ["aclk", "aresetn"]
+    assert found["aclk"] == found["aresetn"] == ("input", 1)
+    assert found["m_axi_0_awaddr"] == ("output", CONFIG.address_bits)
+    assert found["m_axi_0_wstrb"] == ("output", CONFIG.beat_bytes)
+    assert found["m_axi_0_bresp"] == ("input", 2)
+    assert found["s_axi_ctrl_awaddr"] == ("input", ADDRESS_BITS)
+    assert found["s_axi_ctrl_rdata"] == ("output", 32)
+    assert found["irq"] == ("output", 1)
+    assert not [name for name in found if "__" in name]
+    top = module.text[module.text.index("module machine(") :]
+    declared = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top[: top.index("endmodule")], re.MULTILINE)
+    assert {name: (direction, int(high or 0) + 1) for direction, high, name in declared} == found
+    assert "assign rst = ~ aresetn" in module.text
+
+
+def test_description(tmp_path: Path) -> None:
+    config = CONFIG.replace(outstanding=4)
+    path = tmp_path / "new folder" / "machine.v"
+    module = write_verilog(Small(config), "machine", path)
+    fields = json.loads(path.with_suffix(".json").read_text())
+    assert AccelConfig(**fields["configuration"]) == config
+    assert int(fields["build_id"], 16) == config.build_id
+    assert fields["verilog_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert fields["ports"] == [dataclasses.asdict(port) for port in module.ports]
+    assert (fields["clock"], fields["reset"]["name"], fields["reset"]["active"]) == ("aclk", "aresetn", "low")
+
+
+def test_same_bytes_every_time(tmp_path: Path) -> None:
+    """Other folder, other order of hashing, other process."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from tests.hw.test_verilog import CONFIG, Small, write_verilog\n"
+        "write_verilog(Small(CONFIG), 'machine', Path(sys.argv[1]))"
+    )
+    files = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", program, "machine.v"], cwd=folder, env=environment, check=True)
+        files.append([(folder / name).read_bytes() for name in ("machine.v", "machine.json")])
+    assert files[0] == files[1]
+    for path in (str(ROOT), str(tmp_path), "/workspace"):
+        assert path.encode() not in b"".join(files[0])
+    assert ports("rw").keys() & {"slot", "chunk"}  # the registers are really in there
+    assert b"slot" in files[0][0]
+
+
+def test_build_id_is_in_the_hardware() -> None:
+    text = generate_verilog(Small(CONFIG), "machine").text
+    for half in (CONFIG.build_id & 0xFFFFFFFF, CONFIG.build_id >> 32):
+        assert f"32'd{half}" in text or f"32'h{half:x}" in text or f"32'h{half:08x}" in text
+
+
+def test_two_ports_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two ports of clash would be called aclk"):
+        generate_verilog(Clash(CONFIG), "clash")
