@@ -52,7 +52,7 @@ HEADER = data.StructLayout({
     "opcode": unsigned(8),
     "flags": unsigned(8),
     "k": unsigned(16),        # vector length / inputs of a matmul / head_dim of ATTEND
-    "m": unsigned(32),        # rows of MATMUL and HEAD; ATTEND: heads in bits 15:0, KV heads in bits 31:16
+    "m": unsigned(32),        # rows of MATMUL and HEAD; ATTEND: heads per KV head in 15:0, KV heads in 31:16
     "payload_beats": unsigned(32),
     "scale": unsigned(32),    # float32: weight scale / 1 over k for QUANTIZE / head_dim^-0.5 * log2(e) for ATTEND
     "eps": unsigned(32),      # float32 eps of QUANTIZE; ATTEND: bytes from one KV head to the next

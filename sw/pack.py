@@ -114,8 +114,8 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
         yield matmul(at + "self_attn.v_proj", hidden, kv_width, offset=v_offset)
         yield norm(at + "self_attn.attn_sub_norm.weight", width)
         yield _header(
-            config, Opcode.ATTEND, Flags.STATISTICS, k=d, m=shape.heads | shape.kv_heads << 16, scale=softmax_scale,
-            eps=shape.head_stride(config), offset=k_offset, offset2=v_offset,
+            config, Opcode.ATTEND, Flags.STATISTICS, k=d, m=shape.heads // shape.kv_heads | shape.kv_heads << 16,
+            scale=softmax_scale, eps=shape.head_stride(config), offset=k_offset, offset2=v_offset,
             address=layer * shape.layer_stride(config),
         )
         yield quantize(width, Flags.WORK)

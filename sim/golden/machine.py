@@ -110,8 +110,8 @@ class GoldenMachine:
 
     def attend(self, header: Any, payload: NDArray[np.uint8]) -> None:
         """RoPE, append, then attention of every column to what is stored."""
-        d, heads, kv_heads = header["k"], header["m"] & 0xFFFF, header["m"] >> 16
-        group, columns = heads // kv_heads, len(self.tokens)
+        d, group, kv_heads = header["k"], header["m"] & 0xFFFF, header["m"] >> 16
+        heads, columns = group * kv_heads, len(self.tokens)
 
         def heads_at(offset: int, count: int) -> Array:
             return self.work[:, offset : offset + count * d].reshape(columns, count, d)

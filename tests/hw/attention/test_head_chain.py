@@ -2,14 +2,9 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out
 
-from hw.attention.accumulate import Accumulate, head_output
-from hw.attention.score import Score, score_sum
+from hw.attention.head_chain import HeadChain
 from hw.attention.softmax import OnlineSoftmax
-from hw.attention.weighted_values import WeightedValues, value_beat
 from hw.config import BLOCK_POSITIONS, AccelConfig
 from sim.golden.attention import KvHead, attend_head, quantize_query
 from sim.golden.number import encode, rnd
@@ -21,44 +16,6 @@ CONFIGS = {
     bits: AccelConfig(name=f"kv{bits}", kv_bits=bits, max_head_dim=16, max_group=2) for bits in (8, 16)
 }
 HEAD_DIM = 16
-
-
-class Chain(wiring.Component):
-    """The units between the exact dot products and the output of a head."""
-
-    def __init__(self, config):
-        self.config = config
-        super().__init__({
-            "i": In(stream.Signature(score_sum(config))),
-            "values": In(stream.Signature(value_beat(config))),
-            "o": Out(stream.Signature(head_output(config))),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.score = score = Score(self.config)
-        m.submodules.softmax = softmax = OnlineSoftmax(self.config)
-        m.submodules.weighted = weighted = WeightedValues(self.config)
-        m.submodules.accumulate = accumulate = Accumulate(self.config)
-        wiring.connect(m, wiring.flipped(self.i), score.i)
-        wiring.connect(m, score.o, softmax.i)
-        wiring.connect(m, wiring.flipped(self.values), weighted.i)
-        wiring.connect(m, weighted.o, accumulate.i)
-        wiring.connect(m, accumulate.o, wiring.flipped(self.o))
-        result, rows_done = softmax.o.payload, Signal()
-        m.d.comb += [
-            weighted.weights.valid.eq(softmax.o.valid & ~rows_done),
-            weighted.weights.payload.eq(result.weights),
-            accumulate.factors.valid.eq(softmax.o.valid),
-            softmax.o.ready.eq(accumulate.factors.ready),
-        ]
-        for name in ("head", "alpha", "exponent", "last_block", "inverse"):
-            m.d.comb += accumulate.factors.payload[name].eq(result[name])
-        with m.If(accumulate.factors.ready):
-            m.d.sync += rows_done.eq(0)
-        with m.Elif(weighted.weights.ready):
-            m.d.sync += rows_done.eq(1)
-        return m
 
 
 @pytest.mark.parametrize("bits", CONFIGS)
@@ -88,7 +45,7 @@ def test_chain_equals_golden(bits, position, monkeypatch):
                     "first_block": block == 0, "last_block": block == last_block,
                 })
             values += beats(config, cache.values[block, :valid])
-    got, _ = run_stream(Chain(config), {"i": sums, "values": values}, stall=0.1, seed=position)
+    got, _ = run_stream(HeadChain(config), {"i": sums, "values": values}, stall=0.1, seed=position)
 
     outputs = encode(attend_head(queries, cache, position, softmax_scale))
     words = HEAD_DIM // config.vector

@@ -1,0 +1,162 @@
+"""Attention of all columns: append to the KV cache, read it back. This file wires, attention_control.py leads."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.attention.attention_control import AttentionControl, attend_command, descriptor
+from hw.attention.block_address import BlockAddress
+from hw.attention.block_loader import BlockLoader
+from hw.attention.block_player import BlockPlayer, key_scales
+from hw.attention.dot_engine import DotEngine
+from hw.attention.head_chain import HeadChain
+from hw.attention.head_reader import HeadReader
+from hw.attention.kv_quantize import KvQuantize
+from hw.attention.query_memory import QueryMemory
+from hw.attention.query_quantize import QueryQuantize
+from hw.attention.rope_rows import rope_read
+from hw.config import BLOCK_POSITIONS, AccelConfig
+from hw.formats import beat, gather_request, vector_word, write_beat, write_request
+from hw.memory.kv_cache import KvAppend
+from hw.memory.scratchpad import scratchpad_read
+
+__all__ = ["Attention"]
+
+
+class Attention(wiring.Component):
+    """Section 5 of docs/numerics.md for every column in use.
+
+    Keys and values of all columns are quantised and written first; when the writes are answered, each column reads the
+    blocks of its own slot, each block once per KV head, and plays it for every query head of the group. Keys and values
+    of the same chunk are thus read as they are stored.
+
+    Cost per column, KV head and block, in clocks, unstalled: the block's beats, then per query head two plays
+    (`BlockPlayer`) and about 80 of softmax and accumulation.
+
+    Members:
+        columns: columns in use, 1 to T.
+        descriptors: slot and position of each column; steady while busy.
+        kv_base, slot_stride: registers.
+        i: attend_command.
+        done: a pulse after the last output word was taken.
+        read: the scratchpad's read port. rope: the RoPE rows' read port. Both belong to this unit while it is busy.
+        o_gather, i_gather: block reads. o_request, o_write: KV writes; write_idle: all of them are answered.
+        o: vector_word of the outputs, index from 0.
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "columns": In(range(config.columns + 1)),
+            "descriptors": In(data.ArrayLayout(descriptor(config), config.columns)),
+            "kv_base": In(config.address_bits),
+            "slot_stride": In(config.address_bits),
+            "i": In(stream.Signature(attend_command(config))),
+            "done": Out(1),
+            "read": Out(scratchpad_read(config)),
+            "rope": Out(rope_read(config)),
+            "o_gather": Out(stream.Signature(gather_request(config))),
+            "i_gather": In(stream.Signature(data.StructLayout({"data": beat(config), "last": 1}))),
+            "o_request": Out(stream.Signature(write_request(config))),
+            "o_write": Out(stream.Signature(write_beat(config))),
+            "write_idle": In(1),
+            "o": Out(stream.Signature(vector_word(config))),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.control = control = AttentionControl(config)
+        m.submodules.address = address = BlockAddress(config)
+        m.submodules.reader = reader = HeadReader(config)
+        m.submodules.kv_quantize = kv_quantize = KvQuantize(config)
+        m.submodules.append = append = KvAppend(config)
+        m.submodules.query_quantize = query_quantize = QueryQuantize(config)
+        m.submodules.queries = queries = QueryMemory(config)
+        m.submodules.loader = loader = BlockLoader(config)
+        m.submodules.player = player = BlockPlayer(config)
+        m.submodules.dot = dot = DotEngine(config, element_bits=config.kv_bits, max_elements=config.max_head_dim)
+        m.submodules.chain = chain = HeadChain(config)
+
+        # commands
+        wiring.connect(m, wiring.flipped(self.i), control.i)
+        wiring.connect(m, control.o_read, reader.i)
+        wiring.connect(m, control.o_block, address.i)
+        wiring.connect(m, address.o, control.i_address)
+        wiring.connect(m, control.o_row, append.i_row)
+        wiring.connect(m, control.o_load, loader.i_command)
+        wiring.connect(m, control.o_play, player.i)
+        m.d.comb += [
+            control.columns.eq(self.columns),
+            control.descriptors.eq(self.descriptors),
+            control.written.eq(append.i_row.ready & self.write_idle),
+            control.query_stored.eq(queries.i.valid & queries.i.payload.last),
+            control.loaded.eq(loader.done),
+            control.head_done.eq(chain.o.valid & chain.o.ready & chain.o.payload.last),
+            queries.clear.eq(control.clear_queries),
+            query_quantize.softmax_scale.eq(control.softmax_scale),
+            address.kv_base.eq(self.kv_base),
+            address.slot_stride.eq(self.slot_stride),
+            address.head_stride.eq(control.head_stride),
+            address.block_bytes.eq(control.block_bytes),
+            self.done.eq(control.done),
+        ]
+
+        # scratchpad -> quantisers -> memory
+        wiring.connect(m, reader.read, wiring.flipped(self.read))
+        wiring.connect(m, reader.rope, wiring.flipped(self.rope))
+        m.d.comb += [
+            kv_quantize.i.payload.eq(reader.o.payload),
+            query_quantize.i.payload.eq(reader.o.payload),
+            kv_quantize.i.valid.eq(reader.o.valid & control.appending),
+            query_quantize.i.valid.eq(reader.o.valid & ~control.appending),
+            reader.o.ready.eq(control.appending & kv_quantize.i.ready | ~control.appending & query_quantize.i.ready),
+        ]
+        wiring.connect(m, kv_quantize.o, append.i)
+        wiring.connect(m, query_quantize.o, queries.i)
+        wiring.connect(m, append.o_request, wiring.flipped(self.o_request))
+        wiring.connect(m, append.o, wiring.flipped(self.o_write))
+
+        # memory -> blocks -> scores and values
+        wiring.connect(m, loader.o_gather, wiring.flipped(self.o_gather))
+        wiring.connect(m, wiring.flipped(self.i_gather), loader.i_gather)
+        wiring.connect(m, player.block, loader.read)
+        wiring.connect(m, player.query, queries.read)
+        wiring.connect(m, player.o_keys, dot.i)
+        wiring.connect(m, player.o_values, chain.values)
+        m.submodules.scales = scales = fifo.SyncFIFO(width=key_scales(config).size, depth=BLOCK_POSITIONS)
+        row = Signal(key_scales(config))
+        m.d.comb += [
+            scales.w_data.eq(player.o_scales.payload),
+            scales.w_en.eq(player.o_scales.valid),
+            player.o_scales.ready.eq(scales.w_rdy),
+            row.eq(scales.r_data),
+            chain.i.valid.eq(dot.o.valid & scales.r_rdy),
+            dot.o.ready.eq(chain.i.ready & scales.r_rdy),
+            scales.r_en.eq(chain.i.ready & dot.o.valid),
+            chain.i.payload.sum.eq(dot.o.payload),
+            chain.i.payload.query_scale.eq(row.query),
+            chain.i.payload.key_scale.eq(row.key),
+            chain.i.payload.value_scale.eq(row.value),
+            chain.i.payload.last.eq(row.last),
+            chain.i.payload.head.eq(control.head),
+            chain.i.payload.first_block.eq(control.first_block),
+            chain.i.payload.last_block.eq(control.last_block),
+        ]
+
+        # outputs of the heads, one behind the other
+        index = Signal(config.word_bits)
+        m.d.comb += [
+            self.o.valid.eq(chain.o.valid),
+            chain.o.ready.eq(self.o.ready),
+            self.o.payload.column.eq(control.column),
+            self.o.payload.index.eq(index),
+            self.o.payload["values"].eq(chain.o.payload["values"]),
+        ]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += index.eq(index + 1)
+        with m.If(control.next_column):
+            m.d.sync += index.eq(0)
+        return m
