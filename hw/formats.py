@@ -52,13 +52,13 @@ HEADER = data.StructLayout({
     "opcode": unsigned(8),
     "flags": unsigned(8),
     "k": unsigned(16),        # vector length / inputs of a matmul / head_dim of ATTEND
-    "m": unsigned(32),        # rows of MATMUL and HEAD; ATTEND: heads per KV head in 15:0, KV heads in 31:16
+    "m": unsigned(32),        # rows of MATMUL and HEAD; EMBED: head_dim; ATTEND: KV heads in 31:16, heads per KV head
     "payload_beats": unsigned(32),
     "scale": unsigned(32),    # float32: weight scale / 1 over k for QUANTIZE / head_dim^-0.5 * log2(e) for ATTEND
     "eps": unsigned(32),      # float32 eps of QUANTIZE; ATTEND: bytes from one KV head to the next
     "offset": unsigned(16),   # element offset in the work area: MATMUL destination; ATTEND: k
-    "offset2": unsigned(16),  # ATTEND: element offset of v in the work area
-    "address": unsigned(64),  # ATTEND: byte offset of the layer inside a KV slot
+    "offset2": unsigned(16),  # ATTEND: element offset of v in the work area; MATMUL: beats of a row block, ceil(k/Kc)
+    "address": unsigned(64),  # ATTEND: byte offset of the layer inside a KV slot; MATMUL: row blocks, ceil(m/R)
 })
 """A command header, 32 bytes little endian: `HEADER.const({...}).as_bits().to_bytes(32, "little")`."""
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hw.config import AccelConfig
 from sw.image import ModelImage, ModelShape
+from sw.requests import Job
 
 __all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "open_link"]
 
@@ -25,17 +26,6 @@ LINKS = {"golden": "sim.links.golden"}
 
 class JobError(ValueError):
     """A job that the loaded model cannot run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One sequence. `chunk` is how many prompt tokens share a pass over the weights, 1 to T."""
-
-    prompt: tuple[int, ...]
-    max_new_tokens: int
-    slot: int = 0
-    chunk: int
-    all_logits: bool = False
 
 
 @dataclass(frozen=True)

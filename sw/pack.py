@@ -100,11 +100,12 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
     def matmul(name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> bytes:
         trits, scale = ckpt.ternary(name + ".weight")
         data = pack_matrix(config, trits)
-        head = _header(config, Opcode.MATMUL, flags, len(data), k=k, m=m, scale=float32_code(scale), offset=offset)
+        head = _header(config, Opcode.MATMUL, flags, len(data), k=k, m=m, scale=float32_code(scale),
+                       offset=offset, offset2=ceil_div(k, config.inputs), address=ceil_div(m, config.rows))
         return head + data
 
     yield norm("model.layers.0.input_layernorm.weight", hidden)
-    yield _header(config, Opcode.EMBED, Flags.STATISTICS, k=hidden)
+    yield _header(config, Opcode.EMBED, Flags.STATISTICS, k=hidden, m=d)
     for layer in range(shape.layers):
         at = f"model.layers.{layer}."
         last = layer == shape.layers - 1

@@ -1,0 +1,320 @@
+"""The whole machine: wiring only. Reads like the picture in docs/architecture.md, from the AXI port down."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array.rescale import Rescale
+from hw.array.systolic import SystolicArray
+from hw.attention.attention import Attention
+from hw.attention.rope_rows import RopeRows
+from hw.config import AccelConfig
+from hw.control.counters import Counters
+from hw.control.executor import Executor
+from hw.control.packets import PacketReader
+from hw.control.register_map import ADDRESS_BITS, ErrorCode
+from hw.control.registers import RegisterFile, axi_lite_signature
+from hw.control.token_loop import TokenLoop
+from hw.embedding.embedding import EmbeddingRow
+from hw.feedforward.gated_relu2 import GatedRelu2
+from hw.formats import Flags, Opcode
+from hw.logits.argmax import Argmax
+from hw.logits.head import LmHead
+from hw.logits.logits_writer import LogitsWriter
+from hw.memory.axi import AxiError, axi_signature
+from hw.memory.read_engine import ReadEngine
+from hw.memory.row_address import RowAddress
+from hw.memory.scratchpad import Scratchpad, scratchpad_address
+from hw.memory.vector_writer import VectorWriter
+from hw.memory.write_engine import WriteEngine
+from hw.norm.norm_memory import NormMemory
+from hw.norm.pack_activations import PackActivations
+from hw.norm.quantize import Quantize
+from hw.norm.residual import Residual
+from hw.norm.scale import NormScale
+from hw.norm.statistics import NormStatistics
+
+__all__ = ["Accelerator"]
+
+
+class Accelerator(wiring.Component):
+    """Memory port in, tokens out. A fault stops everything behind the memory engines until an abort.
+
+    Members:
+        m_axi_0: AXI4 memory port.
+        s_axi_ctrl: AXI4-Lite registers (docs/registers.md).
+    """
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({
+            "m_axi_0": Out(axi_signature(config)),
+            "s_axi_ctrl": In(axi_lite_signature(ADDRESS_BITS)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        clear = Signal()
+
+        def add(name: str, unit):
+            """A unit that a fault or an abort resets."""
+            m.submodules[name] = ResetInserter(clear)(unit)
+            return unit
+
+        # ---- outside: registers and memory port, alive through a fault
+        m.submodules.registers = registers = RegisterFile(config)
+        m.submodules.read = read = ReadEngine(config)
+        m.submodules.write = write = WriteEngine(config)
+        wiring.connect(m, wiring.flipped(self.s_axi_ctrl), registers.axi)
+        for engine in (read, write):
+            for name, member in engine.axi.signature.members.items():
+                mine, theirs = getattr(self.m_axi_0, name), getattr(engine.axi, name)
+                m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)
+
+        # ---- control
+        packets = add("packets", PacketReader(config))
+        executor = add("executor", Executor(config))
+        loop = add("loop", TokenLoop(config))
+        row_address = add("row_address", RowAddress(config))
+        opcode, flags = executor.opcode, executor.flags
+
+        def doing(*opcodes: Opcode) -> Value:
+            return Cat(*(opcode == code.value for code in opcodes)).any()
+
+        def flagged(flag: Flags) -> Value:
+            return (flags & flag.value).any()
+
+        for name in ("image_base", "prompt_address", "logits_address", "tokens_address", "stream_offset",
+                     "stream_beats", "head_offset", "head_beats", "logits_beats", "prompt_length", "start_position",
+                     "slot", "chunk", "max_new_tokens", "context", "end_count", "logits_mode"):
+            m.d.comb += getattr(loop, name).eq(getattr(registers, name))
+        for name in ("image_base", "embed_offset", "embed_stride", "rope_offset", "rope_stride"):
+            m.d.comb += getattr(executor, name).eq(getattr(registers, name))
+        m.d.comb += [
+            loop.start.eq(registers.start),
+            *(loop.end_ids[n].eq(getattr(registers, f"end_id_{n}")) for n in range(4)),
+            loop.ended.eq(executor.ended),
+            loop.head_done.eq(executor.head_done),
+            executor.columns.eq(loop.columns),
+            executor.tokens.eq(loop.tokens),
+            executor.descriptors.eq(loop.descriptors),
+            executor.head_column.eq(loop.head_column),
+        ]
+        wiring.connect(m, loop.o_stream, read.stream)
+        wiring.connect(m, read.o_stream, packets.i)
+        wiring.connect(m, packets.o_header, executor.i_header)
+        wiring.connect(m, executor.o_row, row_address.i)
+        wiring.connect(m, row_address.o, executor.i_address)
+
+        # ---- the units
+        norm_memory = add("norm_memory", NormMemory(config))
+        statistics = add("statistics", NormStatistics(config))
+        norm_scale = add("norm_scale", NormScale(config))
+        quantize = add("quantize", Quantize(config))
+        pack = add("pack", PackActivations(config))
+        array = add("array", SystolicArray(config))
+        rescale = add("rescale", Rescale(config))
+        residual = add("residual", Residual(config))
+        gated = add("gated", GatedRelu2(config))
+        embedding = add("embedding", EmbeddingRow(config))
+        rope_rows = add("rope_rows", RopeRows(config))
+        attention = add("attention", Attention(config))
+        head = add("head", LmHead(config))
+        argmax = add("argmax", Argmax(config))
+        logits = add("logits", LogitsWriter(config))
+        writer = add("writer", VectorWriter(config))
+        m.submodules.scratchpad = scratchpad = Scratchpad(config)
+
+        # payloads
+        payload = packets.o_payload
+        for unit, code in ((norm_memory.i, Opcode.LOAD_NORM), (array.i_weights, Opcode.MATMUL),
+                           (head.i_beats, Opcode.HEAD)):
+            m.d.comb += [unit.payload.eq(payload.payload.data), unit.valid.eq(payload.valid & doing(code))]
+            with m.If(doing(code)):
+                m.d.comb += payload.ready.eq(unit.ready)
+
+        # random reads: prompt tokens between passes, then embedding and RoPE rows, then KV blocks
+        gathers = (
+            (loop.o_gather, loop.i_gather, ~executor.busy),
+            (executor.o_gather, embedding.i, doing(Opcode.EMBED) & ~executor.rope_gather & executor.busy),
+            (executor.o_gather, rope_rows.i, doing(Opcode.EMBED) & executor.rope_gather & executor.busy),
+            (attention.o_gather, attention.i_gather, doing(Opcode.ATTEND) & executor.busy),
+        )
+        for request, sink, owner in gathers:
+            m.d.comb += [sink.payload.eq(read.o_gather.payload), sink.valid.eq(read.o_gather.valid & owner)]
+            with m.If(owner):
+                m.d.comb += [
+                    read.gather.payload.eq(request.payload), read.gather.valid.eq(request.valid),
+                    request.ready.eq(read.gather.ready), read.o_gather.ready.eq(sink.ready),
+                ]
+        m.d.comb += executor.gather_last.eq(
+            read.o_gather.valid & read.o_gather.ready & read.o_gather.payload.last & doing(Opcode.EMBED))
+
+        # writes: tokens between passes, KV rows, logits
+        writes = (
+            (loop.o_request, loop.o_write, ~executor.busy & logits.idle),
+            (attention.o_request, attention.o_write, doing(Opcode.ATTEND) & executor.busy),
+            (logits.o_request, logits.o, ~logits.idle),
+        )
+        for request, beats, owner in writes:
+            with m.If(owner):
+                m.d.comb += [
+                    write.request.payload.eq(request.payload), write.request.valid.eq(request.valid),
+                    request.ready.eq(write.request.ready),
+                    write.data.payload.eq(beats.payload), write.data.valid.eq(beats.valid),
+                    beats.ready.eq(write.data.ready),
+                ]
+        m.d.comb += [loop.write_idle.eq(write.idle), attention.write_idle.eq(write.idle)]
+
+        # norms and quantisation
+        quantizing = doing(Opcode.QUANTIZE, Opcode.HEAD)
+        wiring.connect(m, executor.o_finish, statistics.i_finish)
+        wiring.connect(m, statistics.o, executor.i_statistics)
+        wiring.connect(m, executor.o_scale, norm_scale.i)
+        wiring.connect(m, norm_scale.o, executor.i_scale)
+        wiring.connect(m, executor.o_quantize, quantize.i_command)
+        m.d.comb += [
+            norm_memory.start.eq(executor.norm_start),
+            norm_memory.count.eq(executor.norm_count),
+            executor.norm_done.eq(norm_memory.done),
+            norm_memory.read.en.eq(Mux(quantizing, quantize.norm.en, statistics.norm.en)),
+            norm_memory.read.addr.eq(Mux(quantizing, quantize.norm.addr, statistics.norm.addr)),
+            quantize.norm.data.eq(norm_memory.read.data),
+            statistics.norm.data.eq(norm_memory.read.data),
+            statistics.clear.eq(executor.clear_statistics),
+            # codes: to the array's activations, or to the head's
+            pack.i.payload.eq(quantize.o.payload),
+            pack.i.valid.eq(quantize.o.valid & doing(Opcode.QUANTIZE)),
+            head.i_activations.payload.index.eq(quantize.o.payload.index),
+            head.i_activations.payload.codes.eq(quantize.o.payload.codes),
+            head.i_activations.valid.eq(quantize.o.valid & doing(Opcode.HEAD)),
+            quantize.o.ready.eq(Mux(doing(Opcode.HEAD), head.i_activations.ready, pack.i.ready)),
+            array.i_write.eq(pack.o),
+            array.i_write_en.eq(pack.o_en),
+            executor.packed.eq(pack.o_done),
+            executor.codes_done.eq(quantize.o.valid & quantize.o.ready & quantize.o.payload.last),
+        ]
+
+        # matmul: sums become floats, meet the residual stream or their gate, and are written
+        wiring.connect(m, executor.o_array, array.i_command)
+        wiring.connect(m, array.o, rescale.i)
+        adds, gates = flagged(Flags.RESIDUAL), flagged(Flags.GATED)
+        m.d.comb += [
+            rescale.i_factor.eq(executor.o_factor),
+            rescale.i_factor_en.eq(executor.o_factor_en),
+            residual.i.payload.eq(rescale.o.payload),
+            gated.i.payload.eq(rescale.o.payload),
+            residual.i.valid.eq(rescale.o.valid & adds),
+            gated.i.valid.eq(rescale.o.valid & gates),
+            gated.base.eq(executor.base),
+        ]
+        sources = (
+            (doing(Opcode.EMBED), embedding.o),
+            (doing(Opcode.ATTEND), attention.o),
+            (doing(Opcode.MATMUL) & adds, residual.o),
+            (doing(Opcode.MATMUL) & gates, gated.o),
+            (doing(Opcode.MATMUL) & ~adds & ~gates, rescale.o),
+        )
+        for owner, source in sources:
+            with m.If(owner):
+                m.d.comb += [writer.i.payload.eq(source.payload), writer.i.valid.eq(source.valid)]
+                m.d.comb += source.ready.eq(writer.i.ready)
+        with m.If(doing(Opcode.MATMUL) & adds):
+            m.d.comb += rescale.o.ready.eq(residual.i.ready)
+        with m.Elif(doing(Opcode.MATMUL) & gates):
+            m.d.comb += rescale.o.ready.eq(gated.i.ready)
+        wiring.connect(m, writer.o, statistics.i)
+        wiring.connect(m, writer.write, scratchpad.write)
+        m.d.comb += [
+            writer.base.eq(executor.base),
+            writer.words.eq(executor.words),
+            writer.watch.eq(flagged(Flags.STATISTICS)),
+            executor.word_index.eq(writer.i.payload.index),
+            executor.word_taken.eq(writer.i.valid & writer.i.ready),
+        ]
+
+        # the scratchpad's one read port
+        values = quantize.values
+        values_address = scratchpad_address(m, config, column=values.column, word=values.addr)
+        readers = (
+            (quantizing, values.en, values_address),
+            (doing(Opcode.ATTEND), attention.read.en, attention.read.addr),
+            (doing(Opcode.MATMUL) & adds, residual.read.en, residual.read.addr),
+            (doing(Opcode.MATMUL) & gates, gated.read.en, gated.read.addr),
+        )
+        for owner, en, addr in readers:
+            with m.If(owner):
+                m.d.comb += [scratchpad.read.en.eq(en), scratchpad.read.addr.eq(addr)]
+        for reader in (values, attention.read, residual.read, gated.read):
+            m.d.comb += reader.data.eq(scratchpad.read.data)
+
+        # embedding, attention
+        wiring.connect(m, executor.o_embed, embedding.i_command)
+        wiring.connect(m, executor.o_rope, rope_rows.i_load)
+        wiring.connect(m, attention.rope, rope_rows.read)
+        wiring.connect(m, executor.o_attend, attention.i)
+        m.d.comb += [
+            executor.attend_done.eq(attention.done),
+            attention.columns.eq(loop.columns),
+            attention.descriptors.eq(loop.descriptors),
+            attention.kv_base.eq(registers.kv_base),
+            attention.slot_stride.eq(registers.slot_stride),
+        ]
+
+        # head: every logit goes to the argmax, and to memory where it is asked for
+        keep = ~logits.idle
+        wiring.connect(m, executor.o_head, head.i_command)
+        wiring.connect(m, loop.o_logits, logits.i_row)
+        m.d.comb += [
+            argmax.i.payload.eq(head.o.payload),
+            logits.i.payload.eq(head.o.payload),
+            argmax.i.valid.eq(head.o.valid & (logits.i.ready | ~keep)),
+            logits.i.valid.eq(head.o.valid & argmax.i.ready),
+            head.o.ready.eq(argmax.i.ready & (logits.i.ready | ~keep)),
+            argmax.o.ready.eq(1),
+            executor.best.eq(argmax.o.valid),
+            loop.i_best.eq(argmax.o.payload),
+            loop.logits_idle.eq(logits.idle),
+        ]
+
+        # ---- faults: the first one is kept, and everything behind the engines stands still in reset until an abort
+        fault, running = Signal(ErrorCode), Signal()
+        with m.If(fault == ErrorCode.NONE):
+            with m.If(read.error != AxiError.NONE):
+                m.d.sync += fault.eq(read.error.as_value())
+            with m.Elif(write.error != AxiError.NONE):
+                m.d.sync += fault.eq(Cat(write.error.as_value(), 1))
+            with m.Elif(packets.o_error):
+                m.d.sync += fault.eq(ErrorCode.BAD_OPCODE)
+        with m.If(registers.abort):
+            m.d.sync += fault.eq(ErrorCode.NONE)
+        m.d.comb += [
+            clear.eq((fault != ErrorCode.NONE) | registers.abort),
+            read.abort.eq(registers.abort),
+            write.abort.eq(registers.abort),
+            running.eq(loop.busy & (fault == ErrorCode.NONE)),
+            registers.busy.eq(running),
+            registers.done.eq(loop.done | (fault != ErrorCode.NONE)),
+            registers.error.eq(Mux(fault != ErrorCode.NONE, fault.as_value(), loop.error.as_value())),
+            registers.token_count.eq(loop.token_count),
+            registers.last_token.eq(loop.last_token),
+        ]
+
+        # ---- counters
+        m.submodules.counters = counters = Counters()
+        m.d.comb += [
+            counters.clear.eq(registers.start),
+            counters.cycles_en.eq(running),
+            counters.stream_busy_en.eq(read.o_stream.valid & read.o_stream.ready),
+            counters.stream_starved_en.eq(running & read.o_stream.ready & ~read.o_stream.valid),
+            counters.array_waiting_en.eq(array.i_weights.valid & ~array.i_weights.ready),
+            counters.stream_waiting_en.eq(running & read.o_stream.valid & ~read.o_stream.ready),
+            counters.attention_busy_en.eq(executor.busy & doing(Opcode.ATTEND)),
+            counters.head_busy_en.eq(executor.busy & doing(Opcode.HEAD)),
+        ]
+        for name in Counters.NAMES:
+            m.d.comb += getattr(registers, name).eq(getattr(counters, name))
+        return m
