@@ -19,6 +19,7 @@ from sw.checkpoint import CheckpointError
 from sw.commands.generate import generate
 from sw.commands.inspect import inspect
 from sw.commands.pack import pack
+from sw.commands.verilog import verilog
 from sw.driver import JobError
 from sw.errors import HardwareError, VerificationError
 from sw.image import ImageError
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command()(inspect)
 app.command()(pack)
 app.command()(generate)
+app.command()(verilog)
 
 
 @app.callback()

@@ -20,7 +20,7 @@ from sw.requests import Job
 
 __all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "open_link"]
 
-LINKS = {"golden": "sim.links.golden"}
+LINKS = {"golden": "sim.links.golden", "sim": "sim.links.simulated"}
 """Where a link is defined; imported when it is asked for, so that the host needs no simulator."""
 
 
@@ -56,11 +56,11 @@ class Generation:
     stopped: str = ""
 
 
-def open_link(name: str, config: AccelConfig, image: ModelImage) -> Link:
-    """The link of that name on an image. Raises JobError that lists the names."""
+def open_link(name: str, config: AccelConfig, image: ModelImage, **options: int) -> Link:
+    """The link of that name on an image, with options that only it has. Raises JobError that lists the names."""
     if name not in LINKS:
         raise JobError(f"no backend named {name!r}; there are: {', '.join(LINKS)}")
-    return import_module(LINKS[name]).open_link(config, image)
+    return import_module(LINKS[name]).open_link(config, image, **options)
 
 
 class Accelerator:

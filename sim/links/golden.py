@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from hw.config import AccelConfig
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
-from sw.driver import Job, Step
+from sw.driver import Step
 from sw.image import ModelImage
+from sw.requests import Job
 
 __all__ = ["GoldenLink", "open_link"]
 

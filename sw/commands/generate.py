@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
 from tokenizers import Tokenizer
 
-from hw.config import preset
+from hw.config import AccelConfig, preset
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.commands.pack import pack_with_progress
-from sw.driver import Accelerator, Job, JobError, open_link
+from sw.driver import Accelerator, Generation, JobError, open_link
 from sw.image import ModelImage
+from sw.requests import Job
 
 __all__ = ["generate"]
 
@@ -43,6 +47,43 @@ def _prompt_ids(text: str | None, ids: str | None, tokenizer: Tokenizer | None) 
     return tokenizer.encode(text or "").ids
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """A file that is there whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -> dict[str, Any]:
+    """The --stats file: clocks of the run and where they went."""
+    fed = len(result.prompt_ids) + max(len(result.tokens) - 1, 0)
+    counters = measured["counters"]
+    return {
+        "preset": config.name,
+        "prompt_tokens": len(result.prompt_ids),
+        "new_tokens": len(result.tokens),
+        "positions_fed": fed,
+        "cycles": measured["cycles"],
+        "cycles_per_token": measured["cycles"] / fed,
+        "read_bytes": measured["beats_read"] * config.beat_bytes,
+        "written_bytes": measured["beats_written"] * config.beat_bytes,
+        "stall_cycles": {
+            "stream_starved": counters["stream_starved"],
+            "stream_waiting": counters["stream_waiting"],
+            "array_waiting": counters["array_waiting"],
+        },
+        "busy_cycles": {
+            "stream": counters["stream_busy"],
+            "attention": counters["attention_busy"],
+            "head": counters["head_busy"],
+        },
+        "simulated_cycles_per_second": measured["cycles"] / measured["seconds"],
+    }
+
+
 class _TextStream:
     """Prints what each token adds to the decoded text; a character split over tokens waits for its last byte."""
 
@@ -67,13 +108,17 @@ def generate(
     prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
     prompt_ids: Annotated[str | None, typer.Option(help="Token ids, used verbatim: 1,2,3.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to generate at most; 0 scores the prompt.")] = 32,
-    backend: Annotated[str, typer.Option(help="What executes the model.")] = "golden",
+    backend: Annotated[str, typer.Option(help="What executes the model: golden (NumPy) or sim (Verilog).")] = "golden",
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
     chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
     logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
+    stats: Annotated[Path | None, typer.Option(help="Write cycles and counters to this .json (backend sim).")] = None,
+    memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
 ) -> None:
     """Generate text greedily; says on stderr why it stopped."""
     config = preset(preset_name)
+    if backend != "sim" and (stats is not None or memory_seed):
+        raise JobError(f"--stats and --memory-seed measure the simulated accelerator: use --backend sim, not {backend}")
     opened = Checkpoint.open(checkpoint)
     tokenizer = _tokenizer(checkpoint)
     ids = _prompt_ids(prompt, prompt_ids, tokenizer)
@@ -84,15 +129,24 @@ def generate(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.img"
         pack_with_progress(opened, path, config, None, 1)
-        accelerator = Accelerator(config, open_link(backend, config, ModelImage.open(path, config)))
+        options = {"memory_seed": memory_seed} if backend == "sim" else {}
+        link = open_link(backend, config, ModelImage.open(path, config), **options)
+        accelerator = Accelerator(config, link)
+        accelerator.check(job)
+        build = getattr(link, "build", None)
+        if build is not None:
+            with Console(stderr=True).status("building the simulator (the first time takes a minute or two)"):
+                build()
         result = accelerator.generate(job, _TextStream(tokenizer))
+        measured = getattr(link, "stats", None)
     print()
     print(f"stopped: {result.stopped}", file=sys.stderr)
+    if stats is not None:
+        write_whole(stats, json.dumps(summary(config, result, measured or {}), indent=2).encode() + b"\n")
     if logits is not None:
-        partial = logits.with_name(logits.name + ".partial")
-        with open(partial, "wb") as file:
-            np.savez(
-                file, prompt_ids=np.array(result.prompt_ids, np.int64), tokens=np.array(result.tokens, np.int64),
-                logits=np.stack(result.logits),
-            )
-        partial.replace(logits)
+        content = io.BytesIO()
+        np.savez(
+            content, prompt_ids=np.array(result.prompt_ids, np.int64), tokens=np.array(result.tokens, np.int64),
+            logits=np.stack(result.logits),
+        )
+        write_whole(logits, content.getvalue())

@@ -12,9 +12,10 @@ from sim.float_reference import FloatReference
 from sim.links.golden import GoldenLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Job
+from sw.driver import Accelerator
 from sw.image import ModelImage
 from sw.pack import pack
+from sw.requests import Job
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "shakespeare-nano"

@@ -1,0 +1,112 @@
+"""The Verilated accelerator behind the driver: a simulator process per job, tokens as they come."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw.accelerator import Accelerator
+from hw.config import AccelConfig
+from sim.bench import BenchError, build_model, run_bench
+from sim.memory.top import SimulatedMemory
+from sw.driver import Step
+from sw.errors import HardwareError
+from sw.image import ModelImage
+from sw.job import Layout
+from sw.requests import Job
+
+__all__ = ["SimulatedLink", "open_link"]
+
+TOP = "accelerator"
+POLL_S = 0.02
+CYCLES_PER_BEAT = 40
+"""Clocks granted per beat of a pass before a run counts as hung; a healthy one needs 2 to 5."""
+
+
+class SimulatedLink:
+    """Executes jobs in Verilator.
+
+    `stats` is filled by each job: cycles, counters, beats of memory traffic, seconds of wall time.
+    """
+
+    def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
+        self.config, self.image, self.shape = config, image, image.shape
+        self.memory_seed = memory_seed
+        self.stats: dict[str, Any] = {}
+
+    def build(self) -> Path:
+        """Builds the simulator, or finds it; the first time takes a minute or two."""
+        return build_model(Accelerator(self.config), top=TOP, memory=True)
+
+    def _limit_cycles(self, job: Job) -> int:
+        """A generous bound: every pass reads the whole stream, every row the head, every position the cache."""
+        passes = len(job.prompt) + job.max_new_tokens
+        beats = sum(r.size for r in self.image.regions.values()) // self.config.beat_bytes
+        cache = self.shape.slot_stride(self.config) * self.shape.heads // self.config.beat_bytes
+        return CYCLES_PER_BEAT * passes * (beats + cache) + 1_000_000
+
+    def run(self, job: Job) -> Iterator[Step]:
+        """Raises HardwareError if the accelerator reports an error or the simulator fails."""
+        layout = Layout.of(self.config, self.image)
+        memory = SimulatedMemory(file=self.image.path, size=layout.end, seed=self.memory_seed)
+        self.stats = {}
+        failed: list[BaseException] = []
+        with tempfile.TemporaryDirectory() as folder:
+            events, logits = Path(folder) / "events", Path(folder) / "logits.npy"
+            parameters = {
+                "image": str(self.image.path.resolve()), "job": asdict(job), "events": str(events),
+                "logits": str(logits), "limit_cycles": self._limit_cycles(job),
+            }
+
+            def simulate() -> None:
+                try:
+                    run_bench(Accelerator(self.config), self.config, "sim.links.simulated_bench", top=TOP,
+                              memory=memory, parameters=parameters)
+                except BaseException as error:
+                    failed.append(error)
+
+            started = time.perf_counter()
+            worker = threading.Thread(target=simulate, daemon=True)
+            worker.start()
+            for event in _follow(events, worker):
+                if "error" in event:
+                    failed.append(HardwareError(event["error"]))
+                elif "token" in event:
+                    yield Step([], event["token"])
+                else:
+                    self.stats = event | {"seconds": time.perf_counter() - started}
+            worker.join()
+            if failed:
+                if isinstance(failed[0], BenchError):
+                    raise HardwareError(f"the simulator failed: {failed[0]}") from failed[0]
+                raise failed[0]
+            if job.all_logits:
+                yield Step(list(np.load(logits).astype(np.float64)), None)
+
+
+def _follow(path: Path, worker: threading.Thread) -> Iterator[dict[str, Any]]:
+    """Objects of a file of JSON lines as they are written, until the worker has ended."""
+    done, at = False, 0
+    while True:
+        text = path.read_text()[at:] if path.exists() else ""
+        for line in text.splitlines(keepends=True):
+            if line.endswith("\n"):
+                at += len(line)
+                yield json.loads(line)
+        if done:
+            return
+        done = not worker.is_alive()
+        time.sleep(POLL_S)
+
+
+def open_link(config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> SimulatedLink:
+    """Used by `sw.driver.open_link`."""
+    return SimulatedLink(config, image, memory_seed)

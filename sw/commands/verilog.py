@@ -1,0 +1,33 @@
+"""`bitnet-fpga verilog`: the accelerator of a preset as Verilog."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw.accelerator import Accelerator
+from hw.config import preset
+from hw.verilog import write_verilog
+
+__all__ = ["verilog"]
+
+
+def verilog(
+    preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("build/verilog"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Write accelerator.v and its description. Same input, same bytes."""
+    config = preset(preset_name)
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / "accelerator.v"
+    write_verilog(Accelerator(config), "accelerator", path)
+    summary = {"verilog": str(path), "description": str(path.with_suffix(".json")), "preset": config.name,
+               "build_id": f"{config.build_id:016x}", "bytes": path.stat().st_size}
+    if as_json:
+        print(json.dumps(summary, indent=2))
+    else:
+        print(f"{path}: {summary['bytes']:,} bytes, preset {config.name}, build {summary['build_id']}")
