@@ -151,6 +151,12 @@ def _failures(results: Path) -> list[str]:
     return found
 
 
+def _complaints(log: Path) -> list[str]:
+    """What the simulator and the simulated memory said before they gave up."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return [line for line in lines if line.startswith("axi_memory:") or "%Fatal:" in line]
+
+
 def run_bench(
     component: wiring.Component,
     config: AccelConfig,
@@ -220,7 +226,7 @@ def run_bench(
         raise BenchError(f"the simulator ended without a result\n{tail}") from stopped
     failures = _failures(results)
     if failures:
-        raise BenchError("\n".join([*failures, f"log: {log}"]))
+        raise BenchError("\n".join([*failures, *_complaints(log), f"log: {log}"]))
     if stopped is not None:
         raise BenchError(f"the simulator ended with {stopped}; log: {log}") from stopped
     if not waves:

@@ -40,6 +40,7 @@ struct Contents {
     bool open(const char *path, uint64_t wanted, uint64_t first) {
         if (bytes) return true;  // another port was earlier
         if (wanted == 0 || wanted % kPage != 0) return refuse("+memory_bytes must be a multiple of 4096");
+        if (first % kPage != 0) return refuse("+memory_base must be a multiple of 4096");
         void *area = mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (area == MAP_FAILED) return refuse(strerror(errno));
         if (*path) {
