@@ -1,0 +1,106 @@
+"""The Verilated accelerator equals the golden machine on every logit and token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hw.config import PRESETS, AccelConfig
+from sim.links.golden import GoldenLink
+from sim.links.simulated import SimulatedLink
+from sim.random_checkpoint import write_random_checkpoint
+from sw.checkpoint import Checkpoint
+from sw.driver import Accelerator, Generation
+from sw.image import ModelImage
+from sw.pack import pack
+from sw.requests import Job
+
+DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
+PROMPT = (50, 47, 45, 37, 47, 26, 199)
+
+
+def image_of(checkpoint: Path, config: AccelConfig, folder: Path, context: int | None = None) -> ModelImage:
+    path = folder / f"{config.name}.img"
+    pack(Checkpoint.open(checkpoint), path, config, context=context)
+    return ModelImage.open(path, config)
+
+
+def awkward(folder: Path) -> Path:
+    """Five query heads on one KV head, no dimension a power of two, odd vocabulary."""
+    path = folder / "awkward"
+    write_random_checkpoint(
+        path, hidden=320, intermediate=864, layers=2, heads=5, kv_heads=1, vocab=777, positions=64, seed=1
+    )
+    return path
+
+
+def simulated(config: AccelConfig, image: ModelImage, job: Job, seed: int = 0) -> tuple[Generation, int]:
+    link = SimulatedLink(config, image, seed)
+    result = Accelerator(config, link).generate(job)
+    return result, link.stats["cycles"]
+
+
+def golden(config: AccelConfig, image: ModelImage, job: Job) -> Generation:
+    return Accelerator(config, GoldenLink(config, image)).generate(job)
+
+
+def assert_same(got: Generation, expected: Generation) -> None:
+    assert got.tokens == expected.tokens
+    assert got.stopped == expected.stopped
+    np.testing.assert_array_equal(np.stack(got.logits), np.stack(expected.logits))
+
+
+@pytest.mark.parametrize("preset", ["tiny", "tiny-kv16"])
+def test_demo_model(preset: str, tmp_path: Path) -> None:
+    config = PRESETS[preset]
+    image = image_of(DEMO, config, tmp_path)
+    job = Job(prompt=PROMPT, max_new_tokens=14, chunk=2, all_logits=True)
+    got, cycles = simulated(config, image, job)
+    assert_same(got, golden(config, image, job))
+    print(f"\n{preset}: {cycles} cycles for {len(got.logits)} positions")
+
+
+def test_awkward_shape(tmp_path: Path) -> None:
+    config = PRESETS["tiny"]
+    image = image_of(awkward(tmp_path), config, tmp_path)
+    prompt = tuple(int(t) for t in np.random.default_rng(3).integers(0, 777, 19))
+    job = Job(prompt=prompt, max_new_tokens=3, chunk=2, all_logits=True)
+    got, _ = simulated(config, image, job, seed=2)
+    assert_same(got, golden(config, image, job))
+
+
+def test_logits_do_not_depend_on_chunks_or_memory(tmp_path: Path) -> None:
+    """A prompt scored in chunks of 2 and of 1, and decoded token by token; three memory timings."""
+    config = PRESETS["tiny"]
+    image = image_of(DEMO, config, tmp_path, context=32)
+    score = Job(prompt=PROMPT, max_new_tokens=5, chunk=2, all_logits=True)
+    runs = {seed: simulated(config, image, score, seed) for seed in (0, 1, 2)}
+    expected = runs[0][0]
+    for result, _ in runs.values():
+        assert_same(result, expected)
+    assert len({cycles for _, cycles in runs.values()}) == 3
+    fed = PROMPT + tuple(expected.tokens[:-1])
+    for chunk in (1, 2):
+        scored, _ = simulated(config, image, Job(prompt=fed, max_new_tokens=0, chunk=chunk, all_logits=True))
+        np.testing.assert_array_equal(np.stack(scored.logits), np.stack(expected.logits))
+
+
+def test_context_filled_to_its_last_position(tmp_path: Path) -> None:
+    config = PRESETS["tiny"]
+    image = image_of(DEMO, config, tmp_path, context=20)
+    job = Job(prompt=PROMPT * 2, max_new_tokens=50, chunk=2, all_logits=True)
+    got, _ = simulated(config, image, job)
+    expected = golden(config, image, job)
+    assert expected.stopped == "context of 20 full"
+    assert_same(got, expected)
+
+
+def test_tokens_alone_need_no_logits(tmp_path: Path) -> None:
+    config = PRESETS["tiny"]
+    image = image_of(DEMO, config, tmp_path)
+    job = Job(prompt=PROMPT, max_new_tokens=6, chunk=2)
+    got, _ = simulated(config, image, job)
+    assert got.tokens == golden(config, image, job).tokens
+    assert not got.logits
