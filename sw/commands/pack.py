@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +15,17 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from hw.config import AccelConfig, preset
 from sw.checkpoint import Checkpoint
-from sw.image import ModelImage
+from sw.image import ModelImage, write_mem
 from sw.pack import pack as write_image
 
-__all__ = ["pack", "pack_with_progress"]
+__all__ = ["Form", "pack", "pack_with_progress"]
+
+
+class Form(enum.Enum):
+    """What is written."""
+
+    IMAGE = "image"
+    MEM = "mem"
 
 
 def pack_with_progress(
@@ -38,12 +47,27 @@ def pack(
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     sequences: Annotated[int, typer.Option(help="Sequences that have a KV slot.")] = 1,
+    form: Annotated[Form, typer.Option("--format", help="image, or mem: $readmemh text, a beat per line.")] = Form.IMAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write the memory image of a checkpoint for a preset."""
     config = preset(preset_name)
-    pack_with_progress(Checkpoint.open(checkpoint), output, config, context, sequences)
-    image = ModelImage.open(output, config)
+    opened = Checkpoint.open(checkpoint)
+    if form is Form.IMAGE:
+        pack_with_progress(opened, output, config, context, sequences)
+        _report(ModelImage.open(output, config), config, output, as_json)
+        return
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        binary, text = Path(folder) / "image", Path(folder) / "mem"
+        pack_with_progress(opened, binary, config, context, sequences)
+        image = ModelImage.open(binary, config)
+        write_mem(image, config, text)
+        text.replace(output)
+        _report(image, config, output, as_json)
+
+
+def _report(image: ModelImage, config: AccelConfig, output: Path, as_json: bool) -> None:
+    """The summary on stdout."""
     kv_bytes = image.shape.sequences * image.shape.slot_stride(config)
     summary = {
         "image": str(output),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,12 @@ def test_generate_writes_logits(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert saved["logits"].shape == (len(saved["prompt_ids"]) + 3, 512)
         assert saved["logits"].dtype == np.float32
         assert saved["logits"][-1].argmax() == saved["tokens"][-1]
+
+
+def test_mem_text_holds_the_same_bytes(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "model.mem"
+    assert main(["pack", str(DEMO), "-o", str(text), "--format", "mem", "--json"]) == 0
+    lines = text.read_text().split()
+    assert b"".join(bytes.fromhex(line)[::-1] for line in lines) == image.read_bytes()
+    assert json.loads(capsys.readouterr().out)["image_bytes"] == image.stat().st_size
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.img", "model.mem"]
