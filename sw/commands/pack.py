@@ -47,7 +47,7 @@ def pack(
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     sequences: Annotated[int, typer.Option(help="Sequences that have a KV slot.")] = 1,
-    form: Annotated[Form, typer.Option("--format", help="image, or mem: $readmemh text, a beat per line.")] = Form.IMAGE,
+    form: Annotated[Form, typer.Option("--format", help="mem: $readmemh text, a beat per line.")] = Form.IMAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write the memory image of a checkpoint for a preset."""
