@@ -27,7 +27,7 @@ CLOCK = "aclk"
 """Pin of the clock."""
 
 RESET = "aresetn"
-"""Pin of the synchronous reset, active low."""
+"""Pin of the synchronous reset, active low; it acts a clock later."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,11 @@ def generate_verilog(component: wiring.Component, name: str) -> VerilogModule:
     m = Module()
     m.domains.sync = domain = ClockDomain()
     domain.clk = clock  # the pin itself: an assignment would delay the clock by a delta cycle
-    m.d.comb += ResetSignal().eq(~reset)
+    m.domains.pins = pin_domain = ClockDomain(reset_less=True)
+    pin_domain.clk = clock
+    in_reset = Signal(init=1)  # a register: it drives almost everything
+    m.d.pins += in_reset.eq(~reset)
+    m.d.comb += ResetSignal().eq(in_reset)
     m.submodules.core = component
     ports = tuple(Port(pin, direction.value, len(value)) for pin, (value, direction) in pins.items())
     text = verilog.convert(m, name=name, ports=pins, strip_internal_attrs=True)

@@ -80,7 +80,15 @@ def test_pins() -> None:
     top = module.text[module.text.index("module machine(") :]
     declared = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top[: top.index("endmodule")], re.MULTILINE)
     assert {name: (direction, int(high or 0) + 1) for direction, high, name in declared} == found
-    assert "assign rst = ~ aresetn" in module.text
+
+
+def test_reset_is_a_register_that_starts_active() -> None:
+    text = generate_verilog(Small(CONFIG), "machine").text
+    assert "reg in_reset = 1'h1;" in text
+    assert "assign rst = in_reset;" in text
+    inverted = re.search(r"assign (\S+) +?= ~ ?aresetn;", text)
+    assert inverted
+    assert re.search(rf"always @\(posedge aclk\)\s+in_reset <= {re.escape(inverted[1])} ?;", text)
 
 
 def test_description(tmp_path: Path) -> None:
