@@ -81,7 +81,6 @@ class TokenLoop(wiring.Component):
             is_end.eq(Cat(*((self.end_count > n) & (self.end_ids[n] == token) for n in range(4))).any()),
             self.busy.eq(1),
             self.head_column.eq(head),
-            self.last_token.eq(token),
         ]
 
         def word_of(address: Signal):
@@ -104,7 +103,8 @@ class TokenLoop(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.start):
-                    m.d.sync += [self.done.eq(0), self.error.eq(ErrorCode.NONE), self.token_count.eq(0)]
+                    m.d.sync += [self.done.eq(0), self.error.eq(ErrorCode.NONE)]
+                    m.d.sync += [self.token_count.eq(0), self.last_token.eq(0)]
                     m.d.sync += [position.eq(self.start_position), left.eq(self.prompt_length)]
                     m.d.sync += [prompt_at.eq(self.prompt_address), tokens_at.eq(self.tokens_address)]
                     m.d.sync += [logits_at.eq(self.logits_address), token.eq(0)]
@@ -113,6 +113,7 @@ class TokenLoop(wiring.Component):
                 m.next = "CHUNK"
                 with m.If((self.chunk == 0) | (self.chunk > config.columns) | (left == 0)
                           | (self.context > config.max_positions) | (self.logits_mode > LogitsMode.ALL.value)
+                          | ((self.logits_mode != LogitsMode.NONE.value) & (self.logits_beats == 0))
                           | (self.slot >> len(self.descriptors[0].slot) != 0)):
                     m.d.sync += self.error.eq(ErrorCode.BAD_PARAMETER)
                     m.next = "DONE"
@@ -204,7 +205,8 @@ class TokenLoop(wiring.Component):
                 m.next = "WRITTEN"  # the write engine is busy from the next clock on
             with m.State("WRITTEN"):
                 with m.If(self.write_idle):
-                    m.d.sync += [self.token_count.eq(self.token_count + 1), tokens_at.eq(tokens_at + TOKEN_BYTES)]
+                    m.d.sync += [self.token_count.eq(self.token_count + 1), self.last_token.eq(token)]
+                    m.d.sync += tokens_at.eq(tokens_at + TOKEN_BYTES)
                     m.next = "CHUNK"
                     with m.If(is_end | (self.token_count + 1 == self.max_new_tokens) | (position == self.context)):
                         m.next = "DRAIN"

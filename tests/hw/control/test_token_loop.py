@@ -1,0 +1,418 @@
+"""The token loop between stand-ins for memory, executor and logits writer, against a loop in Python."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from amaranth.sim import Simulator
+
+from hw.config import AccelConfig
+from hw.control.register_map import ErrorCode
+from hw.control.token_loop import TokenLoop
+
+CONFIGS = {
+    "narrow": AccelConfig(name="narrow", columns=3, max_positions=256),
+    "wide": AccelConfig(name="wide", port_bits=512, rows=16, columns=1, max_positions=256),
+}
+NARROW = CONFIGS["narrow"]
+LIMIT = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Registers of a job, and what the model would choose at each position."""
+
+    prompt: tuple[int, ...]
+    max_new_tokens: int = 3
+    chunk: int = 3
+    start_position: int = 0
+    slot: int = 5
+    context: int = 100
+    end_ids: tuple[int, ...] = ()
+    unused_end_ids: tuple[int, ...] = ()
+    logits_mode: int = 0
+    logits_beats: int = 7
+    prompt_address: int = 0x8000
+    tokens_address: int = 0x9000
+    logits_address: int = 0xA0000
+
+    def choice(self, position: int) -> int:
+        return 1000 + 7 * position % 90
+
+    def registers(self) -> dict[str, int]:
+        values = {name: getattr(self, name) for name in (
+            "max_new_tokens", "chunk", "start_position", "slot", "context", "logits_mode", "logits_beats",
+            "prompt_address", "tokens_address", "logits_address")}
+        return values | {
+            "image_base": 0x1_0000_0000, "stream_offset": 0x1000, "stream_beats": 321, "head_offset": 0x5000,
+            "head_beats": 123, "prompt_length": len(self.prompt), "end_count": len(self.end_ids),
+        }
+
+
+LAYERS, HEAD = (0x1_0000_1000, 321), (0x1_0000_5000, 123)
+
+
+@dataclass
+class Seen:
+    """What the loop asked for."""
+
+    passes: list[list[tuple[int, int, int]]] = field(default_factory=list)  # token, slot, position of each column
+    streams: list[tuple[int, int]] = field(default_factory=list)
+    heads: list[int] = field(default_factory=list)
+    rows: list[tuple[int, int]] = field(default_factory=list)
+    written: dict[int, int] = field(default_factory=dict)
+    tokens: list[int] = field(default_factory=list)
+    error: int = ErrorCode.NONE.value
+
+
+def expected(run: Run, config: AccelConfig) -> Seen:
+    """The rules of the loop, without clocks."""
+    seen = Seen()
+    if not (1 <= run.chunk <= config.columns and run.prompt and run.context <= config.max_positions
+            and run.logits_mode < 3 and run.slot < 64 and (run.logits_beats or not run.logits_mode)):
+        seen.error = ErrorCode.BAD_PARAMETER.value
+        return seen
+    if run.start_position + len(run.prompt) > run.context:
+        seen.error = ErrorCode.CONTEXT_FULL.value
+        return seen
+    position, at, token = run.start_position, 0, 0
+    while True:
+        part = run.prompt[at : at + run.chunk] or (token,)
+        at += len(part)
+        seen.passes.append([(t, run.slot, position + n) for n, t in enumerate(part)])
+        position += len(part)
+        chooses = at >= len(run.prompt) and run.max_new_tokens
+        heads = list(range(len(part))) if run.logits_mode == 2 else [len(part) - 1] if chooses else []
+        seen.streams += [LAYERS, *[HEAD] * len(heads)]
+        seen.heads += heads
+        if run.logits_mode:
+            first, step = run.logits_address + len(seen.rows) * run.logits_beats * config.beat_bytes, 0
+            for _ in heads:
+                seen.rows.append((first + step, run.logits_beats))
+                step += run.logits_beats * config.beat_bytes
+        if at < len(run.prompt):
+            continue
+        if not chooses:
+            return seen
+        token = run.choice(position - 1)
+        seen.written[run.tokens_address + 4 * len(seen.tokens)] = token
+        seen.tokens.append(token)
+        if token in run.end_ids or len(seen.tokens) == run.max_new_tokens or position == run.context:
+            return seen
+
+
+class Surroundings:
+    """Everything around the loop, each with delays of its own."""
+
+    def __init__(self, dut: TokenLoop, config: AccelConfig, stall: float, seed: int) -> None:
+        self.dut, self.config, self.stall = dut, config, stall
+        self.random = random.Random(seed)
+        self.seen = Seen()
+        self.run = Run(prompt=(0,))
+        self.answered = self.executed = self.unanswered = 0
+
+    async def pause(self, ctx: Any, least: int = 0) -> None:
+        while self.random.random() < self.stall or least > 0:
+            await ctx.tick()
+            least -= 1
+
+    async def take(self, ctx: Any, port: Any) -> Any:
+        """One payload of a stream that the loop drives; an offer may not change."""
+        kept = None
+        while True:
+            ready = self.random.random() >= self.stall
+            ctx.set(port.ready, ready)
+            _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
+            assert kept is None or (valid and payload.as_bits() == kept)
+            kept = payload.as_bits() if valid else None
+            if valid and ready:
+                ctx.set(port.ready, 0)
+                return payload
+
+    async def gather(self, ctx: Any) -> None:
+        size = self.config.beat_bytes
+        while True:
+            request = await self.take(ctx, self.dut.o_gather)
+            address = int(request.address)
+            assert int(request.beats) == 1
+            assert address % size == 0
+            memory = b"".join(t.to_bytes(4, "little") for t in self.run.prompt)
+            before = self.run.prompt_address - address
+            content = b"\xEE" * before + memory[max(0, -before) :]
+            await self.pause(ctx)
+            ctx.set(self.dut.i_gather.payload, {"data": list(content[:size].ljust(size, b"\xEE")), "last": 1})
+            ctx.set(self.dut.i_gather.valid, 1)
+            taken = 0
+            while not taken:
+                _, _, taken = await ctx.tick().sample(self.dut.i_gather.ready)
+            ctx.set(self.dut.i_gather.valid, 0)
+
+    async def stream(self, ctx: Any) -> None:
+        while True:
+            command = await self.take(ctx, self.dut.o_stream)
+            self.seen.streams.append((int(command.address), int(command.beats)))
+
+    async def executor(self, ctx: Any) -> None:
+        """Runs the regions in order. A head ends only when its row has been commanded, as its logits would."""
+        dut = self.dut
+        while True:
+            while len(self.seen.streams) == self.executed:
+                await ctx.tick()
+            kind = self.seen.streams[self.executed]
+            self.executed += 1
+            await self.pause(ctx, least=4)
+            if kind == LAYERS:
+                count = ctx.get(dut.columns)
+                self.seen.passes.append([
+                    (ctx.get(dut.tokens[n]), ctx.get(dut.descriptors[n].slot), ctx.get(dut.descriptors[n].position))
+                    for n in range(count)])
+                await self.pulse(ctx, dut.ended)
+                continue
+            column = ctx.get(dut.head_column)
+            self.seen.heads.append(column)
+            while self.run.logits_mode and len(self.seen.rows) < len(self.seen.heads):
+                await ctx.tick()
+            await self.pause(ctx, least=4)
+            assert ctx.get(dut.head_column) == column
+            ctx.set(dut.i_best.row, self.run.choice(self.seen.passes[-1][column][2]))
+            await self.pulse(ctx, dut.head_done)
+            ctx.set(dut.i_best.row, 4095)
+
+    async def pulse(self, ctx: Any, signal: Any) -> None:
+        ctx.set(signal, 1)
+        await ctx.tick()
+        ctx.set(signal, 0)
+
+    def writes(self, ctx: Any, change: int) -> None:
+        self.unanswered += change
+        ctx.set(self.dut.write_idle, self.unanswered == 0)
+
+    async def logits(self, ctx: Any) -> None:
+        """Is busy from a row's command until some time after its head; the answer of the memory comes later still."""
+        ctx.set(self.dut.logits_idle, 1)
+        while True:
+            row = await self.take(ctx, self.dut.o_logits)
+            self.seen.rows.append((int(row.address), int(row.beats)))
+            ctx.set(self.dut.logits_idle, 0)
+            self.writes(ctx, 1)
+            while not (await ctx.tick().sample(self.dut.head_done))[-1]:
+                pass
+            await self.pause(ctx)
+            ctx.set(self.dut.logits_idle, 1)
+            await self.pause(ctx, least=6)
+            self.writes(ctx, -1)
+
+    async def write(self, ctx: Any) -> None:
+        self.writes(ctx, 0)
+        size = self.config.beat_bytes
+        while True:
+            request = await self.take(ctx, self.dut.o_request)
+            self.writes(ctx, 1)
+            assert int(request.beats) == 1
+            assert int(request.address) % size == 0
+            beat = await self.take(ctx, self.dut.o_write)
+            strobe, content = int(beat.strobe), bytes(int(b) for b in beat.data)
+            lanes = [lane for lane in range(size) if strobe >> lane & 1]
+            assert lanes == list(range(lanes[0], lanes[0] + 4))
+            token = int.from_bytes(content[lanes[0] : lanes[0] + 4], "little")
+            self.seen.written[int(request.address) + lanes[0]] = token
+            self.seen.tokens.append(token)
+            await self.pause(ctx, least=2)
+            self.answered += 1
+            self.writes(ctx, -1)
+
+    async def watch(self, ctx: Any) -> None:
+        """A token counts in the clock after its write was answered, not before, and is then the last one."""
+        dut = self.dut
+        while True:
+            _, _, busy, count, last = await ctx.tick().sample(dut.busy, dut.token_count, dut.last_token)
+            assert not busy or count <= self.answered
+            if busy and count:
+                assert last == self.seen.tokens[count - 1]
+
+
+def simulate(config: AccelConfig, runs: list[Run], stall: float, seed: int, restarts: float = 0.0) -> list[Seen]:
+    """Runs jobs one after the other; what was seen of each. `restarts`: how often START is written while busy."""
+    dut = TokenLoop(config)
+    around = Surroundings(dut, config, stall, seed)
+    results = []
+
+    async def bench(ctx: Any) -> None:
+        choose = random.Random(f"restarts {seed}")
+        for run in runs:
+            around.run, around.seen, around.answered, around.executed = run, Seen(), 0, 0
+            for name, value in run.registers().items():
+                ctx.set(getattr(dut, name), value)
+            for n, value in enumerate((*run.end_ids, *run.unused_end_ids)):
+                ctx.set(dut.end_ids[n], value)
+            await ctx.tick()
+            assert not ctx.get(dut.busy)
+            await around.pulse(ctx, dut.start)
+            for _ in range(LIMIT):
+                ctx.set(dut.start, ctx.get(dut.busy) and choose.random() < restarts)
+                if ctx.get(dut.done):
+                    break
+                assert ctx.get(dut.busy)
+                await ctx.tick()
+            assert ctx.get(dut.done)
+            assert not around.unanswered
+            ctx.set(dut.start, 0)
+            around.seen.error = ctx.get(dut.error).value
+            assert ctx.get(dut.token_count) == len(around.seen.tokens)
+            assert ctx.get(dut.last_token) == (around.seen.tokens or [0])[-1]
+            for _ in range(30):  # nothing more is asked for
+                assert ctx.get(dut.done)
+                assert not ctx.get(dut.busy)
+                await ctx.tick()
+            results.append(around.seen)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    for part in (around.gather, around.stream, around.executor, around.logits, around.write, around.watch):
+        simulator.add_testbench(part, background=True)
+    simulator.run()
+    return results
+
+
+def check(*runs: Run, config: AccelConfig = NARROW, stall: float = 0.0, seed: int = 0, restarts: float = 0.0) -> None:
+    for run, seen in zip(runs, simulate(config, list(runs), stall, seed, restarts), strict=True):
+        assert seen == expected(run, config)
+
+
+def prompt(length: int) -> tuple[int, ...]:
+    return tuple(300 + 11 * n for n in range(length))
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 6, 7])
+def test_prompt_lengths(length: int, mode: int) -> None:
+    """Shorter than a chunk of three, as long, longer; whole chunks and a rest."""
+    check(Run(prompt=prompt(length), logits_mode=mode))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("word", [0, 1, 15])
+def test_addresses_inside_a_beat(word: int, name: str) -> None:
+    """Prompt and tokens are aligned to words, not to beats."""
+    address = 0x8000 + 4 * word
+    check(Run(prompt=prompt(19), chunk=1, prompt_address=address, tokens_address=0x90000 + 4 * word, max_new_tokens=18),
+          config=CONFIGS[name])
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_new_tokens(count: int, mode: int) -> None:
+    """0 scores the prompt: a head only for mode ALL. The last token is not fed."""
+    check(Run(prompt=prompt(5), max_new_tokens=count, logits_mode=mode))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_each_end_id(place: int) -> None:
+    run = Run(prompt=prompt(4), max_new_tokens=20)
+    ids = [1, 2, 3, 4]
+    ids[place] = run.choice(5)
+    run = replace(run, end_ids=tuple(ids))
+    assert len(expected(run, NARROW).tokens) == 3
+    check(run)
+
+
+def test_end_id_of_the_first_token() -> None:
+    run = Run(prompt=prompt(4), max_new_tokens=20)
+    check(replace(run, end_ids=(run.choice(3),)))
+
+
+@pytest.mark.parametrize("used", range(4))
+def test_end_ids_above_the_count_are_ignored(used: int) -> None:
+    run = Run(prompt=prompt(4), max_new_tokens=4)
+    run = replace(run, end_ids=(1, 2, 3)[:used], unused_end_ids=(run.choice(4),) * (4 - used))
+    assert len(expected(run, NARROW).tokens) == 4
+    check(run)
+
+
+def test_end_ids_in_the_prompt_and_in_other_logits_do_not_end() -> None:
+    run = Run(prompt=prompt(5), max_new_tokens=3, logits_mode=2)
+    check(replace(run, end_ids=(run.prompt[-1], run.choice(2))))
+
+
+@pytest.mark.parametrize("new", [0, 1, 50])
+@pytest.mark.parametrize("room", [0, 1, 3])
+def test_context_is_filled_exactly(room: int, new: int) -> None:
+    """With the prompt alone one token can still be chosen; after that each fed token takes a position."""
+    run = Run(prompt=prompt(7), context=7 + room, max_new_tokens=new)
+    assert len(expected(run, NARROW).tokens) == min(new, room + 1)
+    check(run)
+
+
+def test_start_position_counts() -> None:
+    check(Run(prompt=prompt(2), start_position=90, context=93, max_new_tokens=9))
+    check(Run(prompt=prompt(2), start_position=92, context=93, max_new_tokens=9))
+
+
+def test_largest_context() -> None:
+    most = NARROW.max_positions
+    check(Run(prompt=prompt(2), start_position=most - 3, context=most, max_new_tokens=9))
+
+
+GOOD = Run(prompt=prompt(4), max_new_tokens=2, logits_mode=2)
+BAD = {
+    "no columns": {"chunk": 0},
+    "more columns than there are": {"chunk": 4},
+    "largest chunk": {"chunk": 127},
+    "empty prompt": {"prompt": ()},
+    "context larger than the machine's": {"context": NARROW.max_positions + 1},
+    "unknown logits mode": {"logits_mode": 3},
+    "slot too large": {"slot": 64},
+    "highest slot bit": {"slot": 0x8000},
+    "rows of no beats": {"logits_beats": 0},
+    "prompt beyond the context": {"context": 3},
+    "position beyond the context": {"start_position": 97},
+    "position that wraps around": {"start_position": 0xFFFF_FFFF},
+    "no context": {"context": 0},
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_run_touches_nothing(name: str) -> None:
+    """It is refused, and the next job runs."""
+    bad = replace(GOOD, **BAD[name])
+    refused = expected(bad, NARROW)
+    assert refused.error
+    assert not refused.streams
+    check(bad, GOOD, bad)
+
+
+def test_limits_that_can_run() -> None:
+    check(replace(GOOD, slot=63), replace(GOOD, context=256), replace(GOOD, chunk=1),
+          replace(GOOD, logits_mode=0, logits_beats=0), replace(GOOD, logits_beats=(1 << 24) - 1))
+
+
+def test_jobs_after_one_another() -> None:
+    """Nothing is left of the job before: counts, addresses, error."""
+    check(GOOD, replace(GOOD, prompt=prompt(1), logits_mode=0, start_position=9), replace(GOOD, max_new_tokens=0), GOOD)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_start_while_busy_is_ignored(seed: int) -> None:
+    check(GOOD, GOOD, stall=0.3, seed=seed, restarts=0.3)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("seed", range(6))
+def test_random_jobs_and_stalls(seed: int, name: str) -> None:
+    config, choose = CONFIGS[name], random.Random(seed)
+    runs = []
+    for _ in range(6):
+        length, start = choose.randint(1, 8), choose.choice((0, 3))
+        run = Run(
+            prompt=tuple(choose.randrange(1 << 13) for _ in range(length)), max_new_tokens=choose.randint(0, 5),
+            chunk=choose.randint(1, config.columns), start_position=start, slot=choose.randrange(64),
+            context=start + length + choose.randint(0, 6), logits_mode=choose.randrange(3),
+            logits_beats=choose.randint(1, 9), prompt_address=4 * choose.randrange(1 << 12),
+            tokens_address=4 * choose.randrange(1 << 20, 1 << 21),
+        )
+        runs.append(replace(run, end_ids=tuple(run.choice(choose.randrange(20)) for _ in range(choose.randrange(5)))))
+    check(*runs, config=config, stall=choose.choice((0.0, 0.3, 0.6)), seed=seed)
