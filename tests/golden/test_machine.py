@@ -80,20 +80,26 @@ def test_context_full_is_said(awkward: Path, tmp_path: Path) -> None:
     assert len(result.tokens) == 2
 
 
-KV16_OPEN = pytest.mark.xfail(strict=True, reason="measured 0.767 against 0.65; causes in docs/numerics.md section 9")
+KV16_OPEN = pytest.mark.xfail(strict=True, reason="measured 0.676 against 0.65")
 
 
 @pytest.mark.parametrize("name", ["tiny", pytest.param("tiny-kv16", marks=KV16_OPEN)])
 def test_accuracy_against_float64(name: str, tmp_path: Path) -> None:
-    """Rms over 48 positions of Shakespeare, beside transformers' own bf16 run (tests/references)."""
-    recorded = np.load(ROOT / "tests" / "references" / "shakespeare-nano-bfloat16.npz")
-    ids = tuple(int(t) for t in recorded["tokens"])
-    exact = FloatReference(DEMO).logits(ids)
-    mine = scores(accelerator(DEMO, PRESETS[name], tmp_path / "i"), ids, 2)
-
-    def rms(x: np.ndarray) -> float:
-        return float(np.sqrt(np.mean((x - exact) ** 2)))
-
-    ratio = rms(mine) / rms(recorded["logits"].astype(np.float64))
-    print(f"{name}: rms ratio to bf16 {ratio:.3f}")
+    """Rms over 16 passages of 64 positions, beside transformers' own bf16 run (tests/references)."""
+    with np.load(ROOT / "tests" / "references" / "shakespeare-nano-passages.npz") as file:
+        prompts, codes = file["tokens"], file["logits"]
+    theirs = (codes.astype(np.uint32) << 16).view(np.float32)
+    reference, acc = FloatReference(DEMO), accelerator(DEMO, PRESETS[name], tmp_path / "i")
+    squares = []
+    for row, bf16 in zip(prompts, theirs, strict=True):
+        ids = tuple(int(t) for t in row)
+        exact = reference.logits(ids)
+        squares.append([np.mean((x - exact) ** 2) for x in (scores(acc, ids, 2), bf16)])
+    mine, other = np.transpose(squares)
+    # How far the ratio would move with other passages: resampled from these.
+    picks = np.random.default_rng(0).integers(0, len(mine), (1000, len(mine)))
+    noise = np.sqrt(mine[picks].mean(axis=1) / other[picks].mean(axis=1)).std()
+    ratio = np.sqrt(mine.mean() / other.mean())
+    print(f"\n{name}: rms ratio to bf16 {ratio:.3f} +- {noise:.3f}")
+    assert noise < 0.03
     assert ratio <= BARS[name]
