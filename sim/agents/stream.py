@@ -2,7 +2,7 @@
 
 Payloads are plain integers: pack and unpack them with the layout of the port
 (`layout.const({...}).as_value().value`, `layout.from_bits(...)`). Stalls are random but seeded: the same seed gives
-the same run.
+the same run. `times` has the simulated time of each transfer in ns.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cocotb.triggers import RisingEdge
+from cocotb.utils import get_sim_time
 
 __all__ = ["StreamDriver", "StreamError", "StreamMonitor"]
 
@@ -23,6 +24,8 @@ class StreamError(AssertionError):
 class StreamDriver:
     """Sends payloads into a stream of the component.
 
+    In an idle clock the payload is the complement of the next one: nobody may use it.
+
     Args:
         dut: the simulated top module.
         name: name of the stream port.
@@ -30,13 +33,15 @@ class StreamDriver:
         seed: of the stalls.
     """
 
-    def __init__(self, dut: Any, name: str, *, stall: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, dut: Any, name: str, *, stall: float = 0.0, seed: int | str = 0) -> None:
         self.clock, self.name, self.stall = dut.clk, name, stall
         self.valid = getattr(dut, f"{name}__valid")
         self.ready = getattr(dut, f"{name}__ready")
         self.payload = getattr(dut, f"{name}__payload")
         self.random = random.Random(seed)
         self.sent = 0
+        self.times: list[float] = []
+        self.mask = (1 << len(self.payload)) - 1
         self.valid.value = 0
 
     async def send(self, payloads: Iterable[int], *, timeout_cycles: int = 10_000) -> None:
@@ -47,6 +52,7 @@ class StreamDriver:
         for payload in payloads:
             while self.random.random() < self.stall:
                 self.valid.value = 0
+                self.payload.value = self.mask ^ payload
                 await RisingEdge(self.clock)
             self.payload.value = payload
             self.valid.value = 1
@@ -57,6 +63,7 @@ class StreamDriver:
             else:
                 raise StreamError(f"{self.name}: payload {self.sent} was not accepted in {timeout_cycles} cycles")
             self.sent += 1
+            self.times.append(get_sim_time("ns"))
         self.valid.value = 0
 
 
@@ -73,13 +80,14 @@ class StreamMonitor:
         seed: of the stalls.
     """
 
-    def __init__(self, dut: Any, name: str, *, stall: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, dut: Any, name: str, *, stall: float = 0.0, seed: int | str = 0) -> None:
         self.clock, self.name, self.stall = dut.clk, name, stall
         self.valid = getattr(dut, f"{name}__valid")
         self.ready = getattr(dut, f"{name}__ready")
         self.payload = getattr(dut, f"{name}__payload")
         self.random = random.Random(seed)
         self.received: list[int] = []
+        self.times: list[float] = []
         self.ready.value = 0
 
     async def run(self) -> None:
@@ -99,6 +107,7 @@ class StreamMonitor:
             waiting = None if ready else payload
             if ready:
                 self.received.append(payload)
+                self.times.append(get_sim_time("ns"))
 
     async def wait_for(self, count: int, *, timeout_cycles: int = 10_000) -> None:
         """Wait until `count` payloads were taken in all; StreamError after `timeout_cycles` without a new one."""

@@ -7,6 +7,7 @@ from amaranth.sim import Simulator
 from hw.array.rescale import Rescale
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
 from sim.golden.rescale import rescale
+from tests.hw.steps import Step
 from tests.hw.vectors import CONFIGS, check, words
 
 LARGEST = 127 * 64
@@ -25,33 +26,43 @@ CASES = {
 }
 
 
-def compare(config, sums, factor, stall=0.0, seed=0) -> None:
-    dut = Rescale(config)
+def compare(config, pairs, stall=0.0, seed=0, simulator="pysim") -> None:
+    """Pairs of sums, a row per column, and factors."""
+    def write(factor) -> list[Step]:
+        steps = [Step(set={"i_factor": {"column": column, "factor": code}, "i_factor_en": 1})
+                 for column, code in enumerate(encode(factor).tolist())]
+        return [*steps, Step(set={"i_factor_en": 0})]
 
-    async def prepare(ctx, bench):
-        for column, code in enumerate(encode(factor).tolist()):
-            ctx.set(dut.i_factor_en, 1)
-            ctx.set(dut.i_factor, {"column": column, "factor": code})
-            await ctx.tick()
-        ctx.set(dut.i_factor_en, 0)
+    parts = [(write(factor), words(config, sums, "sums"), rescale(sums, factor)) for sums, factor in pairs]
+    check(Rescale(config), parts, stall, seed, simulator)
 
-    check(dut, words(config, sums, "sums"), rescale(sums, factor), prepare, stall, seed)
 
+def named(config, name):
+    total, factor = CASES[name]
+    return np.full((config.columns, 2 * config.vector), total), np.full(config.columns, rnd(factor))
+
+
+def random_sums(config):
+    rng = np.random.default_rng(5)
+    return rng.integers(-LARGEST, LARGEST + 1, (config.columns, 64)), rnd(rng.random(config.columns) + 1e-3)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_named(name):
-    total, factor = CASES[name]
-    config = CONFIGS["pair"]
-    compare(config, np.full((config.columns, 2), total), np.full(config.columns, rnd(factor)))
+    compare(CONFIGS["pair"], [named(CONFIGS["pair"], name)])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.7])
 def test_random(name, stall):
-    config, rng = CONFIGS[name], np.random.default_rng(5)
-    sums = rng.integers(-LARGEST, LARGEST + 1, (config.columns, 64))
-    compare(config, sums, rnd(rng.random(config.columns) + 1e-3), stall, seed=6)
+    compare(CONFIGS[name], [random_sums(CONFIGS[name])], stall, seed=6)
+
+
+def test_verilated():
+    config = CONFIGS["pair"]
+    vectors = [*(named(config, name) for name in CASES), random_sums(config)]
+    for stall in (0.0, 0.4):
+        compare(config, vectors, stall, 6, "verilator")
 
 
 def test_sums_of_the_longest_vector_are_rounded():
@@ -63,7 +74,7 @@ def test_sums_of_the_longest_vector_are_rounded():
     sums[:, 0] = extreme
     sums *= rng.choice([-1, 1], sums.shape)
     assert (rnd(sums) != sums).any()
-    compare(config, sums, rnd(rng.random(config.columns)))
+    compare(config, [(sums, rnd(rng.random(config.columns)))])
 
 
 def test_factor_counts_for_words_accepted_after_its_write():

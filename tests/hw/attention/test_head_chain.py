@@ -8,7 +8,6 @@ from hw.attention.softmax import OnlineSoftmax
 from hw.config import BLOCK_POSITIONS, AccelConfig
 from sim.golden.attention import KvHead, attend_head, quantize_query
 from sim.golden.number import encode, rnd
-from tests.hw import streams
 from tests.hw.attention.test_weighted_values import beats
 from tests.hw.streams import run_stream
 
@@ -20,8 +19,7 @@ HEAD_DIM = 16
 
 @pytest.mark.parametrize("bits", CONFIGS)
 @pytest.mark.parametrize("position", [0, 15, 16, 37])
-def test_chain_equals_golden(bits, position, monkeypatch):
-    monkeypatch.setattr(streams, "SILENCE", OnlineSoftmax.LAST_LATENCY + 100)
+def test_chain_equals_golden(bits, position):
     config, rng = CONFIGS[bits], np.random.default_rng(position)
     memory = np.zeros(3 * config.kv_block_bytes(HEAD_DIM), dtype=np.uint8)
     cache = KvHead.view(config, memory, HEAD_DIM)
@@ -45,7 +43,8 @@ def test_chain_equals_golden(bits, position, monkeypatch):
                     "first_block": block == 0, "last_block": block == last_block,
                 })
             values += beats(config, cache.values[block, :valid])
-    got, _ = run_stream(HeadChain(config), {"i": sums, "values": values}, stall=0.1, seed=position)
+    got, _ = run_stream(HeadChain(config), {"i": sums, "values": values}, stall=0.1, seed=position,
+                        silence=OnlineSoftmax.LAST_LATENCY + 100)
 
     outputs = encode(attend_head(queries, cache, position, softmax_scale))
     words = HEAD_DIM // config.vector

@@ -7,6 +7,7 @@ from hw.feedforward.gated_relu2 import GatedRelu2
 from sim.golden.feedforward import gated_relu2
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import ULP, pairs
+from tests.hw.steps import Step
 from tests.hw.vectors import CONFIGS, check, stored, words
 
 CASES = {
@@ -24,32 +25,41 @@ CASES = {
 }
 
 
-def compare(config, gate, up, base, stall=0.0, seed=0) -> None:
-    dut = GatedRelu2(config)
-    store = stored(config, gate, base)
-
-    async def prepare(ctx, bench):
-        ctx.set(dut.base, base)
-        await store(ctx, bench)
-
-    check(dut, words(config, encode(up), "values"), gated_relu2(gate, up), prepare, stall, seed)
+def compare(config, vectors, stall=0.0, seed=0, simulator="pysim") -> None:
+    """Triples of gate and up, a row per column, and the scratchpad word of the gate."""
+    parts = [([Step(set={"base": base}), *stored(config, gate, base)], words(config, encode(up), "values"),
+              gated_relu2(gate, up)) for gate, up, base in vectors]
+    check(GatedRelu2(config), parts, stall, seed, simulator)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_named(name):
-    config = CONFIGS["pair"]
-    gate, up = (np.full((config.columns, 4), value) for value in CASES[name])
-    compare(config, gate, up, base=5)
+def named(config, name):
+    return [*(np.full((config.columns, 4), value) for value in CASES[name]), 5]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("stall", [0.0, 0.3, 0.7])
-def test_random(name, stall):
+def random_vectors(config):
     """A whole FFN vector per column at the end of the column; half of the codes near 1, half from the whole range."""
-    config, rng = CONFIGS[name], np.random.default_rng(8)
+    rng = np.random.default_rng(8)
     shape = (config.columns, 64)
     gate, up = (decode(rng.permutation(codes)[: config.columns * 64].reshape(shape))
                 for codes in pairs(seed=10, count=400))
     near = rng.random(shape) < 0.5
     gate, up = (np.where(near, rnd(rng.normal(size=shape)), value) for value in (gate, up))
-    compare(config, gate, up, config.column_words - 64 // config.vector, stall, seed=2)
+    return gate, up, config.column_words - 64 // config.vector
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_named(name):
+    compare(CONFIGS["pair"], [named(CONFIGS["pair"], name)])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("stall", [0.0, 0.3, 0.7])
+def test_random(name, stall):
+    compare(CONFIGS[name], [random_vectors(CONFIGS[name])], stall, seed=2)
+
+
+def test_verilated():
+    config = CONFIGS["pair"]
+    vectors = [*(named(config, name) for name in CASES), random_vectors(config)]
+    for stall in (0.0, 0.4):
+        compare(config, vectors, stall, 2, "verilator")

@@ -11,6 +11,7 @@ from sim.golden.logits import head_logits
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import assert_equal, random_codes, stream
 from tests.hw.logits.packets import head_payload
+from tests.hw.steps import Step
 from tests.hw.streams import run_stream
 
 TINY = preset("tiny").replace(max_hidden=256, max_vocab=300)
@@ -47,23 +48,14 @@ class Column:
 
 def run(config, a16, columns, *, padding=0, **options):
     """Writes the activations, then runs all heads over them."""
-    dut = LmHead(config)
-
-    async def write(ctx):
-        port = dut.i_activations
-        # What an earlier and longer vector has left behind must not count.
-        values = np.full(ceil_div(config.max_hidden, config.vector) * config.vector, 32767)
-        values[: len(a16)] = a16
-        for index, codes in enumerate(values.reshape(-1, config.vector).tolist()):
-            ctx.set(port.payload, {"index": index, "codes": codes})
-            ctx.set(port.valid, 1)
-            await ctx.tick()
-        ctx.set(port.valid, 0)
-
-    received, log = run_stream(dut, {
+    # What an earlier and longer vector has left behind must not count.
+    values = np.full(ceil_div(config.max_hidden, config.vector) * config.vector, 32767)
+    values[: len(a16)] = a16
+    written = [{"index": n, "codes": codes} for n, codes in enumerate(values.reshape(-1, config.vector).tolist())]
+    received, log = run_stream(LmHead(config), {
         "i_command": [column.command() for column in columns],
         "i_beats": [beat for column in columns for beat in head_payload(config, column.rows, column.scales, padding)],
-    }, prepare=write, **options)
+    }, prepare=[Step(send={"i_activations": written})], **options)
     assert received == [word for column in columns for word in column.expected()]
     return log
 

@@ -19,6 +19,7 @@ from sim.golden.number import encode
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
 from sw.pack import pack
+from tests.hw.steps import Step
 from tests.hw.streams import run_stream
 
 DEMO = Path(__file__).parents[3] / "models" / "shakespeare-nano"
@@ -58,16 +59,9 @@ def test_next_token_of_the_demo_model(tmp_path):
     payload = region[CONFIG.header_beats * size :][: header["payload_beats"] * size].reshape(-1, size)
     codes = machine.act[1].reshape(ceil_div(header["k"], CONFIG.vector), CONFIG.vector).tolist()
     command = {"k": header["k"], "m": header["m"], "hs": int(encode(machine.act_scale[1]))}
-    dut = HeadAndArgmax()
-
-    async def write(ctx):
-        for index, word in enumerate(codes):
-            ctx.set(dut.i_activations.payload, {"index": index, "codes": word})
-            ctx.set(dut.i_activations.valid, 1)
-            await ctx.tick()
-        ctx.set(dut.i_activations.valid, 0)
-
-    received, log = run_stream(dut, {"i_command": [command], "i_beats": payload.tolist()}, prepare=write)
+    prepare = [Step(send={"i_activations": [{"index": n, "codes": word} for n, word in enumerate(codes)]})]
+    received, log = run_stream(HeadAndArgmax(), {"i_command": [command], "i_beats": payload.tolist()}, prepare=prepare,
+                               simulator="verilator")
     row = argmax(logits)
     assert received == [{"row": row, "logit": int(encode(logits[row]))}]
     # One beat per clock to the end, then the way through the head and argmax.

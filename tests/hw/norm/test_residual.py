@@ -21,22 +21,35 @@ CASES = {
 }
 
 
-def compare(config, h, out, stall=0.0, seed=0) -> None:
-    check(Residual(config), words(config, encode(out), "values"), residual(h, out), stored(config, h), stall, seed)
+def compare(config, vectors, stall=0.0, seed=0, simulator="pysim") -> None:
+    """Pairs of residual stream and output, a row per column each."""
+    parts = [(stored(config, h), words(config, encode(out), "values"), residual(h, out)) for h, out in vectors]
+    check(Residual(config), parts, stall, seed, simulator)
+
+
+def named(config, name):
+    return [np.full((config.columns, 4), value) for value in CASES[name]]
+
+
+def random_streams(config):
+    """Whole residual streams, of codes that cancel, vanish and overflow."""
+    return [decode(np.random.default_rng(4).permutation(codes)[: config.columns * 32].reshape(-1, 32))
+            for codes in pairs(seed=9, count=200)]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_named(name):
-    config = CONFIGS["pair"]
-    h, out = (np.full((config.columns, 4), value) for value in CASES[name])
-    compare(config, h, out)
+    compare(CONFIGS["pair"], [named(CONFIGS["pair"], name)])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("stall", [0.0, 0.3, 0.7])
 def test_random(name, stall):
-    """Whole residual streams, of codes that cancel, vanish and overflow."""
-    config = CONFIGS[name]
-    h, out = (decode(np.random.default_rng(4).permutation(codes)[: config.columns * 32].reshape(-1, 32))
-              for codes in pairs(seed=9, count=200))
-    compare(config, h, out, stall, seed=3)
+    compare(CONFIGS[name], [random_streams(CONFIGS[name])], stall, seed=3)
+
+
+def test_verilated():
+    config = CONFIGS["pair"]
+    vectors = [*(named(config, name) for name in CASES), random_streams(config)]
+    for stall in (0.0, 0.4):
+        compare(config, vectors, stall, 3, "verilator")
