@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig
+from hw.config import AccelConfig, ceil_div
 from sim.bench import BenchError, build_model, run_bench
 from sim.memory.top import SimulatedMemory
 from sw.driver import Step
@@ -53,6 +53,20 @@ class SimulatedLink:
         cache = self.shape.slot_stride(self.config) * self.shape.heads // self.config.beat_bytes
         return CYCLES_PER_BEAT * passes * (beats + cache) + 1_000_000
 
+    def _read_bytes(self, job: Job, tokens: int, beats_read: int) -> dict[str, int]:
+        """Bytes read per region: what the token loop asks for is known exactly, the rest of the total is KV cache."""
+        beat, regions = self.config.beat_bytes, self.image.regions
+        generated = max(tokens - 1, 0)
+        fed = len(job.prompt) + generated
+        found = {
+            "stream": (ceil_div(len(job.prompt), job.chunk) + generated) * regions["stream"].size,
+            "head": (fed if job.all_logits else tokens) * regions["head"].size,
+            "embed": fed * self.shape.embed_stride(self.config),
+            "rope": fed * self.shape.rope_stride(self.config),
+            "prompt": len(job.prompt) * beat,
+        }
+        return found | {"kv": beats_read * beat - sum(found.values()), "total": beats_read * beat}
+
     def run(self, job: Job) -> Iterator[Step]:
         """Raises HardwareError if the accelerator reports an error or the simulator fails."""
         layout = Layout.of(self.config, self.image)
@@ -73,16 +87,18 @@ class SimulatedLink:
                 except BaseException as error:
                     failed.append(error)
 
-            started = time.perf_counter()
+            tokens, started = 0, time.perf_counter()
             worker = threading.Thread(target=simulate, daemon=True)
             worker.start()
             for event in _follow(events, worker):
                 if "error" in event:
                     failed.append(HardwareError(event["error"]))
                 elif "token" in event:
+                    tokens += 1
                     yield Step([], event["token"])
                 else:
                     self.stats = event | {"seconds": time.perf_counter() - started}
+                    self.stats["read_bytes"] = self._read_bytes(job, tokens, event["beats_read"])
             worker.join()
             if failed:
                 if isinstance(failed[0], BenchError):

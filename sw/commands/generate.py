@@ -68,7 +68,7 @@ def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -
         "positions_fed": fed,
         "cycles": measured["cycles"],
         "cycles_per_token": measured["cycles"] / fed,
-        "read_bytes": measured["beats_read"] * config.beat_bytes,
+        "read_bytes": measured["read_bytes"],
         "written_bytes": measured["beats_written"] * config.beat_bytes,
         "stall_cycles": {
             "stream_starved": counters["stream_starved"],

@@ -62,6 +62,19 @@ def test_demo_model(preset: str, tmp_path: Path) -> None:
     print(f"\n{preset}: {cycles} cycles for {len(got.logits)} positions")
 
 
+def test_bytes_read_are_the_bytes_needed(tmp_path: Path) -> None:
+    """Nothing is fetched twice: what is not stream, head or table is each position's blocks, once per KV head."""
+    config = PRESETS["tiny"]
+    image = image_of(DEMO, config, tmp_path)
+    link = SimulatedLink(config, image)
+    result = Accelerator(config, link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
+    fed = len(PROMPT) + len(result.tokens) - 1
+    blocks = sum(position // 16 + 1 for position in range(fed))
+    shape = image.shape
+    expected = blocks * shape.layers * shape.kv_heads * config.kv_block_bytes(shape.head_dim)
+    assert link.stats["read_bytes"]["kv"] == expected
+
+
 def test_awkward_shape(tmp_path: Path) -> None:
     config = PRESETS["tiny"]
     image = image_of(awkward(tmp_path), config, tmp_path)
