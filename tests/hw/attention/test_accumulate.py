@@ -92,14 +92,25 @@ def run(config, plan, **options):
     return got, expected, log
 
 
+def check_outputs(config, stall, simulator="pysim"):
+    """The named sequences, then random ones, of several heads at a time."""
+    rng = np.random.default_rng(45)
+    sequences = list(edges(config).values()) + [random_sequence(rng, config) for _ in range(14)]
+    plan = list(interleaved(rng, config, sequences))
+    got, expected, _ = run(config, plan, stall=stall, seed=46, simulator=simulator)
+    assert got == expected
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("stall", [0.0, 0.3])
 def test_outputs_equal_golden(name, stall):
     config = CONFIGS[name]
-    rng = np.random.default_rng(45)
-    sequences = list(edges(config).values()) + [random_sequence(rng, config) for _ in range(14)]
-    got, expected, _ = run(config, list(interleaved(rng, config, sequences)), stall=stall, seed=46)
-    assert got == expected
+    check_outputs(config, stall)
+
+
+def test_verilated():
+    for stall in (0.0, 0.3):
+        check_outputs(CONFIGS["pair"], stall, "verilator")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -57,6 +57,12 @@ def run(name, rows, **options):
     return log
 
 
+def test_verilated():
+    rows = corner_rows(8) + random_rows(8, 1, 25)
+    run("tiny_8", rows, simulator="verilator")
+    run("tiny_8", rows, stall=0.5, seed=1, simulator="verilator")
+
+
 def test_sum_widths_of_the_numeric_contract():
     assert DotEngine(TINY, element_bits=8, max_elements=128).sum_bits == 30
     assert DotEngine(TINY, element_bits=16, max_elements=128).sum_bits == 38

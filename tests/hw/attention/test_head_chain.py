@@ -17,10 +17,8 @@ CONFIGS = {
 HEAD_DIM = 16
 
 
-@pytest.mark.parametrize("bits", CONFIGS)
-@pytest.mark.parametrize("position", [0, 15, 16, 37])
-def test_chain_equals_golden(bits, position):
-    config, rng = CONFIGS[bits], np.random.default_rng(position)
+def check(config, position, simulator="pysim", stall=0.1):
+    bits, rng = config.kv_bits, np.random.default_rng(position)
     memory = np.zeros(3 * config.kv_block_bytes(HEAD_DIM), dtype=np.uint8)
     cache = KvHead.view(config, memory, HEAD_DIM)
     for place in range(position + 1):
@@ -43,8 +41,8 @@ def test_chain_equals_golden(bits, position):
                     "first_block": block == 0, "last_block": block == last_block,
                 })
             values += beats(config, cache.values[block, :valid])
-    got, _ = run_stream(HeadChain(config), {"i": sums, "values": values}, stall=0.1, seed=position,
-                        silence=OnlineSoftmax.LAST_LATENCY + 100)
+    got, _ = run_stream(HeadChain(config), {"i": sums, "values": values}, stall=stall, seed=position,
+                        silence=OnlineSoftmax.LAST_LATENCY + 100, simulator=simulator)
 
     outputs = encode(attend_head(queries, cache, position, softmax_scale))
     words = HEAD_DIM // config.vector
@@ -52,3 +50,14 @@ def test_chain_equals_golden(bits, position):
         {"head": head, "values": word, "last": n == words - 1}
         for head in range(config.max_group) for n, word in enumerate(outputs[head].reshape(words, -1).tolist())
     ]
+
+
+@pytest.mark.parametrize("bits", CONFIGS)
+@pytest.mark.parametrize("position", [0, 15, 16, 37])
+def test_chain_equals_golden(bits, position):
+    check(CONFIGS[bits], position)
+
+
+def test_verilated():
+    for position, stall in ((0, 0.0), (16, 0.0), (37, 0.4)):
+        check(CONFIGS[8], position, "verilator", stall)

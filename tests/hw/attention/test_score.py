@@ -42,22 +42,30 @@ def payloads(rng, config, sums, query_scales, key_scales):
     ]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_score_equals_golden(name, stall):
-    config = CONFIGS[name]
+def check(config, stall, simulator="pysim"):
     rng = np.random.default_rng(41)
     sums, query_scales, key_scales = items(rng, config, 150)
     sent = payloads(rng, config, sums, query_scales, key_scales)
     scores = encode(rnd(rnd(sums.astype(np.float64)) * rnd(query_scales * key_scales))).tolist()
 
-    got, log = run_stream(Score(config), {"i": sent}, stall=stall, seed=42)
+    got, log = run_stream(Score(config), {"i": sent}, stall=stall, seed=42, simulator=simulator)
 
     expected = [{"score": score} | {key: item[key] for key in BESIDE} for score, item in zip(scores, sent, strict=True)]
     assert got == expected
     if not stall:
         assert {out - in_ for in_, out in zip(log["i"], log["o"], strict=True)} == {Score.LATENCY}
         assert log["i"] == list(range(log["i"][0], log["i"][0] + len(sent)))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_score_equals_golden(name, stall):
+    check(CONFIGS[name], stall)
+
+
+def test_verilated():
+    for stall in (0.0, 0.4):
+        check(CONFIGS["tiny"], stall, "verilator")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

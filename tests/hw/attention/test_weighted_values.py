@@ -53,17 +53,25 @@ def expected(config, weights, values):
     return [{"sums": word, "last": n == len(words) - 1} for n, word in enumerate(words)]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("stall", [0.0, 0.3])
-def test_sums_are_exact(name, stall):
-    config = CONFIGS[name]
+def check(config, stall, simulator="pysim"):
     given = blocks(np.random.default_rng(43), config)
     inputs = {
         "weights": [weights.tolist() for weights, _ in given],
         "i": [beat for _, values in given for beat in beats(config, values)],
     }
-    got, _ = run_stream(WeightedValues(config), inputs, stall=stall, seed=44)
+    got, _ = run_stream(WeightedValues(config), inputs, stall=stall, seed=44, simulator=simulator)
     assert got == [word for block in given for word in expected(config, *block)]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("stall", [0.0, 0.3])
+def test_sums_are_exact(name, stall):
+    check(CONFIGS[name], stall)
+
+
+def test_verilated():
+    for stall in (0.0, 0.3):
+        check(CONFIGS["pair_kv8"], stall, "verilator")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -40,13 +40,10 @@ def rows_of(config: AccelConfig, folder: Path, hidden: int) -> list[np.ndarray]:
     return rows
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("vector", [1, 2, 4])
-@pytest.mark.parametrize("bits", [8, 12, 16])
-def test_rows(bits: int, vector: int, stall: float, tmp_path: Path) -> None:
+def check(bits: int, vector: int, stall: float, folder: Path, simulator: str = "pysim") -> None:
     hidden = 192 if bits == 12 else 128
     config = TINY.replace(embedding_bits=bits, vector=vector, rows=4, inputs=10)
-    rows = rows_of(config, tmp_path, hidden)
+    rows = rows_of(config, folder, hidden)
     words = hidden // vector
     commands = [{"column": n % 2, "words": words} for n in range(len(rows))]
     beats: list[Any] = []
@@ -57,9 +54,23 @@ def test_rows(bits: int, vector: int, stall: float, tmp_path: Path) -> None:
         codes = encode(embedding_row(config, row, hidden)).reshape(words, vector)
         expected += [(n % 2, index, [int(c) for c in word]) for index, word in enumerate(codes)]
     dut = EmbeddingRow(config)
-    received, log = run_stream(dut, {"i_command": commands, "i": beats}, stall=stall, seed=bits + vector)
+    received, log = run_stream(dut, {"i_command": commands, "i": beats}, stall=stall, seed=bits + vector,
+                               simulator=simulator)
     got = [(w["column"], w["index"], w["values"]) for w in received]
     assert got == expected
     if not stall:
         first_row = log["o"][words - 1] - log["o"][0] + 1
         assert first_row <= words + len(rows[0]) // config.beat_bytes + 1
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("vector", [1, 2, 4])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_rows(bits: int, vector: int, stall: float, tmp_path: Path) -> None:
+    check(bits, vector, stall, tmp_path)
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_verilated(bits: int, tmp_path: Path) -> None:
+    for stall in (0.0, 0.5):
+        check(bits, 2, stall, tmp_path / str(stall), "verilator")

@@ -35,31 +35,38 @@ def expected(logits):
     return {"row": row, "logit": int(encode(logits[row]))}
 
 
+def run(commands, **options):
+    """The logits of some commands; returns the clocks."""
+    sent = [word for logits in commands for word in words(logits)]
+    received, log = run_stream(Argmax(CONFIG), {"i": sent}, **options)
+    assert received == [expected(logits) for logits in commands]
+    return log
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_named(name):
-    logits = CASES[name]
-    received, _ = run_stream(Argmax(CONFIG), {"i": words(logits)})
-    assert received == [expected(logits)]
+    run([CASES[name]])
 
 
 def test_cycles():
     """Forty logits in forty clocks, the result of each command one clock after its last."""
-    first, second = [float(n) for n in range(30)], [7.0] * 10
-    received, log = run_stream(Argmax(CONFIG), {"i": words(first) + words(second)})
-    assert received == [expected(first), expected(second)]
+    log = run([[float(n) for n in range(30)], [7.0] * 10])
     assert log["i"] == list(range(log["i"][0], log["i"][0] + 40))
     assert log["o"] == [log["i"][29] + 1, log["i"][39] + 1]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_random_with_stalls(seed):
+def random_commands(seed):
     random = np.random.default_rng(seed)
-    commands = []
     for _ in range(20):
         codes = encode(rnd(random.normal(size=random.integers(1, 30))))
-        commands.append(decode(random.choice(codes, len(codes))))  # with repetitions: ties
-    received, _ = run_stream(
-        Argmax(CONFIG), {"i": [word for logits in commands for word in words(logits)]}, stall=(0.0, 0.3, 0.7)[seed % 3],
-        seed=seed,
-    )
-    assert received == [expected(logits) for logits in commands]
+        yield decode(random.choice(codes, len(codes)))  # with repetitions: ties
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_with_stalls(seed):
+    run(list(random_commands(seed)), stall=(0.0, 0.3, 0.7)[seed % 3], seed=seed)
+
+
+def test_verilated():
+    for stall in (0.0, 0.4):
+        run([*CASES.values(), *random_commands(1)], stall=stall, simulator="verilator")

@@ -92,12 +92,16 @@ def test_zero_rows_and_scales():
     run(TINY, column.a16, [column])
 
 
-def test_scales_at_the_limits():
+def limits():
     """The product of the two scales rounds, saturates or vanishes before the sum comes in."""
     column = Column.random(3, 30, 8)
     column.hs = float(rnd(1.9e-3))
     column.scales = np.array([MAX_FLOAT, MIN_FLOAT, 2.0**120, 2.0**-117, 1.0, -1.0, 0.0, -MAX_FLOAT])
-    run(TINY, column.a16, [column])
+    return column
+
+
+def test_scales_at_the_limits():
+    run(TINY, limits().a16, [limits()])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -134,6 +138,18 @@ def test_cycles(name, k):
     assert log["i_beats"] == list(range(start, start + 6 * (1 + group * row_beats)))
     ends = [g * (1 + group * row_beats) + (r + 1) * row_beats for g in range(6) for r in range(group)]
     assert log["o"] == [start + end + LmHead(config).latency for end in ends]
+
+
+def test_verilated():
+    """Edges of the ranges, of the beat and of the group, then a stalled run of random columns."""
+    k = TINY.max_hidden
+    largest = np.full(k, -32767)
+    run(TINY, largest, [Column(largest, 2.0**-20, [[127] * k, [-127] * k], [1.0, 1.0])], simulator="verilator")
+    columns = [limits(), *(Column.random([m, 30], 30, m) for m in (1, 2, 3, 9))]
+    for column in columns:
+        column.a16 = columns[0].a16
+    run(TINY, columns[0].a16, columns, padding=0x7F, simulator="verilator")
+    run(TINY, columns[0].a16, columns, padding=0x81, stall=0.5, seed=1, simulator="verilator")
 
 
 def test_latency():

@@ -48,11 +48,20 @@ def run(config, packets, **options):
     return log
 
 
+ROWS, ELEMENTS = [1, 2, 3, 4, 5, 64], [1, 8, 9, 64]
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("m", [1, 2, 3, 4, 5, 64])
-@pytest.mark.parametrize("k", [1, 8, 9, 64])
+@pytest.mark.parametrize("m", ROWS)
+@pytest.mark.parametrize("k", ELEMENTS)
 def test_extents(name, m, k):
     run(CONFIGS[name], [packet(m, m, k), packet(k, 1, k)])
+
+
+def test_verilated():
+    packets = [packet(m, m, k) for m in ROWS for k in ELEMENTS]
+    run(TINY, packets, simulator="verilator")
+    run(TINY, packets, stall=0.5, seed=1, simulator="verilator")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
