@@ -193,6 +193,7 @@ def _run_in_python(dut: Any, plan: Plan) -> Run:
     simulator = Simulator(top)
     simulator.add_clock(1e-6)
     simulator.add_testbench(number, background=True)
+    simulator.add_testbench(play)  # before the feeders: what it gives them moves in the same clock
     for name in waiting:
         run.clocks[name] = []
         simulator.add_testbench(feeder(name), background=True)
@@ -200,7 +201,6 @@ def _run_in_python(dut: Any, plan: Plan) -> Run:
         run.received[name], run.clocks[name] = [], []
         task = watcher(name, plan.pulses[name]) if name in plan.pulses else taker(name)
         simulator.add_testbench(task, background=True)
-    simulator.add_testbench(play)
     simulator.run()
     return run
 

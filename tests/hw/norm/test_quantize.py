@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import memory, wiring
 
-from hw.formats import column_values
 from hw.norm.quantize import Quantize, quantize_command
 from sim.golden import norm
 from sim.golden.number import MIN_FLOAT, encode, exponent, rnd
-from tests.hw.norm.bench import CONFIGS, bf16, chance, random_vector, receive, run, send, split
+from tests.hw.norm.bench import CONFIGS, bf16, random_vector, split
+from tests.hw.steps import Step, run_steps
+from tests.hw.streams import run_stream
+from tests.hw.with_memories import WithMemories, load
 
 SEED = 5
 
@@ -31,34 +31,12 @@ ROWS = {
 LENGTHS = {"single_word": 1, "not_a_multiple_of_16": 37, "long": 160}
 
 
-class Bench(wiring.Component):
-    """Quantize with both memories; every column of the scratchpad has room for its words plus `base`."""
-
-    def __init__(self, config, x, g, base):
-        self.config = config
-        self.words = [split(row, config.vector) for row in x]
-        self.depth = base + len(self.words[0])
-        rows = [[[0x155_5555] * config.vector] * base + [encode(w).tolist() for w in words] for words in self.words]
-        layout = column_values(config)
-        self.values = memory.Memory(shape=layout, depth=self.depth * len(x), init=[w for row in rows for w in row])
-        self.norm = memory.Memory(shape=layout, depth=config.norm_words,
-                                  init=[encode(w).tolist() for w in split(g, config.vector)])
-        self.unit = Quantize(config)
-        super().__init__({})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.unit, m.submodules.values, m.submodules.norm = self.unit, self.values, self.norm
-        values, weights = self.values.read_port(), self.norm.read_port()
-        m.d.comb += [
-            values.en.eq(self.unit.values.en),
-            values.addr.eq(self.unit.values.column * self.depth + self.unit.values.addr),
-            self.unit.values.data.eq(values.data),
-            weights.en.eq(self.unit.norm.en),
-            weights.addr.eq(self.unit.norm.addr),
-            self.unit.norm.data.eq(weights.data),
-        ]
-        return m
+def memories(config, x, g, base) -> list[Step]:
+    """Steps that fill the scratchpad, from word `base` of each column on, and the norm memory."""
+    words = [{"column": column, "addr": base + n, "data": encode(word).tolist()}
+             for column, row in enumerate(x) for n, word in enumerate(split(row, config.vector))]
+    weights = [{"addr": n, "data": encode(word).tolist()} for n, word in enumerate(split(g, config.vector))]
+    return load("values", words) + load("norm", weights)
 
 
 def commands(config, x, g, head, base) -> tuple[list[dict], np.ndarray]:
@@ -74,41 +52,49 @@ def commands(config, x, g, head, base) -> tuple[list[dict], np.ndarray]:
     ], codes
 
 
-def check(config, x, g, head, stall=0.0, base=0) -> None:
-    requests, codes = commands(config, x, g, head, base)
-    bench = Bench(config, x, g, base)
-    dut = bench.unit
-    wanted = []
-    for column, row in enumerate(codes):
-        words = split(row, config.vector)
-        wanted += [(column, n, [int(c) for c in word], int(n == len(words) - 1)) for n, word in enumerate(words)]
+def check(config, parts, stall=0.0, simulator="pysim") -> None:
+    """Each part is x, g, head, base; what the memories held before must not count."""
+    steps, wanted = [], []
+    for x, g, head, base in parts:
+        requests, codes = commands(config, x, g, head, base)
+        steps += [*memories(config, x, g, base), Step(send={"i_command": requests}), Step(clocks=2 * Quantize.LATENCY)]
+        for column, row in enumerate(codes):
+            words = split(row, config.vector)
+            wanted += [{"column": column, "index": n, "codes": [int(c) for c in word], "last": int(n == len(words) - 1)}
+                       for n, word in enumerate(words)]
+    run = run_steps(WithMemories(Quantize(config)), steps, stall=stall, seed=SEED, simulator=simulator)
+    assert run.received["o"] == wanted
 
-    async def sender(ctx):
-        await send(ctx, dut.i_command, requests, chance(SEED, stall))
 
-    async def receiver(ctx):
-        got = await receive(ctx, dut.o, lambda p: (p.column, p.index, list(p.codes), p.last), len(wanted),
-                            chance(SEED + 1, stall))
-        assert got == wanted
+def named(config, row, length, head):
+    rng, n = np.random.default_rng(SEED), LENGTHS[length]
+    x = np.array([ROWS[row](rng, n) for _ in range(config.columns)])
+    return x, bf16(random_vector(rng, n)), head, 0
 
-    run(bench, sender, receiver)
+
+def random_part(config, head):
+    rng = np.random.default_rng(SEED)
+    return random_vector(rng, config.columns, 83, scale=3.0), bf16(1 + random_vector(rng, 83)), head, 7
 
 
 @pytest.mark.parametrize("head", [0, 1], ids=["int8", "head"])
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("row", ROWS)
 def test_named(row, length, head):
-    config, rng, n = CONFIGS["pair"], np.random.default_rng(SEED), LENGTHS[length]
-    x = np.array([ROWS[row](rng, n) for _ in range(config.columns)])
-    check(config, x, bf16(random_vector(rng, n)), head)
+    check(CONFIGS["pair"], [named(CONFIGS["pair"], row, length, head)])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("head", [0, 1], ids=["int8", "head"])
 def test_random_with_stalls(name, head):
-    config, rng = CONFIGS[name], np.random.default_rng(SEED)
-    x = random_vector(rng, config.columns, 83, scale=3.0)
-    check(config, x, bf16(1 + random_vector(rng, 83)), head, stall=0.4, base=7)
+    check(CONFIGS[name], [random_part(CONFIGS[name], head)], stall=0.4)
+
+
+def test_verilated():
+    config = CONFIGS["pair"]
+    parts = [named(config, row, length, head) for row in ROWS for length in LENGTHS for head in (0, 1)]
+    check(config, parts, simulator="verilator")
+    check(config, [random_part(config, 0), random_part(config, 1)], 0.4, "verilator")
 
 
 def test_tie_goes_to_even():
@@ -117,31 +103,14 @@ def test_tie_goes_to_even():
     requests, codes = commands(config, x, np.ones(5), 0, 0)
     assert requests[0]["inverse"] == encode(1.0)
     assert codes.tolist() == [[2, 4, 0, -2, 127]]
-    check(config, x, np.ones(5), 0)
+    check(config, [(x, np.ones(5), 0, 0)])
 
 
 def test_latency():
     config = CONFIGS["pair"]
-    bench = Bench(config, np.ones((config.columns, 40)), np.ones(40), 0)
-    dut = bench.unit
-
-    async def measure(ctx):
-        ctx.set(dut.o.ready, 1)
-        layout = {"column": 1, "base": 0, "words": 20, "head": 0, "inverse": int(encode(3.0)), "shift": 0}
-        assert set(layout) == set(dict(quantize_command(config)))
-        await send(ctx, dut.i_command, [layout])
-        clocks = 1
-        while not ctx.get(dut.o.valid):
-            await ctx.tick()
-            clocks += 1
-        assert clocks == dut.LATENCY
-        for word in range(20):
-            assert ctx.get(dut.o.valid)
-            assert ctx.get(dut.o.payload.index) == word
-            assert not ctx.get(dut.i_command.ready)
-            await ctx.tick()
-        assert not ctx.get(dut.o.valid)
-        assert ctx.get(dut.i_command.ready)
-
-    run(bench, measure)
+    request = {"column": 1, "base": 0, "words": 20, "head": 0, "inverse": int(encode(3.0)), "shift": 0}
+    assert set(request) == set(dict(quantize_command(config)))
+    _, log = run_stream(WithMemories(Quantize(config)), {"i_command": [request] * 2})
+    assert log["o"][:20] == list(range(log["i_command"][0] + Quantize.LATENCY, log["i_command"][0] + 9 + 20))
+    assert log["i_command"][1] == log["o"][19] + 1
     assert Quantize.LATENCY == 9

@@ -7,7 +7,8 @@ from hw.norm import scale as unit
 from hw.norm.scale import NormScale
 from sim.golden import norm
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
-from tests.hw.norm.bench import CONFIGS, chance, receive, run, send
+from tests.hw.norm.bench import CONFIGS
+from tests.hw.streams import run_stream
 
 FIELDS = ("square_sum", "absmax", "per_n", "eps")
 RESULTS = ("rstd", "inverse", "act_scale")
@@ -42,18 +43,14 @@ def expected(requests) -> list[list[int]]:
     return results
 
 
-def apply(requests, stall=0.0) -> list[list[int]]:
-    dut, got = NormScale(CONFIGS["pair"]), []
+def apply(requests, stall=0.0, simulator="pysim") -> list[list[int]]:
+    """The results; without stalls each comes LATENCY clocks after its request."""
     payloads = [dict(zip(FIELDS, encode(rnd(request)).tolist(), strict=True)) for request in requests]
-
-    async def sender(ctx):
-        await send(ctx, dut.i, payloads, chance(1, stall))
-
-    async def receiver(ctx):
-        got.extend(await receive(ctx, dut.o, lambda p: [p[name] for name in RESULTS], len(requests), chance(2, stall)))
-
-    run(dut, sender, receiver)
-    return got
+    got, log = run_stream(NormScale(CONFIGS["pair"]), {"i": payloads}, stall=stall, seed=1,
+                          silence=2 * NormScale.LATENCY, simulator=simulator)
+    if not stall:
+        assert log["o"] == [clock + NormScale.LATENCY for clock in log["i"]]
+    return [[result[name] for name in RESULTS] for result in got]
 
 
 def test_constants():
@@ -84,18 +81,11 @@ def test_just_clamped_shows_a_wrong_choice():
 
 
 def test_latency():
-    dut = NormScale(CONFIGS["pair"])
-
-    async def bench(ctx):
-        ctx.set(dut.o.ready, 1)
-        for case in CASES.values():
-            await send(ctx, dut.i, [dict(zip(FIELDS, encode(rnd(case)).tolist(), strict=True))])
-            clocks = 1
-            while not ctx.get(dut.o.valid):
-                await ctx.tick()
-                clocks += 1
-            assert clocks == dut.LATENCY
-            await ctx.tick()
-
-    run(dut, bench)
+    apply(CASES.values())
     assert NormScale.LATENCY == 55
+
+
+def test_verilated():
+    requests = [*CASES.values(), *random_requests(21, 150)]
+    for stall in (0.0, 0.5):
+        assert apply(requests, stall, "verilator") == expected(requests)

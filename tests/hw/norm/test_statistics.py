@@ -4,34 +4,20 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import memory, wiring
 
-from hw.formats import column_values
 from hw.norm.statistics import NormStatistics
 from sim.golden import norm
 from sim.golden.number import MAX_FLOAT, encode, rnd
-from tests.hw.norm.bench import CONFIGS, bf16, chance, random_vector, receive, run, send, split
+from tests.hw.norm.bench import CONFIGS, bf16, random_vector, split
+from tests.hw.steps import Step, run_steps
+from tests.hw.with_memories import WithMemories, load
 
 SEED = 9
 
 
-class Bench(wiring.Component):
-    """NormStatistics with a memory of norm weights."""
-
-    def __init__(self, config, g):
-        self.unit = NormStatistics(config)
-        self.memory = memory.Memory(shape=column_values(config), depth=config.norm_words,
-                                    init=[encode(word).tolist() for word in split(g, config.vector)])
-        super().__init__({})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.unit, m.submodules.memory = self.unit, self.memory
-        read = self.memory.read_port()
-        port = self.unit.norm
-        m.d.comb += [read.en.eq(port.en), read.addr.eq(port.addr), port.data.eq(read.data)]
-        return m
+def norm_weights(config, g) -> list[Step]:
+    """Steps that fill the norm memory."""
+    return load("norm", ({"addr": n, "data": encode(word).tolist()} for n, word in enumerate(split(g, config.vector))))
 
 
 def column_words(config, x) -> list[list[dict]]:
@@ -69,23 +55,18 @@ def expected(x, g) -> list[tuple]:
             enumerate(zip(stats.square_sum, stats.absmax, strict=True))]
 
 
-def check(config, rounds, g, order=one_after_the_other, stall=0.0) -> None:
+def check(config, rounds, g, order=one_after_the_other, stall=0.0, simulator="pysim") -> None:
     """Each round is one matrix [T, n]; its columns are finished in falling order."""
-    bench = Bench(config, g)
-    dut = bench.unit
-    results = [result for x in rounds for result in reversed(expected(x, g[:x.shape[1]]))]
-
-    async def sender(ctx):
-        for x in rounds:
-            await send(ctx, dut.i, order(column_words(config, x)), chance(SEED, stall))
-            await send(ctx, dut.i_finish, range(len(x) - 1, -1, -1), chance(SEED + 1, stall))
-
-    async def receiver(ctx):
-        got = await receive(ctx, dut.o, lambda p: (p.column, p.square_sum, p.absmax), len(results),
-                            chance(SEED + 2, stall))
-        assert got == results
-
-    run(bench, sender, receiver)
+    steps = norm_weights(config, g)
+    for x in rounds:
+        steps += [Step(send={"i": order(column_words(config, x))}),
+                  Step(send={"i_finish": range(len(x) - 1, -1, -1)})]
+    dut = NormStatistics(config)
+    run = run_steps(WithMemories(dut), steps, stall=stall, seed=SEED, silence=2 * dut.finish_latency,
+                    simulator=simulator)
+    assert [tuple(result.values()) for result in run.received["o"]] == [
+        result for x in rounds for result in reversed(expected(x, g[:x.shape[1]]))
+    ]
 
 
 def huge_outlier(rng, t, n):
@@ -126,6 +107,14 @@ def test_random_orders_and_stalls(name, order, stall):
     check(config, rounds, bf16(1 + random_vector(rng, 90)), ORDERS[order], stall)
 
 
+def test_verilated():
+    config, rng = CONFIGS["pair"], np.random.default_rng(SEED)
+    named = [ROWS[row](rng, config.columns, n) for row in ROWS for n in LENGTHS.values()]
+    check(config, named, bf16(random_vector(rng, 160)), simulator="verilator")
+    for order in ORDERS.values():
+        check(config, named[-4:], bf16(1 + random_vector(rng, 160)), order, 0.4, "verilator")
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_same_partial_in_a_row_waits(name):
     # Only every (16 / V)-th word: all of them use the same partials. The words between count as 0.
@@ -146,55 +135,28 @@ def test_clear_forgets_words_in_flight(name):
     g = bf16(1 + random_vector(rng, 24))
     old, new = random_vector(rng, config.columns, 16, scale=1e6), random_vector(rng, config.columns, 24)
     waits = 9
-    bench = Bench(config, g)
-    dut = bench.unit
-
-    async def sender(ctx):
-        for wait in range(waits):
-            await send(ctx, dut.i, in_turn(column_words(config, old)))
-            for _ in range(wait):
-                await ctx.tick()
-            ctx.set(dut.clear, 1)
-            await ctx.tick()
-            ctx.set(dut.clear, 0)
-            await send(ctx, dut.i, in_turn(column_words(config, new)))
-            await send(ctx, dut.i_finish, range(config.columns))
-
-    async def receiver(ctx):
-        got = await receive(ctx, dut.o, lambda p: (p.column, p.square_sum, p.absmax), waits * config.columns)
-        assert got == expected(new, g[:24]) * waits
-
-    run(bench, sender, receiver)
+    steps = norm_weights(config, g)
+    for wait in range(waits):
+        steps += [
+            Step(send={"i": in_turn(column_words(config, old))}), *[Step()] * wait,
+            Step(set={"clear": 1}), Step(set={"clear": 0}),
+            Step(send={"i": in_turn(column_words(config, new))}), Step(send={"i_finish": range(config.columns)}),
+        ]
+    dut = NormStatistics(config)
+    run = run_steps(WithMemories(dut), steps, silence=2 * dut.finish_latency)
+    assert [tuple(result.values()) for result in run.received["o"]] == expected(new, g[:24]) * waits
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_rate_and_latency(name):
+    """A word per clock; a finish waits for the words in flight, and what comes behind waits for the finish."""
     config = CONFIGS[name]
-    x = rnd(np.ones((config.columns, 160)))
-    bench = Bench(config, np.ones(160))
-    dut = bench.unit
-    words = one_after_the_other(column_words(config, x))
-
-    async def clocks_until(ctx, signal) -> int:
-        clocks = 0
-        while not ctx.get(signal):
-            await ctx.tick()
-            clocks += 1
-        return clocks
-
-    async def measure(ctx):
-        ctx.set(dut.i.valid, 1)
-        for word in words:
-            ctx.set(dut.i.payload, word)
-            assert ctx.get(dut.i.ready)
-            await ctx.tick()
-        ctx.set(dut.i_finish.valid, 1)
-        assert not ctx.get(dut.i.ready)
-        assert 1 + await clocks_until(ctx, dut.i_finish.ready) == 8
-        await ctx.tick()
-        ctx.set(dut.i_finish.valid, 0)
-        assert not ctx.get(dut.i.ready)
-        assert 1 + await clocks_until(ctx, dut.o.valid) == dut.finish_latency
-
-    run(bench, measure)
+    dut = NormStatistics(config)
+    words = one_after_the_other(column_words(config, rnd(np.ones((config.columns, 160)))))
+    steps = [Step(send={"i": words}), Step(send={"i_finish": [0], "i": words[:1]})]
+    clocks = run_steps(WithMemories(dut), steps, silence=2 * dut.finish_latency).clocks
+    assert clocks["i"][:-1] == list(range(clocks["i"][0], clocks["i"][0] + len(words)))
+    assert clocks["o"] == [clocks["i_finish"][0] + dut.finish_latency]
+    assert clocks["i_finish"][0] - clocks["i"][-2] == 8
+    assert clocks["i"][-1] >= clocks["o"][0]
     assert dut.finish_latency == {1: 106, 2: 54, 4: 30}[config.vector]
