@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
-from tests.hw.norm.bench import chance, receive, run, send
+from tests.hw.steps import Step
+from tests.hw.streams import run_stream
 
 
 def rows(seed: int = 5) -> dict[str, np.ndarray]:
@@ -26,43 +29,27 @@ def rows(seed: int = 5) -> dict[str, np.ndarray]:
     return {name: rnd(row) for name, row in (named | sizes).items()}
 
 
-def quantize(dut, inputs, read, stall: float = 0.0, **steady: int) -> list[list]:
-    """Words of `read` for each row; `read` gives a tuple that ends in `last`. `steady` names other inputs."""
-    lanes, got, out = dut.config.vector, [], []
-    words = []
-    for row in inputs:
-        parts = encode(row).reshape(-1, lanes).tolist()
-        words += [{"values": part, "last": n == len(parts) - 1} for n, part in enumerate(parts)]
+def _words(dut, row) -> list[dict]:
+    parts = encode(row).reshape(-1, dut.config.vector).tolist()
+    return [{"values": part, "last": n == len(parts) - 1} for n, part in enumerate(parts)]
 
-    async def sender(ctx):
-        for name, value in steady.items():
-            ctx.set(getattr(dut, name), value)
-        await send(ctx, dut.i, words, chance(1, stall))
 
-    async def receiver(ctx):
-        got.extend(await receive(ctx, dut.o, read, len(words), chance(2, stall)))
-
-    run(dut, sender, receiver)
-    while got:
-        length = next(n for n, word in enumerate(got) if word[-1]) + 1
-        out.append(got[:length])
-        del got[:length]
+def quantize(dut, inputs, steady: Mapping[str, int], **options) -> list[tuple[list[int], set[int]]]:
+    """Codes of each row and the scales beside them; `steady` are values of other inputs."""
+    sent = [word for row in inputs for word in _words(dut, row)]
+    received, _ = run_stream(dut, {"i": sent}, prepare=[Step(set=steady)], silence=200, seed=1, **options)
+    assert [word["last"] for word in received] == [word["last"] for word in sent]
+    out, codes, scales = [], [], set()
+    for word in received:
+        codes += word["codes"]
+        scales.add(word["scale"])
+        if word["last"]:
+            out.append((codes, scales))
+            codes, scales = [], set()
     return out
 
 
 def first_and_last(dut, row) -> tuple[int, int]:
     """Clocks from the row's last word to its first and to its last result."""
-    parts = encode(row).reshape(-1, dut.config.vector).tolist()
-    clocks = []
-
-    async def bench(ctx):
-        ctx.set(dut.o.ready, 1)
-        await send(ctx, dut.i, [{"values": part, "last": n == len(parts) - 1} for n, part in enumerate(parts)])
-        for clock in range(1, 200):
-            if ctx.get(dut.o.valid):
-                clocks.append(clock)
-            await ctx.tick()
-
-    run(dut, bench)
-    assert len(clocks) == len(parts)
-    return clocks[0], clocks[-1]
+    _, log = run_stream(dut, {"i": _words(dut, row)}, silence=200)
+    return log["o"][0] - log["i"][-1], log["o"][-1] - log["i"][-1]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from hw.attention.block_address import HEAD_BITS, SLOT_BITS, BlockAddress
 from hw.config import PRESETS
+from tests.hw.steps import Step
+from tests.hw.streams import run_stream
 
 CONFIG = PRESETS["tiny"]
 MASK = (1 << CONFIG.address_bits) - 1
@@ -21,43 +22,34 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-def test_addresses(stall: float) -> None:
+def check(stall: float, simulator: str = "pysim") -> None:
+    """The named queries, then random ones; without stalls each takes `latency` clocks."""
     choose = random.Random(8)
     queries = [*NAMED.values()] + [
         (choose.getrandbits(SLOT_BITS), choose.getrandbits(36), choose.getrandbits(HEAD_BITS), choose.getrandbits(8))
         for _ in range(60)
     ]
     base, slot_stride, head_stride, block_bytes = 0x8_0000_0000, 0x0123_4560, 0x4_4000, 4224
+    steady = {"kv_base": base, "slot_stride": slot_stride, "head_stride": head_stride, "block_bytes": block_bytes}
     dut = BlockAddress(CONFIG)
+    received, log = run_stream(
+        dut, {"i": [dict(zip(("slot", "layer", "head", "block"), query, strict=True)) for query in queries]},
+        prepare=[Step(set=steady)], stall=stall, seed=8, silence=2 * dut.latency, simulator=simulator,
+    )
+    assert received == [
+        base + slot * slot_stride + layer + head * head_stride + block * block_bytes & MASK
+        for slot, layer, head, block in queries
+    ]
+    if not stall:
+        assert log["o"] == [clock + dut.latency for clock in log["i"]]
+        assert log["i"][1:] == [clock + 1 for clock in log["o"][:-1]]
 
-    async def bench(ctx) -> None:
-        ctx.set(dut.kv_base, base)
-        ctx.set(dut.slot_stride, slot_stride)
-        ctx.set(dut.head_stride, head_stride)
-        ctx.set(dut.block_bytes, block_bytes)
-        for slot, layer, head, block in queries:
-            ctx.set(dut.i.payload, {"slot": slot, "layer": layer, "head": head, "block": block})
-            ctx.set(dut.i.valid, 1)
-            assert ctx.get(dut.i.ready)
-            await ctx.tick()
-            ctx.set(dut.i.valid, 0)
-            clocks = 1
-            while not ctx.get(dut.o.valid):
-                assert not ctx.get(dut.i.ready)
-                await ctx.tick()
-                clocks += 1
-            assert clocks == dut.latency
-            while choose.random() < stall:
-                await ctx.tick()
-            expected = base + slot * slot_stride + layer + head * head_stride + block * block_bytes
-            assert ctx.get(dut.o.payload) == expected & MASK
-            ctx.set(dut.o.ready, 1)
-            await ctx.tick()
-            ctx.set(dut.o.ready, 0)
-            assert not ctx.get(dut.o.valid)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_addresses(stall: float) -> None:
+    check(stall)
+
+
+def test_verilated() -> None:
+    for stall in (0.0, 0.5):
+        check(stall, "verilator")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 
 import numpy as np
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib import wiring
-from amaranth.sim import Simulator
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In
 
 from hw.attention.block_player import BlockPlayer
 from hw.attention.query_memory import QueryMemory
+from hw.attention.query_quantize import query_codes
 from hw.config import PRESETS, AccelConfig
 from sim.golden.attention import KvHead
 from sim.golden.number import encode, rnd
+from tests.hw.steps import Step, run_steps
+from tests.hw.with_memories import WithMemories, load
 
 TINY = PRESETS["tiny"].replace(max_group=4)
 CONFIGS = {
@@ -24,13 +27,36 @@ CONFIGS = {
     "512 bit, V = 1": TINY.replace(port_bits=512, rows=16, vector=1),
 }
 HEAD_DIM, GROUP = 64, 3
+OUTPUTS = ("o_scales", "o_keys", "o_values")
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_rows(name: str, stall: float) -> None:
-    config: AccelConfig = CONFIGS[name]
-    rng, choose = np.random.default_rng(41), random.Random(name)
+class PlayerAndQueries(wiring.Component):
+    """The block player in front of a query memory, which is filled through `queries`."""
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        self.player, self.query = BlockPlayer(config), QueryMemory(config)
+        members = dict(self.player.signature.members)
+        del members["query"]
+        super().__init__(members | {
+            "queries": In(stream.Signature(query_codes(config))), "clear": In(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.player, m.submodules.query = player, query = self.player, self.query
+        wiring.connect(m, player.query, query.read)
+        wiring.connect(m, wiring.flipped(self.i), player.i)
+        wiring.connect(m, player.block, wiring.flipped(self.block))
+        for name in OUTPUTS:
+            wiring.connect(m, getattr(player, name), wiring.flipped(getattr(self, name)))
+        m.d.comb += [query.clear.eq(self.clear), query.i.valid.eq(self.queries.valid), self.queries.ready.eq(1),
+                     query.i.payload.eq(self.queries.payload)]
+        return m
+
+
+def check(config: AccelConfig, stall: float, simulator: str = "pysim") -> None:
+    rng = np.random.default_rng(41)
     block = np.zeros(config.kv_block_bytes(HEAD_DIM), dtype=np.uint8)
     golden = KvHead.view(config, block, HEAD_DIM)
     for place in range(16):
@@ -40,67 +66,18 @@ def test_rows(name: str, stall: float) -> None:
     query_scales = encode(rnd(rng.uniform(0.1, 1, GROUP)))
     row = HEAD_DIM * config.kv_bytes // config.beat_bytes
     plays = [(0, 16, 0), (2, 1, 0), (1, 5, 1), (1, 16, 0), (0, 1, 1), (2, 16, 1)]
-    player, query = BlockPlayer(config), QueryMemory(config)
-    top = Module()
-    top.submodules.player, top.submodules.query = player, query
-    wiring.connect(top, player.query, query.read)
-    scales, keys, values = [], [], []
-    busy = 0
-
-    async def serve_block(ctx) -> None:
-        while True:
-            _, _, en, address = await ctx.tick().sample(player.block.en, player.block.addr)
-            if en:
-                ctx.set(player.block.data, beats[int(address)])
-
-    def watch(port, log, seed):
-        wait = random.Random(seed)
-
-        async def receive(ctx) -> None:
-            while True:
-                ctx.set(port.ready, wait.random() >= stall)
-                _, _, valid, ready, payload = await ctx.tick().sample(port.valid, port.ready, port.payload)
-                if valid and ready:
-                    log.append(payload)
-        return receive
-
-    async def bench(ctx) -> None:
-        nonlocal busy
-        for junk in (1, 0):  # a group that was there before must not shine through
-            ctx.set(query.clear, 1)
-            await ctx.tick()
-            ctx.set(query.clear, 0)
-            for head in range(GROUP):
-                words = (codes[head] * (1 - junk)).reshape(-1, config.vector).tolist()
-                for n, word in enumerate(words):
-                    ctx.set(query.i.payload, {
-                        "codes": word, "scale": int(query_scales[head]), "last": int(n == len(words) - 1)
-                    })
-                    ctx.set(query.i.valid, 1)
-                    await ctx.tick()
-                    ctx.set(query.i.valid, 0)
-                    while choose.random() < stall:
-                        await ctx.tick()
-        for head, rows, kind in plays:
-            ctx.set(player.i.payload, {"head": head, "rows": rows, "row_beats": row, "values": kind})
-            ctx.set(player.i.valid, 1)
-            taken = 0
-            while not taken:
-                busy += 1
-                _, _, taken = await ctx.tick().sample(player.i.ready)
-            ctx.set(player.i.valid, 0)
-        while not ctx.get(player.i.ready):
-            busy += 1
-            await ctx.tick()
-        await ctx.tick().repeat(5)
-
-    simulator = Simulator(top)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    ends = (watch(player.o_scales, scales, 1), watch(player.o_keys, keys, 2), watch(player.o_values, values, 3))
-    for task in (serve_block, *ends):
-        simulator.add_testbench(task, background=True)
-    simulator.run()
+    steps = load("block", ({"addr": n, "data": beat} for n, beat in enumerate(beats)))
+    for junk in (1, 0):  # a group that was there before must not shine through
+        words = [
+            {"codes": word, "scale": int(query_scales[head]), "last": int(n == HEAD_DIM // config.vector - 1)}
+            for head in range(GROUP)
+            for n, word in enumerate((codes[head] * (1 - junk)).reshape(-1, config.vector).tolist())
+        ]
+        steps += [Step(set={"clear": 1}), Step(set={"clear": 0}), Step(send={"queries": words})]
+    commands = [{"head": head, "rows": rows, "row_beats": row, "values": kind} for head, rows, kind in plays]
+    last = Step(send={"i": commands})
+    run = run_steps(WithMemories(PlayerAndQueries(config)), [*steps, last], outputs=OUTPUTS, stall=stall, seed=41,
+                    simulator=simulator)
 
     expected_scales, expected_keys, expected_values = [], [], []
     for head, rows, kind in plays:
@@ -118,11 +95,21 @@ def test_rows(name: str, stall: float) -> None:
                     for n, (lane, ops) in enumerate(zip(lanes, operands, strict=True))
                 ]
 
-    def ints(part) -> list[int]:
-        return [int(v) for v in part]
-
-    assert [(int(s.query), int(s.key), int(s.value), int(s.last)) for s in scales] == expected_scales
-    assert [(ints(k.beat), ints(k.operands), int(k.first), int(k.last)) for k in keys] == expected_keys
-    assert [(ints(v.beat), int(v.last), int(v.last_row)) for v in values] == expected_values
+    scales, keys, values = (run.received[name] for name in OUTPUTS)
+    assert [tuple(word.values()) for word in scales] == expected_scales
+    assert [tuple(word.values()) for word in keys] == expected_keys
+    assert [tuple(word.values()) for word in values] == expected_values
     if not stall:
-        assert busy == sum(rows * (row + (1 if kind else 3)) + 1 for _, rows, kind in plays)
+        gaps = [later - earlier for earlier, later in itertools.pairwise(run.clocks["i"])]
+        assert gaps == [rows * (row + (1 if kind else 3)) + 1 for _, rows, kind in plays[:-1]]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rows(name: str, stall: float) -> None:
+    check(CONFIGS[name], stall)
+
+
+def test_verilated() -> None:
+    for stall in (0.0, 0.5):
+        check(CONFIGS["8 bit"], stall, "verilator")

@@ -16,19 +16,24 @@ from tests.hw.norm.bench import CONFIGS
 SCALE = float(rnd(64**-0.5 * np.log2(np.e)))
 
 
+def check(config, stall, simulator="pysim"):
+    cases = rows()
+    results = quantize(QueryQuantize(CONFIGS[config]), cases.values(), {"softmax_scale": int(encode(SCALE))},
+                       stall=stall, simulator=simulator)
+    for name, (found, scales) in zip(cases, results, strict=True):
+        codes, scale = quantize_query(cases[name][None], SCALE)
+        assert found == codes[0].tolist(), name
+        assert scales == {int(encode(scale[0]))}, name
+
+
 @pytest.mark.parametrize("config, stall", [("scalar", 0.4), ("pair", 0.0), ("pair", 0.4), ("quad", 0.4)])
 def test_matches_golden(config, stall):
-    dut = QueryQuantize(CONFIGS[config])
-    cases = rows()
+    check(config, stall)
 
-    def read(payload):
-        return [payload.codes[lane] for lane in range(dut.config.vector)], payload.scale, payload.last
 
-    results = quantize(dut, cases.values(), read, stall, softmax_scale=int(encode(SCALE)))
-    for name, words in zip(cases, results, strict=True):
-        codes, scale = quantize_query(cases[name][None], SCALE)
-        assert np.concatenate([word[0] for word in words]).tolist() == codes[0].tolist(), name
-        assert {word[1] for word in words} == {int(encode(scale[0]))}, name
+def test_verilated():
+    for stall in (0.0, 0.4):
+        check("pair", stall, "verilator")
 
 
 def test_latency():

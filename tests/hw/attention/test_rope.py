@@ -6,7 +6,8 @@ import pytest
 from hw.attention.rope import Rope
 from sim.golden.attention import rope
 from sim.golden.number import encode, rnd
-from tests.hw.norm.bench import CONFIGS, chance, receive, run, send
+from tests.hw.norm.bench import CONFIGS
+from tests.hw.streams import run_stream
 
 HALF = 32
 
@@ -28,44 +29,26 @@ def cases(rng):
     }
 
 
-def rotate(config, x, cos, sin, stall):
-    """Rows through the component; returns their codes and the clocks in which results came."""
-    dut, lanes, got = Rope(config), config.vector, []
-    streams = [encode(part).reshape(-1, lanes).tolist() for part in (x[:, :HALF], x[:, HALF:], cos, sin)]
+def check(config, parts, stall, simulator="pysim"):
+    """Rows through the component; a word per clock without stalls, LATENCY clocks later."""
+    x, cos, sin = (np.concatenate(rows) for rows in zip(*parts, strict=True))
+    streams = [encode(part).reshape(-1, config.vector).tolist() for part in (x[:, :HALF], x[:, HALF:], cos, sin)]
     words = [dict(zip(("low", "high", "cos", "sin"), word, strict=True)) for word in zip(*streams, strict=True)]
-
-    def read(payload):
-        return [[payload[half][lane] for lane in range(lanes)] for half in ("low", "high")]
-
-    async def sender(ctx):
-        await send(ctx, dut.i, words, chance(1, stall))
-
-    async def receiver(ctx):
-        got.extend(await receive(ctx, dut.o, read, len(words), chance(2, stall)))
-
-    run(dut, sender, receiver)
-    low, high = np.array(got).transpose(1, 0, 2).reshape(2, -1, HALF)
-    return np.concatenate([low, high], axis=-1)
+    received, log = run_stream(Rope(config), {"i": words}, stall=stall, seed=1, simulator=simulator)
+    low, high = (np.array([word[half] for word in received]).reshape(-1, HALF) for half in ("low", "high"))
+    assert np.array_equal(np.concatenate([low, high], axis=-1), encode(rope(x, cos, sin)))
+    if not stall:
+        assert log["i"] == list(range(log["i"][0], log["i"][0] + len(words)))
+        assert log["o"] == [clock + Rope.LATENCY for clock in log["i"]]
 
 
 @pytest.mark.parametrize("config", ["scalar", "pair", "quad"])
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_matches_golden(config, stall):
-    for name, (x, cos, sin) in cases(np.random.default_rng(3)).items():
-        assert np.array_equal(rotate(CONFIGS[config], x, cos, sin, stall), encode(rope(x, cos, sin))), name
+@pytest.mark.parametrize("name", cases(np.random.default_rng(3)))
+def test_matches_golden(name, config, stall):
+    check(CONFIGS[config], [cases(np.random.default_rng(3))[name]], stall)
 
 
-def test_latency_and_throughput():
-    dut, clocks = Rope(CONFIGS["pair"]), []
-
-    async def bench(ctx):
-        ctx.set(dut.o.ready, 1)
-        ctx.set(dut.i.valid, 1)
-        for clock in range(1, 30):
-            await ctx.tick()
-            ctx.set(dut.i.valid, clock < 10)
-            if ctx.get(dut.o.valid):
-                clocks.append(clock)
-
-    run(dut, bench)
-    assert clocks == list(range(Rope.LATENCY, Rope.LATENCY + 10))
+def test_verilated():
+    for stall in (0.0, 0.4):
+        check(CONFIGS["pair"], cases(np.random.default_rng(3)).values(), stall, "verilator")

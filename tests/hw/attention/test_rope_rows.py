@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from hw.attention.rope_rows import RopeRows
 from hw.config import PRESETS, AccelConfig
@@ -15,6 +14,7 @@ from sim.golden.number import encode
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
 from sw.pack import pack
+from tests.hw.steps import Step, run_steps
 
 TINY = PRESETS["tiny"]
 DEMO = Path(__file__).parents[3] / "models" / "shakespeare-nano"
@@ -25,51 +25,38 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_rows(name: str, stall: float, tmp_path: Path) -> None:
-    config: AccelConfig = CONFIGS[name]
-    pack(Checkpoint.open(DEMO), tmp_path / "i", config)
-    image = ModelImage.open(tmp_path / "i", config)
+def check(config: AccelConfig, stall: float, folder: Path, simulator: str = "pysim") -> None:
+    pack(Checkpoint.open(DEMO), folder, config)
+    image = ModelImage.open(folder, config)
     d, stride = image.shape.head_dim, image.shape.rope_stride(config)
     table = image.view("rope").reshape(-1, stride)
     words = d // 2 // config.vector
-    choose = random.Random(name)
+    choose = random.Random(config.vector)
     columns = [*range(config.columns), 0]
     positions = [0, *(choose.randrange(256) for _ in columns[1:])]
     kept = dict(zip(columns, positions, strict=True))
-    dut = RopeRows(config)
+    beats = []
+    for position in positions:
+        lanes = table[position].reshape(-1, config.beat_bytes).tolist()
+        beats += [{"data": lane, "last": int(n == len(lanes) - 1)} for n, lane in enumerate(lanes)]
+    loads = [{"column": column, "words": words} for column in columns]
+    steps = [Step(send={"i_load": loads, "i": beats}), Step(set={"read.en": 1}, clocks=4 + 16 * 32 // 25)]
+    expected = []
+    for column, position in kept.items():
+        both = encode(table[position][: 4 * d].copy().view("<f4").astype(np.float64)).reshape(2, words, -1).tolist()
+        for word in range(words):
+            steps += [Step(set={"read.column": column, "read.word": word}), Step(read=["read.cos", "read.sin"])]
+            expected.append([both[0][word], both[1][word]])
+    run = run_steps(RopeRows(config), steps, outputs=[], stall=stall, seed=5, simulator=simulator)
+    assert run.read == expected
 
-    async def bench(ctx) -> None:
-        for column, position in zip(columns, positions, strict=True):
-            ctx.set(dut.i_load.payload, {"column": column, "words": words})
-            ctx.set(dut.i_load.valid, 1)
-            taken = 0
-            while not taken:
-                _, _, taken = await ctx.tick().sample(dut.i_load.ready)
-            ctx.set(dut.i_load.valid, 0)
-            lanes = table[position].reshape(-1, config.beat_bytes)
-            for i, lane in enumerate(lanes):
-                while choose.random() < stall:
-                    await ctx.tick()
-                ctx.set(dut.i.payload, {"data": [int(b) for b in lane], "last": int(i == len(lanes) - 1)})
-                ctx.set(dut.i.valid, 1)
-                taken = 0
-                while not taken:
-                    _, _, taken = await ctx.tick().sample(dut.i.ready)
-                ctx.set(dut.i.valid, 0)
-        await ctx.tick().repeat(4 + 16 * 32 // 25)
-        ctx.set(dut.read.en, 1)
-        for column, position in kept.items():
-            both = encode(table[position][: 4 * d].copy().view("<f4").astype(np.float64)).reshape(2, words, -1)
-            for word in range(words):
-                ctx.set(dut.read.column, column)
-                ctx.set(dut.read.word, word)
-                await ctx.tick()
-                assert [ctx.get(v) for v in dut.read.cos] == both[0, word].tolist()
-                assert [ctx.get(v) for v in dut.read.sin] == both[1, word].tolist()
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rows(name: str, stall: float, tmp_path: Path) -> None:
+    check(CONFIGS[name], stall, tmp_path / "image")
+
+
+def test_verilated(tmp_path: Path) -> None:
+    for stall in (0.0, 0.5):
+        check(TINY, stall, tmp_path / str(stall), "verilator")

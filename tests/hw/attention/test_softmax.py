@@ -7,11 +7,12 @@ from hw.attention.softmax import OnlineSoftmax
 from hw.config import BLOCK_POSITIONS, preset
 from sim.golden.attention import softmax_block
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
-from tests.hw.norm.bench import chance, receive, run, send
+from tests.hw.streams import run_stream
 
 CONFIG = preset("tiny")
 RAMP = np.arange(16.0)
 ONES = np.ones(16)
+SILENCE = 2 * OnlineSoftmax.LAST_LATENCY
 
 # A sequence of blocks of one head: (scores, value scales); a short one has fewer valid positions.
 SEQUENCES = {
@@ -61,68 +62,59 @@ def words(sequence, n, head):
     ]
 
 
-def soften(sequences, stall):
+def soften(sequences, stall=0.0, seed=1, simulator="pysim"):
     """All heads in turn, block after block, as the accelerator does; returns the results of each head."""
-    dut, got = OnlineSoftmax(CONFIG), []
     order = [(n, head) for n in range(max(map(len, sequences))) for head in range(len(sequences))
              if n < len(sequences[head])]
     sent = [word for n, head in order for word in words(sequences[head], n, head)]
-
-    def read(payload):
-        weights = [payload.weights[place] for place in range(BLOCK_POSITIONS)]
-        inverse = payload.inverse if payload.last_block else None
-        return payload.head, (payload.alpha, weights, payload.exponent, inverse)
-
-    async def sender(ctx):
-        await send(ctx, dut.i, sent, chance(1, stall))
-
-    async def receiver(ctx):
-        got.extend(await receive(ctx, dut.o, read, len(order), chance(2, stall)))
-
-    run(dut, sender, receiver)
-    assert [head for head, _ in got] == [head for _, head in order]
-    return [[result for which, result in got if which == head] for head in range(len(sequences))]
+    received, _ = run_stream(OnlineSoftmax(CONFIG), {"i": sent}, stall=stall, seed=seed, silence=SILENCE,
+                             simulator=simulator)
+    assert [result["head"] for result in received] == [head for _, head in order]
+    return [[outcome(result) for result in received if result["head"] == head] for head in range(len(sequences))]
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-def test_named(stall):
-    results = soften(list(SEQUENCES.values()), stall)
+def outcome(result):
+    inverse = result["inverse"] if result["last_block"] else None
+    return result["alpha"], result["weights"], result["exponent"], inverse
+
+
+def check_named(stall, simulator="pysim"):
+    results = soften(list(SEQUENCES.values()), stall, simulator=simulator)
     for name, result in zip(SEQUENCES, results, strict=True):
         assert result == golden(SEQUENCES[name]), name
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_random(seed):
+def check_random(seed, simulator="pysim"):
     rng = np.random.default_rng(seed)
     sequences = [random_sequence(rng) for _ in range(CONFIG.max_group)]
-    assert soften(sequences, 0.3) == [golden(sequence) for sequence in sequences]
+    assert soften(sequences, 0.3, seed, simulator) == [golden(sequence) for sequence in sequences]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_named(stall):
+    check_named(stall)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random(seed):
+    check_random(seed)
+
+
+def test_verilated():
+    check_named(0.0, "verilator")
+    check_random(1, "verilator")
 
 
 def test_heads_are_used_again():
     """A first block forgets what its head has seen before."""
-    dut, got = OnlineSoftmax(CONFIG), []
     sequences = [SEQUENCES["maximum_last"], SEQUENCES["negative_scores"], SEQUENCES["single_position"]]
     sent = [word for sequence in sequences for n in range(len(sequence)) for word in words(sequence, n, 3)]
-
-    async def sender(ctx):
-        await send(ctx, dut.i, sent)
-
-    async def receiver(ctx):
-        got.extend(await receive(ctx, dut.o, lambda payload: payload.alpha, sum(map(len, sequences))))
-
-    run(dut, sender, receiver)
-    assert got == [alpha for sequence in sequences for alpha, *_ in golden(sequence)]
+    received, _ = run_stream(OnlineSoftmax(CONFIG), {"i": sent}, silence=SILENCE)
+    expected = [alpha for sequence in sequences for alpha, *_ in golden(sequence)]
+    assert [result["alpha"] for result in received] == expected
 
 
 @pytest.mark.parametrize("blocks, latency", [(2, OnlineSoftmax.LATENCY), (1, OnlineSoftmax.LAST_LATENCY)])
 def test_latency(blocks, latency):
-    dut = OnlineSoftmax(CONFIG)
-
-    async def bench(ctx):
-        await send(ctx, dut.i, words([(RAMP, ONES)] * blocks, 0, 0))
-        for _ in range(latency - 1):
-            assert not ctx.get(dut.o.valid)
-            await ctx.tick()
-        assert ctx.get(dut.o.valid)
-
-    run(dut, bench)
+    _, log = run_stream(OnlineSoftmax(CONFIG), {"i": words([(RAMP, ONES)] * blocks, 0, 0)}, silence=SILENCE)
+    assert log["o"] == [log["i"][-1] + latency]
