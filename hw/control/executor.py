@@ -89,7 +89,7 @@ class Executor(wiring.Component):
         rstd = Array(Signal(FLOAT_BITS, name=f"rstd{n}") for n in range(config.columns))
         absmax = Array(Signal(FLOAT_BITS, name=f"absmax{n}") for n in range(config.columns))
         act_scale = Array(Signal(FLOAT_BITS, name=f"act_scale{n}") for n in range(config.columns))
-        inverse, head_mode = Signal(FLOAT_BITS), Signal()
+        top, inverse, head_mode = Signal(FLOAT_BITS), Signal(FLOAT_BITS), Signal()
         m.submodules.multiply = multiply = FloatMul()
         m.submodules.head_scale = head_scale = HeadScale()
         wait = Signal(range(FloatMul.LATENCY + 1))
@@ -127,6 +127,7 @@ class Executor(wiring.Component):
             self.o_quantize.payload.column.eq(quantized),
             self.o_quantize.payload.base.eq(Mux(in_flags(Flags.WORK), work_base, 0)),
             self.o_quantize.payload.words.eq(words),
+            self.o_quantize.payload.top.eq(top),
             self.o_quantize.payload.inverse.eq(inverse),
             self.o_quantize.payload.shift.eq(head_scale.shift),
             self.o_quantize.payload.head.eq(head_mode),
@@ -238,7 +239,8 @@ class Executor(wiring.Component):
             with m.State("SCALE"):
                 m.d.comb += self.i_scale.ready.eq(1)
                 with m.If(self.i_scale.valid):
-                    m.d.sync += [rstd[column].eq(self.i_scale.payload.rstd), inverse.eq(self.i_scale.payload.inverse)]
+                    m.d.sync += [top.eq(self.i_scale.payload.top), inverse.eq(self.i_scale.payload.inverse)]
+                    m.d.sync += rstd[column].eq(self.i_scale.payload.rstd)
                     m.d.sync += act_scale[column].eq(self.i_scale.payload.act_scale)
                     m.next = "QUANTIZE"
                     with m.If(in_flags(Flags.HEAD16)):

@@ -8,15 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
 from hw.float.mul import FloatMul
-from hw.float.mul_to_int import MulToInt
 from hw.float.to_int import FloatToInt
 from hw.formats import FLOAT_BITS, column_values
 from hw.norm.norm_memory import norm_read
 from hw.norm.pack_activations import code_word
+from hw.norm.quotient_code import QuotientCode
 
-__all__ = ["INT8_LIMIT", "HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
+__all__ = ["HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
 
-INT8_LIMIT = 127
 HEAD_LIMIT = 32767
 READ_LATENCY = 1
 
@@ -25,13 +24,14 @@ def quantize_command(config: AccelConfig) -> data.StructLayout:
     """A vector and how to quantise it.
 
     `base` is the scratchpad word of its first element, `words` counts words of V elements, at least 1. `head` chooses
-    16-bit codes, scaled by 2^shift with shift = 14 - exponent of the absmax (-127 for zero); otherwise `inverse`
-    (machine float) is the multiplier of int8 codes.
+    16-bit codes, scaled by 2^shift with shift = 14 - exponent of the absmax (-127 for zero); otherwise int8 codes, 127
+    for `top`, with its `inverse` (machine floats, see `QuotientCode`).
     """
     return data.StructLayout({
         "column": config.column_bits,
         "base": config.word_bits,
         "words": range(config.norm_words + 1),
+        "top": FLOAT_BITS,
         "inverse": FLOAT_BITS,
         "shift": signed(9),
         "head": 1,
@@ -49,7 +49,7 @@ def scratchpad_read(config: AccelConfig) -> wiring.Signature:
 
 
 class Quantize(wiring.Component):
-    """codes = clip(rint(rnd(x * g) * inverse), 127), or clip(rint(rnd(x * g) * 2^shift), 32767) with `head`.
+    """codes = rint(127 * rnd(x * g) / top), or clip(rint(rnd(x * g) * 2^shift), 32767) with `head`.
 
     Both read ports belong to this unit while it is busy. The pipeline stands still as a whole when the output waits.
 
@@ -64,7 +64,7 @@ class Quantize(wiring.Component):
     o: codes in order, `last` with the last word of the command
     """
 
-    LATENCY = 1 + READ_LATENCY + FloatMul.LATENCY + MulToInt.LATENCY
+    LATENCY = 1 + READ_LATENCY + FloatMul.LATENCY + QuotientCode.LATENCY
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
@@ -116,7 +116,7 @@ class Quantize(wiring.Component):
         ]
 
         for lane in range(config.vector):
-            product, to_int8, to_head = FloatMul(), MulToInt(8, INT8_LIMIT), FloatToInt(16, HEAD_LIMIT)
+            product, to_int8, to_head = FloatMul(), QuotientCode(), FloatToInt(16, HEAD_LIMIT)
             m.submodules[f"product_{lane}"] = EnableInserter(go)(product)
             m.submodules[f"int8_{lane}"] = EnableInserter(go)(to_int8)
             m.submodules[f"head_{lane}"] = EnableInserter(go)(to_head)
@@ -124,12 +124,13 @@ class Quantize(wiring.Component):
                 product.a.eq(self.values.data[lane]),
                 product.b.eq(self.norm.data[lane]),
                 to_int8.a.eq(product.o),
-                to_int8.b.eq(command.inverse),
+                to_int8.top.eq(command.top),
+                to_int8.inverse.eq(command.inverse),
                 to_head.i.eq(product.o),
                 to_head.shift.eq(command.shift),
             ]
             head = to_head.o
-            for n in range(MulToInt.LATENCY - FloatToInt.LATENCY):
+            for n in range(QuotientCode.LATENCY - FloatToInt.LATENCY):
                 later = Signal(signed(16), name=f"head_{lane}_{n}")
                 with m.If(go):
                     m.d.sync += later.eq(head)

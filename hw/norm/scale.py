@@ -38,9 +38,10 @@ PER_127 = Const(_code(1 / 127), FLOAT_BITS)
 _MEAN = 1                                       # mean = square_sum * per_n; at the same time 127 / absmax
 _SHIFTED = _MEAN + FloatMul.LATENCY             # mean + eps
 _ROOT = _SHIFTED + FloatAdd.LATENCY             # square root
-_RSTD = _ROOT + FloatSqrt.LATENCY               # 1 / root
+_RSTD = _ROOT + FloatSqrt.LATENCY               # 1 / root; at the same time root * 1e-5
+_TOP = _RSTD + FloatMul.LATENCY                 # max(absmax, root * 1e-5)
 _NORMED = _RSTD + FloatDivide.LATENCY           # absmax * rstd
-_TINY = _NORMED + 1                             # rstd * 127e5, for the clamped case
+_TINY = _NORMED + 1                             # rstd * 127e5
 _SCALE = _NORMED + FloatMul.LATENCY             # max(absmax * rstd, 1e-5) / 127
 _INVERSE = _TINY + FloatMul.LATENCY             # choose
 _END = _SCALE + FloatMul.LATENCY                # act_scale is there
@@ -53,16 +54,19 @@ def scale_request(config: AccelConfig) -> data.StructLayout:
 
 
 def scale_result(config: AccelConfig) -> data.StructLayout:
-    """Reciprocal rms, multiplier from x * g to int8 codes, value of one code: machine floats."""
+    """Reciprocal rms, the x * g that gets code 127, 127 / top, value of one code: machine floats.
+
+    `inverse` is not part of the contract: it is within 2^-14 of 127 / top.
+    """
     del config
-    return data.StructLayout(dict.fromkeys(("rstd", "inverse", "act_scale"), FLOAT_BITS))
+    return data.StructLayout(dict.fromkeys(("rstd", "top", "inverse", "act_scale"), FLOAT_BITS))
 
 
 class NormScale(wiring.Component):
-    """rstd, inverse and act_scale of one vector, one after the other, in the same number of clocks for all values.
+    """The scales of one vector, one vector after the other, in the same number of clocks for all values.
 
     One multiplier, adder, divider and square root, used in a fixed order. 127 / absmax is divided while the mean is
-    formed. With absmax * rstd below 1e-5 the clamped row of the table applies.
+    formed; if absmax is so small that it is not the top, 127e5 * rstd serves instead. eps must not be zero.
 
     Cycles: `o` is valid LATENCY clocks after `i` is taken; the next request is taken one clock after `o` is.
 
@@ -90,7 +94,7 @@ class NormScale(wiring.Component):
         request = Signal(scale_request(self.config))
         result = self.o.payload
         ratio = Signal(FLOAT_BITS)
-        clamped, was_clamped = Signal(), Signal()
+        tiny = Signal()
         clock = Signal(range(_END + 1))
 
         m.d.comb += self.i.ready.eq((clock == 0) & ~self.o.valid)
@@ -110,23 +114,28 @@ class NormScale(wiring.Component):
             divide.start.eq((clock == _MEAN) | (clock == _RSTD)),
             divide.a.eq(Mux(clock == _MEAN, LARGEST_CODE, ONE)),
             divide.b.eq(Mux(clock == _MEAN, request.absmax, sqrt.o)),
-            clamped.eq(float_greater(MIN_ABSMAX, mul.o)),
         ]
         with m.Switch(clock):
             with m.Case(_MEAN):
                 m.d.comb += [mul.a.eq(request.square_sum), mul.b.eq(request.per_n)]
             with m.Case(_MEAN + FloatDivide.LATENCY):
                 m.d.sync += ratio.eq(divide.o)
+            with m.Case(_RSTD):
+                m.d.comb += [mul.a.eq(sqrt.o), mul.b.eq(MIN_ABSMAX)]
+            with m.Case(_TOP):
+                m.d.sync += [
+                    result.top.eq(Mux(float_greater(mul.o, request.absmax), mul.o, request.absmax)),
+                    tiny.eq(float_greater(mul.o, request.absmax)),
+                ]
             with m.Case(_NORMED):
                 m.d.comb += [mul.a.eq(request.absmax), mul.b.eq(divide.o)]
                 m.d.sync += result.rstd.eq(divide.o)
             with m.Case(_TINY):
                 m.d.comb += [mul.a.eq(result.rstd), mul.b.eq(TINY_MULTIPLIER)]
             with m.Case(_SCALE):
-                m.d.comb += [mul.a.eq(Mux(clamped, MIN_ABSMAX, mul.o)), mul.b.eq(PER_127)]
-                m.d.sync += was_clamped.eq(clamped)
+                m.d.comb += [mul.a.eq(Mux(float_greater(MIN_ABSMAX, mul.o), MIN_ABSMAX, mul.o)), mul.b.eq(PER_127)]
             with m.Case(_INVERSE):
-                m.d.sync += result.inverse.eq(Mux(was_clamped, mul.o, ratio))
+                m.d.sync += result.inverse.eq(Mux(tiny, mul.o, ratio))
             with m.Case(_END):
                 m.d.sync += [result.act_scale.eq(mul.o), self.o.valid.eq(1)]
         return m

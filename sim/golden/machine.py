@@ -91,7 +91,7 @@ class GoldenMachine:
         if Flags.HEAD16 in flags:
             self.act, self.act_scale = quantize_head(x, self.norm, self.stats.absmax, factors.rstd)
         else:
-            self.act, self.act_scale = quantize(x, self.norm, factors.inverse), factors.act_scale
+            self.act, self.act_scale = quantize(x, self.norm, factors.top), factors.act_scale
 
     def matmul(self, header: Any, payload: NDArray[np.uint8]) -> None:
         """BitLinear and what happens to its output on the way to the scratchpad."""

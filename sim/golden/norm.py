@@ -12,7 +12,6 @@ from sim.golden.number import Array, Codes, exponent, rnd, to_int
 __all__ = ["Statistics", "Scale", "quantize", "quantize_head", "residual", "scale", "statistics"]
 
 MIN_ABSMAX = rnd(1e-5)
-TINY_MULTIPLIER = rnd(127e5)
 PER_127 = rnd(1 / 127)
 
 
@@ -26,10 +25,10 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Scale:
-    """Per column [T]: reciprocal rms, multiplier from y to int8 codes, and the value of one code."""
+    """Per column [T]: reciprocal rms, the y that gets code 127, and the value of one code."""
 
     rstd: Array
-    inverse: Array
+    top: Array
     act_scale: Array
 
 
@@ -50,19 +49,20 @@ def statistics(x: Array, g: Array) -> Statistics:
 
 
 def scale(stats: Statistics, per_n: float, eps: float) -> Scale:
-    """Scalar work per column; per_n = rnd(1/n)."""
+    """Scalar work per column; per_n = rnd(1/n), eps > 0."""
     mean = rnd(stats.square_sum * per_n)
-    rstd = rnd(1.0 / rnd(np.sqrt(rnd(mean + eps))))
-    normed_max = rnd(stats.absmax * rstd)
-    ordinary = normed_max >= MIN_ABSMAX
-    with np.errstate(divide="ignore"):
-        inverse = np.where(ordinary, rnd(127.0 / np.where(ordinary, stats.absmax, 1.0)), rnd(rstd * TINY_MULTIPLIER))
-    return Scale(rstd, inverse, rnd(np.maximum(normed_max, MIN_ABSMAX) * PER_127))
+    rms = rnd(np.sqrt(rnd(mean + eps)))
+    rstd = rnd(1.0 / rms)
+    top = np.maximum(stats.absmax, rnd(rms * MIN_ABSMAX))
+    return Scale(rstd, top, rnd(np.maximum(rnd(stats.absmax * rstd), MIN_ABSMAX) * PER_127))
 
 
-def quantize(x: Array, g: Array, inverse: Array) -> Codes:
-    """int8 codes [T, n] for the array."""
-    return to_int(rnd(x * g) * inverse[:, None], 127)
+def quantize(x: Array, g: Array, top: Array) -> Codes:
+    """int8 codes [T, n] for the array.
+
+    float64 is exact enough: 127 y has 24 bits, so a quotient that is no tie is at least 2^-26 of itself away from one.
+    """
+    return to_int(127.0 * rnd(x * g) / top[:, None], 127)
 
 
 def quantize_head(x: Array, g: Array, absmax: Array, rstd: Array) -> tuple[Codes, Array]:

@@ -80,10 +80,7 @@ def test_context_full_is_said(awkward: Path, tmp_path: Path) -> None:
     assert len(result.tokens) == 2
 
 
-KV16_OPEN = pytest.mark.xfail(strict=True, reason="measured 0.676 against 0.65")
-
-
-@pytest.mark.parametrize("name", ["tiny", pytest.param("tiny-kv16", marks=KV16_OPEN)])
+@pytest.mark.parametrize("name", ["tiny", "tiny-kv16"])
 def test_accuracy_against_float64(name: str, tmp_path: Path) -> None:
     """Rms over 16 passages of 64 positions, beside transformers' own bf16 run (tests/references)."""
     with np.load(ROOT / "tests" / "references" / "shakespeare-nano-passages.npz") as file:

@@ -74,7 +74,7 @@ def test_matches_golden(name, n):
     stats = norm.statistics(x, g)
     per_n = float(rnd(1 / n))
     scales = norm.scale(stats, per_n, EPS)
-    codes = norm.quantize(x, g, scales.inverse)
+    codes = norm.quantize(x, g, scales.top)
     dut, writes = Norm(config, x), []
 
     async def bench(ctx):
@@ -94,9 +94,11 @@ def test_matches_golden(name, n):
             }])
             scale = await one(ctx, dut.scale.o)
             assert scale.rstd == int(encode(scales.rstd[column]))
+            assert scale.top == encode(scales.top[column])
             assert scale.act_scale == encode(scales.act_scale[column])
             await send(ctx, dut.quantize.i_command, [{
-                "column": column, "base": 0, "words": dut.depth, "inverse": scale.inverse, "shift": 0, "head": 0,
+                "column": column, "base": 0, "words": dut.depth, "top": scale.top, "inverse": scale.inverse,
+                "shift": 0, "head": 0,
             }])
             done = 0
             while not done:

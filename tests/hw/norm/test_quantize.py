@@ -43,11 +43,12 @@ def commands(config, x, g, head, base) -> tuple[list[dict], np.ndarray]:
     """One command per column and the codes they must give."""
     stats = norm.statistics(x, g)
     scale = norm.scale(stats, float(rnd(1 / x.shape[1])), float(rnd(1e-5)))
-    codes = norm.quantize_head(x, g, stats.absmax, scale.rstd)[0] if head else norm.quantize(x, g, scale.inverse)
+    codes = norm.quantize_head(x, g, stats.absmax, scale.rstd)[0] if head else norm.quantize(x, g, scale.top)
     words = -(-x.shape[1] // config.vector)
     return [
         {"column": column, "base": base, "words": words, "head": head,
-         "inverse": int(encode(scale.inverse[column])), "shift": 14 - int(exponent(stats.absmax[column]))}
+         "top": int(encode(scale.top[column])), "inverse": int(encode(rnd(127 / scale.top[column]))),
+         "shift": 14 - int(exponent(stats.absmax[column]))}
         for column in range(len(x))
     ], codes
 
@@ -101,16 +102,18 @@ def test_tie_goes_to_even():
     config = CONFIGS["scalar"]
     x = np.array([[2.5, 3.5, -0.5, -1.5, 127.0]])
     requests, codes = commands(config, x, np.ones(5), 0, 0)
-    assert requests[0]["inverse"] == encode(1.0)
+    assert requests[0]["top"] == encode(127.0)
     assert codes.tolist() == [[2, 4, 0, -2, 127]]
     check(config, [(x, np.ones(5), 0, 0)])
 
 
 def test_latency():
     config = CONFIGS["pair"]
-    request = {"column": 1, "base": 0, "words": 20, "head": 0, "inverse": int(encode(3.0)), "shift": 0}
+    top, inverse = encode([1.0, 127.0]).tolist()
+    request = {"column": 1, "base": 0, "words": 20, "head": 0, "top": top, "inverse": inverse, "shift": 0}
     assert set(request) == set(dict(quantize_command(config)))
     _, log = run_stream(WithMemories(Quantize(config)), {"i_command": [request] * 2})
-    assert log["o"][:20] == list(range(log["i_command"][0] + Quantize.LATENCY, log["i_command"][0] + 9 + 20))
+    first = log["i_command"][0] + Quantize.LATENCY
+    assert log["o"][:20] == list(range(first, first + 20))
     assert log["i_command"][1] == log["o"][19] + 1
-    assert Quantize.LATENCY == 9
+    assert Quantize.LATENCY == 11

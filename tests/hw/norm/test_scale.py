@@ -6,12 +6,12 @@ import pytest
 from hw.norm import scale as unit
 from hw.norm.scale import NormScale
 from sim.golden import norm
-from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
+from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.norm.bench import CONFIGS
 from tests.hw.streams import run_stream
 
 FIELDS = ("square_sum", "absmax", "per_n", "eps")
-RESULTS = ("rstd", "inverse", "act_scale")
+RESULTS = ("rstd", "top", "act_scale")
 BELOW = float(norm.MIN_ABSMAX) * (1 - 2.0**-16)
 
 CASES = {
@@ -44,18 +44,20 @@ def expected(requests) -> list[list[int]]:
 
 
 def apply(requests, stall=0.0, simulator="pysim") -> list[list[int]]:
-    """The results; without stalls each comes LATENCY clocks after its request."""
+    """The results of the contract, the inverse belongs to the top; without stalls LATENCY clocks after each request."""
     payloads = [dict(zip(FIELDS, encode(rnd(request)).tolist(), strict=True)) for request in requests]
     got, log = run_stream(NormScale(CONFIGS["pair"]), {"i": payloads}, stall=stall, seed=1,
                           silence=2 * NormScale.LATENCY, simulator=simulator)
     if not stall:
         assert log["o"] == [clock + NormScale.LATENCY for clock in log["i"]]
+    inverse, top = (decode([result[name] for result in got]) for name in ("inverse", "top"))
+    np.testing.assert_allclose(inverse * top, 127.0, rtol=2.0**-14)
     return [[result[name] for name in RESULTS] for result in got]
 
 
 def test_constants():
     assert unit.MIN_ABSMAX.value == encode(norm.MIN_ABSMAX)
-    assert unit.TINY_MULTIPLIER.value == encode(norm.TINY_MULTIPLIER)
+    assert unit.TINY_MULTIPLIER.value == encode(rnd(127e5))
     assert unit.PER_127.value == encode(norm.PER_127)
     assert unit.ONE.value == encode(1.0)
     assert unit.LARGEST_CODE.value == encode(127.0)
@@ -71,13 +73,14 @@ def test_random(stall):
     requests = random_requests(21, 150)
     results = expected(requests)
     clamped = sum(result[2] == expected([CASES["just_clamped"]])[0][2] for result in results)
-    assert 20 < clamped < 130, "the vectors should cover both rows of the table"
+    assert 20 < clamped < 130, "the vectors should cover both sides of the clamp"
     assert apply(requests, stall) == results
 
 
 def test_just_clamped_shows_a_wrong_choice():
     # eps vanishes beside the sum, so rstd is 1 and absmax * rstd is absmax itself.
-    assert rnd(127 / BELOW) != norm.TINY_MULTIPLIER
+    above, below = expected([CASES["just_not_clamped"], CASES["just_clamped"]])
+    assert above[1] == below[1] == encode(norm.MIN_ABSMAX) != encode(BELOW)
 
 
 def test_latency():
