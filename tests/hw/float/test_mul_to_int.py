@@ -14,8 +14,8 @@ def test_latency():
     assert MulToInt.LATENCY == 4
 
 
-@pytest.mark.parametrize("width, limit", [(2, 1), (8, 127), (16, 32767)])
-def test_equals_golden(width, limit):
+@pytest.mark.parametrize("width, limit, simulator", [(2, 1, "pysim"), (8, 127, "verilator"), (16, 32767, "pysim")])
+def test_equals_golden(width, limit, simulator):
     rng = np.random.default_rng(limit)
     count, bits = 2000, limit.bit_length()
     special_a, special_b = pairs(seed=limit, count=1000)
@@ -26,7 +26,7 @@ def test_equals_golden(width, limit):
     a = np.concatenate([special_a, near, ties])
     b = np.concatenate([special_b, partner, np.full(count, encode(1.0))])
     expected = to_int(decode(a) * decode(b), limit)
-    assert_equal(stream(MulToInt(width, limit), a=a, b=b), expected, a, b)
+    assert_equal(stream(MulToInt(width, limit), simulator, a=a, b=b), expected, a, b)
 
 
 @pytest.mark.parametrize("a, b, expected", [

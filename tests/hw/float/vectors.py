@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.sim import Simulator
 
 from hw.formats import FRACTION_BITS
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode
+from tests.hw.steps import Step, run_steps
 
 ULP = 2.0**-FRACTION_BITS
 
@@ -78,52 +78,27 @@ def pairs(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([special[0], rand[0]]), np.concatenate([special[1], rand[1]])
 
 
-def stream(dut, **inputs) -> np.ndarray:
+def stream(dut, simulator: str = "pysim", **inputs) -> np.ndarray:
     """Feed one vector per clock; the output read LATENCY clocks after each. A wrong latency shows as wrong values."""
-    ports = [getattr(dut, name) for name in inputs]
-    columns = [np.asarray(values).tolist() for values in inputs.values()]
-    count, got = len(columns[0]), []
-
-    async def bench(ctx):
-        for clock in range(count + dut.LATENCY - 1):
-            for port, column in zip(ports, columns, strict=True):
-                ctx.set(port, column[min(clock, count - 1)])
-            await ctx.tick()
-            if clock >= dut.LATENCY - 1:
-                got.append(ctx.get(dut.o))
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return np.array(got)
+    columns = {name: np.asarray(values).tolist() for name, values in inputs.items()}
+    count = len(next(iter(columns.values())))
+    steps = [
+        Step(set={name: column[min(clock, count - 1)] for name, column in columns.items()},
+             read=["o"] if clock >= dut.LATENCY else [])
+        for clock in range(count + dut.LATENCY)
+    ]
+    return np.array([value for value, in run_steps(dut, steps, outputs=[], simulator=simulator).read])
 
 
-def serial(dut, **inputs) -> np.ndarray:
+def serial(dut, simulator: str = "pysim", **inputs) -> np.ndarray:
     """Start one operation after the other; done must pulse exactly LATENCY clocks after each start."""
-    ports = [getattr(dut, name) for name in inputs]
-    got = []
-
-    async def bench(ctx):
-        for values in zip(*(np.asarray(column).tolist() for column in inputs.values()), strict=True):
-            for port, value in zip(ports, values, strict=True):
-                ctx.set(port, value)
-            ctx.set(dut.start, 1)
-            await ctx.tick()
-            ctx.set(dut.start, 0)
-            for port in ports:
-                ctx.set(port, 0x155_5555)
-            for _ in range(dut.LATENCY - 1):
-                assert not ctx.get(dut.done)
-                await ctx.tick()
-            assert ctx.get(dut.done)
-            got.append(ctx.get(dut.o))
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
-    return np.array(got)
+    steps = []
+    for values in zip(*(np.asarray(column).tolist() for column in inputs.values()), strict=True):
+        steps += [Step(set=dict(zip(inputs, values, strict=True)) | {"start": 1}),
+                  Step(set=dict.fromkeys(inputs, 0x155_5555) | {"start": 0}, until="done", read=["o"])]
+    run = run_steps(dut, steps, outputs=[], pulses={"start": "", "done": ""}, simulator=simulator)
+    assert run.clocks["done"] == [clock + dut.LATENCY for clock in run.clocks["start"]]
+    return np.array([value for value, in run.read])
 
 
 def assert_equal(got, expected, *inputs) -> None:

@@ -66,7 +66,7 @@ def test_scaled_sum_equals_golden():
     a, b = random_codes(random, 3000, 90, 130), random_codes(random, 3000, 90, 130)
     expected = encode(rnd(rnd(sums) * rnd(decode(a) * decode(b))))
     assert ScaledSum.LATENCY == 6
-    assert_equal(stream(ScaledSum(34), i=sums, a=a, b=b), expected, sums, a, b)
+    assert_equal(stream(ScaledSum(34), "verilator", i=sums, a=a, b=b), expected, sums, a, b)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
