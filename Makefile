@@ -24,8 +24,8 @@ demo: setup  ## text from the demo model, computed by the simulated accelerator
 test: setup  ## all tests
 	$(BIN)/python -m pytest -q -n 2
 
-sim: setup  ## the benches of one unit: make sim UNIT=array; UNIT=system runs whole models
-	$(BIN)/python -m pytest -q -s $(if $(wildcard tests/hw/$(UNIT)),tests/hw/$(UNIT),tests/$(UNIT)) $(if $(WAVES),--waves)
+sim: setup  ## benches of one unit (UNIT=array, UNIT=system: whole models); WAVES=1 keeps a VCD
+	WAVES=$(WAVES) $(BIN)/python -m pytest -q -s $(if $(wildcard tests/hw/$(UNIT)),tests/hw/$(UNIT),tests/$(UNIT))
 
 verilog: setup  ## build/verilog/accelerator.v of PRESET, and its description
 	$(BIN)/bitnet-fpga verilog --preset $(PRESET) -o build/verilog

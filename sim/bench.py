@@ -206,7 +206,7 @@ def run_bench(
     parameters: Mapping[str, object] | None = None,
     env: Mapping[str, str] | None = None,
     testcase: str | None = None,
-    waves: bool = False,
+    waves: bool | None = None,
 ) -> None:
     """Run the cocotb tests of `test_module` on a component.
 
@@ -220,13 +220,14 @@ def run_bench(
         parameters: what `bench_parameters()` returns inside the simulator; anything that JSON can carry.
         env: more environment variables.
         testcase: run this test only.
-        waves: write a VCD into the folder of the run.
+        waves: keep a VCD in the folder of the run and say where; by default as the variable WAVES says.
 
     Raises:
         BenchError: a test failed, or the simulator ended without a result.
     """
     from cocotb_tools.runner import get_runner
 
+    waves = bool(os.environ.get("WAVES")) if waves is None else waves
     folder = build_model(component, top=top, build_dir=build_dir, waves=waves, memory=memory is not None)
     run = folder / f"run-{test_module.rpartition('.')[2]}-{os.getpid()}"
     run.mkdir(exist_ok=True)

@@ -18,7 +18,8 @@ from hw.config import AccelConfig, preset
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.commands.pack import pack_with_progress
 from sw.driver import Accelerator, Generation, JobError, open_link
-from sw.image import ModelImage
+from sw.image import ImageError, ModelImage
+from sw.pack import model_shape
 from sw.requests import Job
 
 __all__ = ["generate"]
@@ -112,6 +113,7 @@ def generate(
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
     chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
     logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
     stats: Annotated[Path | None, typer.Option(help="Write cycles and counters to this .json (backend sim).")] = None,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
 ) -> None:
@@ -127,10 +129,17 @@ def generate(
         chunk=config.columns if chunk is None else chunk,
     )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.img"
-        pack_with_progress(opened, path, config, None, 1)
+        if image is None:
+            path = Path(folder) / "model.img"
+            pack_with_progress(opened, path, config, None, 1)
+            packed = ModelImage.open(path, config)
+        else:
+            packed = ModelImage.open(image, config)
+            packed.verify()
+            if packed.shape != model_shape(opened, packed.shape.context, packed.shape.sequences):
+                raise ImageError(f"{image} was not packed from {checkpoint}: the shapes of the models differ")
         options = {"memory_seed": memory_seed} if backend == "sim" else {}
-        link = open_link(backend, config, ModelImage.open(path, config), **options)
+        link = open_link(backend, config, packed, **options)
         accelerator = Accelerator(config, link)
         accelerator.check(job)
         build = getattr(link, "build", None)

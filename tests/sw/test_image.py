@@ -123,6 +123,30 @@ def test_generate_refuses_in_a_sentence(
     assert "Traceback" not in error
 
 
+def test_generate_from_a_packed_image(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["generate", str(DEMO), "--prompt", "ROMEO:\n", "--max-new-tokens", "4", "--image", str(image)]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("I'll")
+    assert main([*arguments, "--preset", "tiny-kv16"]) == 2
+    assert "packed for preset tiny" in capsys.readouterr().err
+    data = bytearray(image.read_bytes())
+    data[-5000] ^= 1
+    image.write_bytes(data)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "region rope is damaged" in error
+    assert "Traceback" not in error
+
+
+def test_generate_refuses_the_image_of_another_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_random_checkpoint(
+        tmp_path / "m", hidden=64, intermediate=64, layers=1, heads=1, kv_heads=1, vocab=512, positions=32, seed=0
+    )
+    pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", TINY)
+    assert main(["generate", str(DEMO), "--prompt-ids", "1", "--image", str(tmp_path / "i")]) == 2
+    assert "was not packed from" in capsys.readouterr().err
+
+
 def test_generate_writes_logits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "l.npz"
     assert main(["generate", str(DEMO), "--prompt", "ROMEO:\n", "--max-new-tokens", "4", "--logits", str(out)]) == 0
