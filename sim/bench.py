@@ -268,5 +268,7 @@ def run_bench(
         raise BenchError("\n".join([*failures, *_complaints(log), f"log: {log}"]))
     if stopped is not None:
         raise BenchError(f"the simulator ended with {stopped}; log: {log}") from stopped
-    if not waves:
+    if waves:
+        print(f"waves: {run / 'dump.vcd'}")
+    else:
         shutil.rmtree(run)
