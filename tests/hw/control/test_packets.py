@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from hw.config import PRESETS, AccelConfig
 from hw.control.packets import PacketReader
@@ -17,81 +15,69 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
 from sw.pack import pack
+from tests.hw.steps import Run, Step, plain, run_steps
 
 CONFIGS = {
     "64 bit": PRESETS["tiny"],
     "128 bit": PRESETS["tiny"].replace(port_bits=128, rows=4),
     "512 bit": PRESETS["tiny"].replace(port_bits=512, rows=16),
 }
+NO_COMMANDS = {
+    "blank memory": {"opcode": 0},
+    "next unused": {"opcode": 8},
+    "all ones": {"opcode": 255, "payload_beats": 1},
+    "matmul without weights": {"opcode": Opcode.MATMUL.value},
+    "embed with a payload": {"opcode": Opcode.EMBED.value, "payload_beats": 3},
+}
 
 
-def run(config: AccelConfig, data: bytes, stall: float, clocks: int) -> tuple[list[Any], list[tuple[bytes, int]], int]:
-    """Feeds beats with random stalls on all three ends; headers, payload beats, error flag."""
-    dut = PacketReader(config)
-    beats = np.frombuffer(data, dtype=np.uint8).reshape(-1, config.beat_bytes)
-    random = np.random.default_rng(3)
-    headers, payloads, error = [], [], 0
+def run(config: AccelConfig, data: bytes, stall: float, simulator: str = "pysim") -> Run:
+    """Feeds beats with random stalls on all three ends; at the end reads the error flag, and `ready` for some time."""
+    beats = np.frombuffer(data, dtype=np.uint8).reshape(-1, config.beat_bytes).tolist()
+    steps = [Step(send={"i": beats}), *[Step(read=["o_error", "i.ready"])] * 20]
+    return run_steps(PacketReader(config), steps, outputs=["o_header", "o_payload"], stall=stall, seed=3,
+                     simulator=simulator)
 
-    async def bench(ctx: Any) -> None:
-        nonlocal error
-        at, holding = 0, False
-        for _ in range(clocks):
-            holding = at < len(beats) and (holding or random.random() >= stall)
-            ctx.set(dut.i.valid, holding)
-            if holding:
-                ctx.set(dut.i.payload, [int(b) for b in beats[at]])
-            ctx.set(dut.o_header.ready, random.random() >= stall)
-            ctx.set(dut.o_payload.ready, random.random() >= stall)
-            if ctx.get(dut.o_header.valid) and ctx.get(dut.o_header.ready):
-                headers.append(ctx.get(dut.o_header.payload))
-            if ctx.get(dut.o_payload.valid) and ctx.get(dut.o_payload.ready):
-                part = ctx.get(dut.o_payload.payload)
-                payloads.append((bytes(int(b) for b in part.data), int(part.last)))
-            if holding and ctx.get(dut.i.ready):
-                at, holding = at + 1, False
-            await ctx.tick()
-        error = ctx.get(dut.o_error)
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
-    return headers, payloads, error
+def check_stream(config: AccelConfig, stall: float, folder: Path, simulator: str = "pysim") -> None:
+    """All packets of a model."""
+    write_random_checkpoint(
+        folder / "m", hidden=64, intermediate=64, layers=1, heads=1, kv_heads=1, vocab=40, positions=16, seed=4
+    )
+    pack(Checkpoint.open(folder / "m"), folder / "i", config)
+    region = ModelImage.open(folder / "i", config).view("stream")
+    result = run(config, region.tobytes(), stall, simulator)
+    expected = list(packets(config, region))
+    assert result.received["o_header"] == [plain(header) for header, _ in expected]
+    parts = result.received["o_payload"]
+    assert b"".join(bytes(part["data"]) for part in parts) == b"".join(p.tobytes() for _, p in expected)
+    assert sum(part["last"] for part in parts) == sum(len(p) > 0 for _, p in expected)
+    assert result.read[-1] == [0, 1]
+
+
+def check_error(fields: dict[str, int], simulator: str = "pysim") -> None:
+    """A good header, then a bad one: an error, and nothing more is taken."""
+    good = HEADER.const({"opcode": Opcode.EMBED.value}).as_bits().to_bytes(32, "little")
+    bad = HEADER.const(fields).as_bits().to_bytes(32, "little")
+    result = run(PRESETS["tiny"], good + bad, 0.0, simulator)
+    assert len(result.received["o_header"]) == 1
+    assert not result.received["o_payload"]
+    assert result.read[2:] == [[1, 0]] * 18
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_models_stream(name: str, stall: float, tmp_path: Path) -> None:
-    config = CONFIGS[name]
-    write_random_checkpoint(
-        tmp_path / "m", hidden=64, intermediate=64, layers=1, heads=1, kv_heads=1, vocab=40, positions=16, seed=4
-    )
-    pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", config)
-    region = ModelImage.open(tmp_path / "i", config).view("stream")
-    beats = len(region) // config.beat_bytes
-    headers, payloads, error = run(config, region.tobytes(), stall, int(beats * 1.2 / (1 - stall) ** 2) + 400)
-    expected = list(packets(config, region))
-    assert [h.as_bits() for h in headers] == [h.as_bits() for h, _ in expected]
-    assert b"".join(part for part, _ in payloads) == b"".join(p.tobytes() for _, p in expected)
-    assert sum(last for _, last in payloads) == sum(len(p) > 0 for _, p in expected)
-    assert not error
+    check_stream(CONFIGS[name], stall, tmp_path)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"opcode": 0},
-        {"opcode": 8},
-        {"opcode": 255, "payload_beats": 1},
-        {"opcode": Opcode.MATMUL.value},
-        {"opcode": Opcode.EMBED.value, "payload_beats": 3},
-    ],
-    ids=["blank memory", "next unused", "all ones", "matmul without weights", "embed with a payload"],
-)
-def test_what_is_not_a_command_stops_the_machine(fields: dict[str, int]) -> None:
-    good = HEADER.const({"opcode": Opcode.EMBED.value}).as_bits().to_bytes(32, "little")
-    bad = HEADER.const(fields).as_bits().to_bytes(32, "little")
-    headers, payloads, error = run(PRESETS["tiny"], good + bad + good, 0.0, 60)
-    assert len(headers) == 1
-    assert not payloads
-    assert error
+def test_verilated(tmp_path: Path) -> None:
+    for stall in (0.0, 0.4):
+        check_stream(CONFIGS["64 bit"], stall, tmp_path / str(stall), "verilator")
+    for name in ("blank memory", "embed with a payload"):
+        check_error(NO_COMMANDS[name], "verilator")
+
+
+@pytest.mark.parametrize("name", NO_COMMANDS)
+def test_what_is_not_a_command_stops_the_machine(name: str) -> None:
+    check_error(NO_COMMANDS[name])

@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from hw.config import AccelConfig
 from hw.memory.scratchpad import Scratchpad, scratchpad_depth
+from tests.hw.steps import Step, run_steps
 
 SIZES = {"max_hidden": 32, "max_intermediate": 64}
 CONFIGS = {
@@ -16,66 +16,49 @@ CONFIGS = {
 }
 
 
-def run(config, bench):
-    dut = Scratchpad(config)
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
+def check_random(config, simulator="pysim"):
+    """Reads and writes in every clock, often of the same word; the first and the last word among them."""
+    choose = random.Random(config.name)
+    depth = scratchpad_depth(config)
+    places = [0, 1, depth - 2, depth - 1, *choose.sample(range(2, depth - 2), 4)]
+    content, held = {}, [0] * config.vector
+    steps, expected = [], []
+    for _ in range(2000):
+        read, write = choose.random() < 0.7, choose.random() < 0.7
+        source, target = choose.choice(places), choose.choice(places)
+        word = [choose.getrandbits(25) for _ in range(config.vector)]
+        steps.append(Step(read=["read.data"], set={
+            "read.en": read, "read.addr": source, "write.en": write, "write.addr": target, "write.data": word,
+        }))
+        expected.append([held])
+        if read:
+            held = content.get(source, [0] * config.vector)
+        if write:
+            content[target] = word
+    assert run_steps(Scratchpad(config), steps, outputs=[], simulator=simulator).read == expected
 
-    async def start(ctx):
-        await bench(ctx, dut)
 
-    simulator.add_testbench(start)
-    simulator.run()
-
-
-def word_read(ctx, dut):
-    return [ctx.get(lane) for lane in dut.read.data]
+def check_every_word(config, simulator="pysim"):
+    words = [[address * config.vector + lane for lane in range(config.vector)]
+             for address in range(scratchpad_depth(config))]
+    steps = [Step(set={"write.en": 1, "write.addr": address, "write.data": word}) for address, word in enumerate(words)]
+    steps.append(Step(set={"write.en": 0, "read.en": 1}))
+    for address in range(len(words)):
+        steps += [Step(set={"read.addr": address}), Step(read=["read.data"])]
+    run = run_steps(Scratchpad(config), steps, outputs=[], simulator=simulator)
+    assert run.read == [[word] for word in words]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_random(name):
-    """Reads and writes in every clock, often of the same word; the first and the last word among them."""
-    config, choose = CONFIGS[name], random.Random(name)
-    depth = scratchpad_depth(config)
-    places = [0, 1, depth - 2, depth - 1, *choose.sample(range(2, depth - 2), 4)]
-
-    async def bench(ctx, dut):
-        content, expected = {}, [0] * config.vector
-        for _ in range(2000):
-            read, write = choose.random() < 0.7, choose.random() < 0.7
-            source, target = choose.choice(places), choose.choice(places)
-            word = [choose.getrandbits(25) for _ in range(config.vector)]
-            ctx.set(dut.read.en, read)
-            ctx.set(dut.read.addr, source)
-            ctx.set(dut.write.en, write)
-            ctx.set(dut.write.addr, target)
-            ctx.set(dut.write.data, word)
-            if read:
-                expected = content.get(source, [0] * config.vector)
-            if write:
-                content[target] = word
-            await ctx.tick()
-            assert word_read(ctx, dut) == expected
-
-    run(config, bench)
+    check_random(CONFIGS[name])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_word_is_its_own(name):
-    config = CONFIGS[name]
+    check_every_word(CONFIGS[name])
 
-    async def bench(ctx, dut):
-        words = range(scratchpad_depth(config))
-        ctx.set(dut.write.en, 1)
-        for address in words:
-            ctx.set(dut.write.addr, address)
-            ctx.set(dut.write.data, [address * config.vector + lane for lane in range(config.vector)])
-            await ctx.tick()
-        ctx.set(dut.write.en, 0)
-        ctx.set(dut.read.en, 1)
-        for address in words:
-            ctx.set(dut.read.addr, address)
-            await ctx.tick()
-            assert word_read(ctx, dut) == [address * config.vector + lane for lane in range(config.vector)]
 
-    run(config, bench)
+def test_verilated():
+    check_random(CONFIGS["pair"], "verilator")
+    check_every_word(CONFIGS["pair"], "verilator")

@@ -3,71 +3,65 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.sim import Simulator
 
 from hw.config import AccelConfig
 from hw.memory.scratchpad import Scratchpad
 from hw.memory.vector_writer import VectorWriter
+from tests.hw.steps import Step, run_steps
 
 CONFIG = AccelConfig(name="pair", vector=2, columns=3, max_hidden=32, max_intermediate=64)
 WORDS, PADDED, BASE = 9, 12, 20
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("watch", [0, 1])
-def test_writes_and_passes_on(watch: int, stall: float) -> None:
-    writer, scratchpad = VectorWriter(CONFIG), Scratchpad(CONFIG)
-    top = Module()
-    top.submodules.writer, top.submodules.scratchpad = writer, scratchpad
-    wiring.connect(top, writer.write, scratchpad.write)
+class WriterAndScratchpad(wiring.Component):
+    """The writer with its scratchpad, whose read port is free."""
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        self.writer, self.scratchpad = VectorWriter(config), Scratchpad(config)
+        members = dict(self.writer.signature.members)
+        del members["write"]
+        super().__init__(members | {"read": self.scratchpad.signature.members["read"]})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.writer, m.submodules.scratchpad = writer, scratchpad = self.writer, self.scratchpad
+        wiring.connect(m, writer.write, scratchpad.write)
+        wiring.connect(m, wiring.flipped(self.i), writer.i)
+        wiring.connect(m, writer.o, wiring.flipped(self.o))
+        wiring.connect(m, wiring.flipped(self.read), scratchpad.read)
+        m.d.comb += [writer.base.eq(self.base), writer.words.eq(self.words), writer.watch.eq(self.watch)]
+        return m
+
+
+def check(watch: int, stall: float, simulator: str = "pysim") -> None:
     choose = random.Random(11)
     words = [
         {"column": column, "index": index, "values": [choose.getrandbits(25) for _ in range(CONFIG.vector)]}
         for index in range(PADDED) for column in range(CONFIG.columns)
     ]
-    passed: list[tuple[int, int, list[int]]] = []
-    clocks = 0
-
-    async def feed(ctx: Any) -> None:
-        nonlocal clocks
-        ctx.set(writer.base, BASE)
-        ctx.set(writer.words, WORDS)
-        ctx.set(writer.watch, watch)
-        for word in words:
-            while choose.random() < stall:
-                await ctx.tick()
-            ctx.set(writer.i.payload, word)
-            ctx.set(writer.i.valid, 1)
-            taken = 0
-            while not taken:
-                clocks += 1
-                _, _, taken = await ctx.tick().sample(writer.i.ready)
-            ctx.set(writer.i.valid, 0)
-        for word in words:
-            ctx.set(scratchpad.read.en, 1)
-            ctx.set(scratchpad.read.addr, word["column"] * CONFIG.column_words + BASE + word["index"])
-            await ctx.tick()
-            assert [ctx.get(lane) for lane in scratchpad.read.data] == word["values"]
-
-    async def receive(ctx: Any) -> None:
-        wait = random.Random(12)
-        while True:
-            ctx.set(writer.o.ready, wait.random() >= stall)
-            _, _, valid, ready, word = await ctx.tick().sample(writer.o.valid, writer.o.ready, writer.o.payload)
-            if valid and ready:
-                passed.append((int(word.column), int(word.index), [int(v) for v in word["values"]]))
-
-    simulator = Simulator(top)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(feed)
-    simulator.add_testbench(receive, background=True)
-    simulator.run()
-    expected = [(w["column"], w["index"], w["values"]) for w in words if watch and w["index"] < WORDS]
-    assert passed == expected
+    steps = [Step(set={"base": BASE, "words": WORDS, "watch": watch}, send={"i": words}), Step(set={"read.en": 1})]
+    for word in words:
+        steps += [Step(set={"read.addr": word["column"] * CONFIG.column_words + BASE + word["index"]}),
+                  Step(read=["read.data"])]
+    run = run_steps(WriterAndScratchpad(CONFIG), steps, stall=stall, seed=11, simulator=simulator)
+    assert run.read == [[word["values"]] for word in words]
+    assert run.received["o"] == [word for word in words if watch and word["index"] < WORDS]
     if not stall:
-        assert clocks == len(words)
+        assert run.clocks["i"] == list(range(run.clocks["i"][0], run.clocks["i"][0] + len(words)))
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("watch", [0, 1])
+def test_writes_and_passes_on(watch: int, stall: float) -> None:
+    check(watch, stall)
+
+
+def test_verilated() -> None:
+    check(0, 0.0, "verilator")
+    check(1, 0.0, "verilator")
+    check(1, 0.5, "verilator")
