@@ -84,6 +84,58 @@ def test_awkward_shape(tmp_path: Path) -> None:
     assert_same(got, golden(config, image, job))
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_narrow_embedding(bits: int, tmp_path: Path) -> None:
+    config = PRESETS["tiny"].replace(name=f"embedding{bits}", embedding_bits=bits)
+    image = image_of(DEMO, config, tmp_path)
+    job = Job(prompt=PROMPT, max_new_tokens=2, chunk=2, all_logits=True)
+    got, _ = simulated(config, image, job)
+    assert_same(got, golden(config, image, job))
+
+
+SHAPES = {
+    "head_dim 128": {"hidden": 256, "intermediate": 512, "layers": 2, "heads": 2, "kv_heads": 2, "vocab": 100},
+    "one head": {"hidden": 64, "intermediate": 68, "layers": 1, "heads": 1, "kv_heads": 1, "vocab": 5},
+    "bitlinear, own head": {
+        "hidden": 128, "intermediate": 344, "layers": 1, "heads": 2, "kv_heads": 1, "vocab": 131,
+        "bitlinear": True, "separate_head": True, "new_style": True,
+    },
+    "outliers, shards": {
+        "hidden": 192, "intermediate": 256, "layers": 2, "heads": 3, "kv_heads": 3, "vocab": 64,
+        "outlier_channels": 3, "outlier_gain": 200.0, "shards": 3,
+    },
+    "master weights": {
+        "hidden": 64, "intermediate": 128, "layers": 1, "heads": 1, "kv_heads": 1, "vocab": 64, "master_weights": True,
+    },
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes(name: str, tmp_path: Path) -> None:
+    config = PRESETS["tiny"]
+    shape = SHAPES[name]
+    write_random_checkpoint(tmp_path / "m", positions=40, seed=7, **shape)
+    image = image_of(tmp_path / "m", config, tmp_path)
+    prompt = tuple(int(t) for t in np.random.default_rng(8).integers(0, shape["vocab"], 17))
+    job = Job(prompt=prompt, max_new_tokens=2, chunk=2, all_logits=True)
+    got, _ = simulated(config, image, job)
+    assert_same(got, golden(config, image, job))
+
+
+def test_largest_shape(tmp_path: Path) -> None:
+    """Every limit of the preset at once, 16 query heads on one KV head among them."""
+    config = PRESETS["tiny"]
+    write_random_checkpoint(
+        tmp_path / "m", hidden=2048, intermediate=2048, layers=1, heads=16, kv_heads=1, vocab=8192, positions=4096,
+        seed=9,
+    )
+    image = image_of(tmp_path / "m", config, tmp_path)
+    job = Job(prompt=(8191, 17), max_new_tokens=1, chunk=2, all_logits=False)
+    got, cycles = simulated(config, image, job)
+    assert got.tokens == golden(config, image, job).tokens
+    print(f"\n{cycles} cycles")
+
+
 def test_logits_do_not_depend_on_chunks_or_memory(tmp_path: Path) -> None:
     """A prompt scored in chunks of 2 and of 1, and decoded token by token; three memory timings."""
     config = PRESETS["tiny"]
