@@ -11,11 +11,16 @@ from amaranth.lib.wiring import In, Out
 
 from tests.hw.steps import Step
 
-__all__ = ["WithMemories", "load"]
+__all__ = ["WithMemories", "load", "load_layout"]
 
 
 def _is_read_port(member: Any) -> bool:
     return member.is_signature and member.flow is Out and "en" in member.signature.members
+
+
+def load_layout(read_port: wiring.Signature) -> data.StructLayout:
+    """A word of the memory behind a read port, with its address; the names are those of the port's members."""
+    return data.StructLayout({key: member.shape for key, member in read_port.members.items() if key != "en"})
 
 
 class WithMemories(wiring.Component):
@@ -31,8 +36,7 @@ class WithMemories(wiring.Component):
         self.reads = [name for name, member in members.items() if _is_read_port(member)]
         ports = {name: member for name, member in members.items() if name not in self.reads}
         for name in self.reads:
-            fields = {key: member.shape for key, member in members[name].signature.members.items() if key != "en"}
-            ports |= {f"load_{name}": In(data.StructLayout(fields)), f"load_{name}_en": In(1)}
+            ports |= {f"load_{name}": In(load_layout(members[name].signature)), f"load_{name}_en": In(1)}
         super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
