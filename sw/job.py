@@ -1,6 +1,8 @@
 """A job on a machine with registers and memory, board or simulator alike: the protocol of docs/registers.md.
 
-The bus is asynchronous, so that a simulator can let clocks pass inside `await`.
+The bus is asynchronous, so that a simulator can let clocks pass inside `await`. No wait is endless: a run is given up
+when the machine's own counters say that nothing moves, and a run that did not end by itself is aborted, so that the
+machine is ready for the next job.
 """
 
 from __future__ import annotations
@@ -18,9 +20,15 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.requests import Job
 
-__all__ = ["Bus", "JobResult", "Layout", "abort", "check_identity", "execute"]
+__all__ = ["Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience"]
 
 ALIGNMENT = 1 << 16
+ABORT_PAUSES = 1000
+"""Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
+
+FROZEN_PAUSES = 10
+"""Pauses in which a running machine may fail to count clocks, before its clock counts as dead."""
+
 COUNTERS = ("STREAM_BUSY", "STREAM_STARVED", "ARRAY_WAITING", "STREAM_WAITING", "ATTENTION_BUSY", "HEAD_BUSY")
 
 
@@ -44,7 +52,7 @@ class Bus(Protocol):
         ...
 
     async def pause(self) -> None:
-        """Lets the machine run before it is asked again. Raises HardwareError when it has run for too long."""
+        """Lets the machine run for a moment, some thousand clocks, before it is asked again."""
         ...
 
 
@@ -99,6 +107,11 @@ async def _read(bus: Bus, name: str) -> int:
     return await bus.read(find(name).address)
 
 
+async def _read_pair(bus: Bus, name: str) -> int:
+    """The lower half first: that holds the upper one."""
+    return await _read(bus, f"{name}_LO") | await _read(bus, f"{name}_HI") << 32
+
+
 async def check_identity(bus: Bus, config: AccelConfig) -> None:
     """Raises HardwareError if nothing sensible answers, or a machine of another build."""
     identity = await _read(bus, "ID")
@@ -106,7 +119,7 @@ async def check_identity(bus: Bus, config: AccelConfig) -> None:
         raise HardwareError(f"no accelerator answers: its ID register reads {identity:#010x}")
     if identity & 0xFFFF != ID_VERSION:
         raise HardwareError(f"the accelerator has register map {identity & 0xFFFF}, this driver {ID_VERSION}")
-    build_id = await _read(bus, "BUILD_ID_LO") | await _read(bus, "BUILD_ID_HI") << 32
+    build_id = await _read_pair(bus, "BUILD_ID")
     if build_id != config.build_id:
         raise HardwareError(
             f"the accelerator is build {build_id:016x}, preset {config.name} is {config.build_id:016x}: "
@@ -115,24 +128,132 @@ async def check_identity(bus: Bus, config: AccelConfig) -> None:
 
 
 async def abort(bus: Bus) -> None:
-    """Ends a run and clears its error."""
+    """Ends a run, clears its error, and returns when the machine is ready for the next one.
+
+    Raises HardwareError if it does not get there, because its memory owes an answer that never comes.
+    """
     await _write(bus, "CONTROL", 1 << 1)
+    for _ in range(ABORT_PAUSES):
+        if not await _read(bus, "STATUS"):
+            return
+        await bus.pause()
+    raise HardwareError(
+        "the accelerator did not come to rest after an abort, its memory still owes an answer: reset both"
+    )
+
+
+def patience(config: AccelConfig, image: ModelImage, job: Job) -> int:
+    """Clocks without a beat of the packet stream and without a token after which a run counts as hung.
+
+    The longest healthy pause is an ATTEND of a full context: every query head of every column plays the cache of its KV
+    head. A memory that does not answer reports its own time-out long before.
+    """
+    shape = image.shape
+    cache_beats = shape.head_stride(config) // config.beat_bytes
+    return 5 * config.timeout_cycles + 4 * job.chunk * shape.heads * cache_beats
+
+
+class _Progress:
+    """Watches the counters of a run. Clocks are the machine's own, so that a slow bus is not taken for a hang."""
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._moved = self._since = self._clock = -1
+        self._frozen = 0
+
+    async def check(self, bus: Bus) -> None:
+        """Raises HardwareError if the run hangs."""
+        moved = await _read(bus, "STREAM_BUSY")
+        if moved != self._moved:
+            self._moved, self._since, self._frozen = moved, -1, 0
+            return
+        clock = await _read_pair(bus, "CYCLES")
+        self._frozen = self._frozen + 1 if clock == self._clock else 0
+        self._clock = clock
+        if self._frozen > FROZEN_PAUSES:
+            raise HardwareError("the accelerator says that it runs, but its counter of clocks stands still")
+        if self._since < 0:
+            self._since = clock
+        if clock - self._since > self._patience:
+            raise HardwareError(
+                f"the accelerator hangs: for {clock - self._since} clocks it took nothing from the packet stream"
+            )
+
+
+async def _stop(bus: Bus, error: BaseException) -> None:
+    """Aborts after an error; the error stays the one that is reported first."""
+    try:
+        await abort(bus)
+    except Exception as second:
+        if isinstance(error, HardwareError):
+            raise HardwareError(f"{error}; then {second}") from error
 
 
 async def execute(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, result: JobResult) -> AsyncIterator[int]:
     """Runs a checked job; yields its tokens as they come and fills `result` at the end.
 
-    Raises HardwareError with the sentence of the error code.
+    A machine that is busy, or keeps the error of a run before, is aborted first. Every way out but the end of the run,
+    closing this iterator included, aborts it.
+
+    Raises HardwareError: another build, the sentence of the error code, or a run that hangs.
     """
-    shape, layout = image.shape, Layout.of(config, image)
     await check_identity(bus, config)
+    if await _read(bus, "STATUS") & ~(1 << 1):
+        await abort(bus)
+    layout = Layout.of(config, image)
+    await _prepare(bus, config, image, job, layout)
+    try:
+        await _write(bus, "CONTROL", 1)
+        progress = _Progress(patience(config, image, job))
+        seen = done = 0
+        while not done:
+            await bus.pause()
+            status = await _read(bus, "STATUS")
+            busy, done, code = status & 1, status >> 1 & 1, status >> 8 & 31
+            if code:
+                raise HardwareError(_sentence(code))
+            if not busy and not done:
+                raise HardwareError("the accelerator did not start, or was aborted by somebody else")
+            count = await _read(bus, "TOKEN_COUNT")
+            if count > job.max_new_tokens:
+                raise HardwareError(f"the accelerator counts {count} tokens; {job.max_new_tokens} were asked for")
+            if count > seen:
+                area = await bus.read_memory(layout.tokens + 4 * seen, 4 * (count - seen))
+                seen = count
+                for token in area.view("<u4"):
+                    yield int(token)
+            if not done:
+                await progress.check(bus)
+    except BaseException as error:
+        await _stop(bus, error)
+        raise
+    result.cycles = await _read_pair(bus, "CYCLES")
+    result.counters = {name.lower(): await _read(bus, name) for name in COUNTERS}
+    if job.all_logits:
+        stride = layout.logits_beats * config.beat_bytes
+        rows = len(job.prompt) + max(seen - 1, 0)
+        area = await bus.read_memory(layout.logits, rows * stride)
+        result.logits = list(area.view("<f4").reshape(rows, -1)[:, : image.shape.vocab].copy())
+
+
+def _sentence(code: int) -> str:
+    """What STATUS says."""
+    try:
+        error = ErrorCode(code)
+    except ValueError:
+        return f"the accelerator stopped with error code {code}, which this driver does not know"
+    return f"the accelerator stopped with {error.name}: {ERROR_SENTENCES[error]}"
+
+
+async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, layout: Layout) -> None:
+    """The prompt into memory, and every register of a run."""
+    shape, regions = image.shape, image.regions
     await bus.write_memory(layout.prompt, np.array(job.prompt, dtype="<u4").tobytes())
     for name, value in (
         ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", shape.slot_stride(config)),
         ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
     ):
         await _write_pair(bus, name, value)
-    regions = image.regions
     for name, value in (
         ("STREAM_OFFSET", regions["stream"].offset), ("STREAM_BEATS", regions["stream"].size // config.beat_bytes),
         ("HEAD_OFFSET", regions["head"].offset), ("HEAD_BEATS", regions["head"].size // config.beat_bytes),
@@ -142,28 +263,5 @@ async def execute(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, re
         ("SLOT", job.slot), ("CHUNK", job.chunk), ("MAX_NEW_TOKENS", job.max_new_tokens), ("CONTEXT", shape.context),
         ("END_COUNT", len(shape.eos)), *((f"END_ID_{n}", eos) for n, eos in enumerate(shape.eos)),
         ("LOGITS_MODE", LogitsMode.ALL.value if job.all_logits else LogitsMode.NONE.value),
-        ("CONTROL", 1),
     ):
         await _write(bus, name, value)
-
-    seen = done = 0
-    while not done:
-        await bus.pause()
-        status = await _read(bus, "STATUS")
-        done = status >> 1 & 1
-        if status >> 8:
-            error = ErrorCode(status >> 8 & 31)
-            raise HardwareError(f"the accelerator stopped with {error.name}: {ERROR_SENTENCES[error]}")
-        count = await _read(bus, "TOKEN_COUNT")
-        if count > seen:
-            area = await bus.read_memory(layout.tokens + 4 * seen, 4 * (count - seen))
-            seen = count
-            for token in area.view("<u4"):
-                yield int(token)
-    result.cycles = await _read(bus, "CYCLES_LO") | await _read(bus, "CYCLES_HI") << 32
-    result.counters = {name.lower(): await _read(bus, name) for name in COUNTERS}
-    if job.all_logits:
-        stride = layout.logits_beats * config.beat_bytes
-        rows = len(job.prompt) + max(seen - 1, 0)
-        area = await bus.read_memory(layout.logits, rows * stride)
-        result.logits = list(area.view("<f4").reshape(rows, -1)[:, : shape.vocab].copy())

@@ -6,12 +6,14 @@ from typing import Any
 
 from cocotb.triggers import RisingEdge
 
+from sw.errors import HardwareError
+
 __all__ = ["AxiLitePort", "BusError"]
 
 TIMEOUT_CLOCKS = 1000
 
 
-class BusError(RuntimeError):
+class BusError(HardwareError):
     """A response other than OKAY, or none."""
 
 

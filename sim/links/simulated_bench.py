@@ -39,11 +39,18 @@ class SimulatedBus:
     async def write(self, address: int, value: int) -> None:
         await self._port.write(address, value)
 
+    def _area(self, address: int, size: int) -> NDArray[np.uint8]:
+        if address + size > len(self._memory):
+            raise HardwareError(
+                f"{size} bytes at {address:#x} lie outside of the simulated memory, which has {len(self._memory)} bytes"
+            )
+        return self._memory[address : address + size]
+
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
-        return self._memory[address : address + size].copy()
+        return self._area(address, size).copy()
 
     async def write_memory(self, address: int, content: bytes) -> None:
-        self._memory[address : address + len(content)] = np.frombuffer(content, dtype=np.uint8)
+        self._area(address, len(content))[:] = np.frombuffer(content, dtype=np.uint8)
 
     async def pause(self) -> None:
         self._left -= POLL_CLOCKS
@@ -53,6 +60,18 @@ class SimulatedBus:
         await RisingEdge(self._clock)
 
 
+async def start(dut: Any, limit_cycles: int) -> SimulatedBus:
+    """Clock and reset."""
+    cocotb.start_soon(Clock(dut.aclk, PERIOD_NS, "ns").start())
+    dut.aresetn.value = 0
+    for _ in range(4):
+        await RisingEdge(dut.aclk)
+    bus = SimulatedBus(dut, limit_cycles)
+    dut.aresetn.value = 1
+    await RisingEdge(dut.aclk)
+    return bus
+
+
 @cocotb.test()
 async def run_job(dut: Any) -> None:
     """Tokens and errors go to `events`, one JSON object a line; the logits to `logits`."""
@@ -60,13 +79,7 @@ async def run_job(dut: Any) -> None:
     config = bench_config()
     image = ModelImage.open(Path(parameters["image"]), config)
     job = Job(**(parameters["job"] | {"prompt": tuple(parameters["job"]["prompt"])}))
-    cocotb.start_soon(Clock(dut.aclk, PERIOD_NS, "ns").start())
-    dut.aresetn.value = 0
-    for _ in range(4):
-        await RisingEdge(dut.aclk)
-    bus = SimulatedBus(dut, parameters["limit_cycles"])
-    dut.aresetn.value = 1
-    await RisingEdge(dut.aclk)
+    bus = await start(dut, parameters["limit_cycles"])
     result = JobResult()
     with open(parameters["events"], "w", buffering=1) as events:
         try:
