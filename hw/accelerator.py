@@ -14,7 +14,7 @@ from hw.config import AccelConfig
 from hw.control.counters import Counters
 from hw.control.executor import Executor
 from hw.control.packets import PacketReader
-from hw.control.register_map import ADDRESS_BITS, ErrorCode
+from hw.control.register_map import ADDRESS_BITS, ErrorCode, LogitsMode
 from hw.control.registers import RegisterFile, axi_lite_signature
 from hw.control.token_loop import TokenLoop
 from hw.embedding.embedding import EmbeddingRow
@@ -40,7 +40,8 @@ __all__ = ["Accelerator"]
 
 
 class Accelerator(wiring.Component):
-    """Memory port in, tokens out. A fault stops everything behind the memory engines until an abort.
+    """Memory port in, tokens out. A fault stops everything behind the memory engines until an abort, and an abort lasts
+    until the memory has answered what it owes.
 
     Members:
         m_axi_0: AXI4 memory port.
@@ -265,7 +266,7 @@ class Accelerator(wiring.Component):
         ]
 
         # head: every logit goes to the argmax, and to memory where it is asked for
-        keep = ~logits.idle
+        keep = registers.logits_mode != LogitsMode.NONE.value
         wiring.connect(m, executor.o_head, head.i_command)
         wiring.connect(m, loop.o_logits, logits.i_row)
         m.d.comb += [
@@ -281,8 +282,9 @@ class Accelerator(wiring.Component):
         ]
 
         # ---- faults: the first one is kept, and everything behind the engines stands still in reset until an abort
-        fault, running = Signal(ErrorCode), Signal()
-        with m.If(fault == ErrorCode.NONE):
+        # has ended; the engines keep their error until then
+        fault, running, aborting = Signal(ErrorCode), Signal(), Signal()
+        with m.If((fault == ErrorCode.NONE) & ~aborting):
             with m.If(read.error != AxiError.NONE):
                 m.d.sync += fault.eq(read.error.as_value())
             with m.Elif(write.error != AxiError.NONE):
@@ -290,13 +292,15 @@ class Accelerator(wiring.Component):
             with m.Elif(packets.o_error):
                 m.d.sync += fault.eq(ErrorCode.BAD_OPCODE)
         with m.If(registers.abort):
-            m.d.sync += fault.eq(ErrorCode.NONE)
+            m.d.sync += [fault.eq(ErrorCode.NONE), aborting.eq(1)]
+        with m.Elif(read.idle & write.idle):
+            m.d.sync += aborting.eq(0)
         m.d.comb += [
-            clear.eq((fault != ErrorCode.NONE) | registers.abort),
+            clear.eq((fault != ErrorCode.NONE) | registers.abort | aborting),
             read.abort.eq(registers.abort),
             write.abort.eq(registers.abort),
             running.eq(loop.busy & (fault == ErrorCode.NONE)),
-            registers.busy.eq(running),
+            registers.busy.eq(running | aborting),
             registers.done.eq(loop.done | (fault != ErrorCode.NONE)),
             registers.error.eq(Mux(fault != ErrorCode.NONE, fault.as_value(), loop.error.as_value())),
             registers.token_count.eq(loop.token_count),
@@ -306,7 +310,7 @@ class Accelerator(wiring.Component):
         # ---- counters
         m.submodules.counters = counters = Counters()
         m.d.comb += [
-            counters.clear.eq(registers.start),
+            counters.clear.eq(registers.start & ~loop.busy & ~clear),
             counters.cycles_en.eq(running),
             counters.stream_busy_en.eq(read.o_stream.valid & read.o_stream.ready),
             counters.stream_starved_en.eq(running & read.o_stream.ready & ~read.o_stream.valid),

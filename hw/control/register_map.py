@@ -126,14 +126,15 @@ REGISTERS: tuple[Register, ...] = (
     )),
     *_pair("BUILD_ID", 0x008, "r", "`AccelConfig.build_id`; an image fits if it holds the same number.", constant=True),
     Register("CONTROL", 0x010, "pulse", (
-        Field("start", 1, "Writing 1 starts a run with the values of the registers below.", low=0, port="start"),
-        Field("abort", 1, "Writing 1 ends a run, clears the error and leaves the memory ports idle.", low=1,
-              port="abort"),
+        Field("start", 1, "Writing 1 starts a run with the values of the registers below. Ignored while `busy`, and "
+              "until a memory error or BAD_OPCODE is aborted.", low=0, port="start"),
+        Field("abort", 1, "Writing 1 ends a run and clears the error; `busy` stays 1 until the memory has answered all "
+              "that it owes.", low=1, port="abort"),
     )),
     Register("STATUS", 0x014, "r", (
-        Field("busy", 1, "A run is in progress; writing other registers than CONTROL is not allowed.", low=0,
-              port="busy"),
-        Field("done", 1, "The last run has ended, with or without an error.", low=1, port="done"),
+        Field("busy", 1, "A run or an abort is in progress; writing other registers than CONTROL is not allowed.",
+              low=0, port="busy"),
+        Field("done", 1, "The last run has ended, with or without an error; 0 after an abort.", low=1, port="done"),
         Field("error", 5, "Why the run ended early: an error code.", low=8, port="error"),
     )),
     *_pair("IMAGE_BASE", 0x020, "rw", "Byte address of the model image."),
@@ -213,6 +214,24 @@ def markdown() -> str:
             bits = f"{high}:{field.low}" if field.bits > 1 else f"{high}"
             head = f"0x{register.address:03X} | {register.name} | {register.access}" if n == 0 else "| |"
             lines.append(f"| {head} | {bits} | {field.name} | {field.sentence} |")
+    lines += [
+        "",
+        "## A run",
+        "",
+        "As `sw/job.py` does it:",
+        "",
+        "1. `ID` and `BUILD_ID` are those of the driver and of the image; else nothing is written.",
+        "2. `STATUS` is 0, or `done` alone; else abort, and wait until `STATUS` is 0.",
+        "3. The prompt goes to memory, then every `rw` register gets its value (of the end ids the first `END_COUNT`).",
+        "4. `CONTROL.start`. From then on `busy`, and at the end `done`.",
+        "5. Read `STATUS`, then `TOKEN_COUNT`: the tokens up to there are in memory, and with `done` they are all.",
+        "   `STREAM_BUSY` grows as long as the run lives, but for the time of one ATTEND.",
+        "6. `done` without `error`: counters and logits can be read. Anything else: abort, and wait until `STATUS` is",
+        "   0. If it stays, the memory owes an answer that never comes: only a reset of both helps.",
+        "",
+        "CONTEXT_FULL and BAD_PARAMETER are found before memory is touched; all other errors can come at any time, and",
+        "`TOKEN_COUNT` is 0 then.",
+    ]
     lines += ["", "## Error codes", "", "| code | name | meaning |", "| --- | --- | --- |"]
     lines += [f"| {code.value} | {code.name} | {sentence} |" for code, sentence in ERROR_SENTENCES.items()]
     return "\n".join(lines) + "\n"

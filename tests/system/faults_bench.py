@@ -1,0 +1,212 @@
+"""Faults on the Verilated accelerator, run inside the simulator by test_faults.py; each test runs alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import ClockCycles
+from numpy.typing import NDArray
+
+from hw.control.register_map import find
+from sim.bench import bench_config, bench_parameters
+from sim.links.simulated_bench import SimulatedBus, start
+from sw.errors import HardwareError
+from sw.image import ModelImage
+from sw.job import JobResult, Layout, execute
+from sw.requests import Job
+
+LIMIT_CYCLES = 20_000_000
+PARAMETERS: dict[str, Any] = bench_parameters()
+CONFIG = bench_config()
+JOB = Job(**(PARAMETERS["job"] | {"prompt": tuple(PARAMETERS["job"]["prompt"])}))
+
+
+class ChangedBus:
+    """A bus that does something else than the driver asks for."""
+
+    def __init__(self, bus: SimulatedBus) -> None:
+        self.bus = bus
+        self.read, self.read_memory, self.write_memory = bus.read, bus.read_memory, bus.write_memory
+
+    async def write(self, address: int, value: int) -> None:
+        await self.bus.write(address, value)
+
+    async def pause(self) -> None:
+        await self.bus.pause()
+
+
+class MisledBus(ChangedBus):
+    """Writes other values into some registers."""
+
+    def __init__(self, bus: SimulatedBus, **values: int) -> None:
+        super().__init__(bus)
+        self.values = {find(name).address: value for name, value in values.items()}
+
+    async def write(self, address: int, value: int) -> None:
+        await self.bus.write(address, self.values.get(address, value))
+
+
+class InterruptedBus(ChangedBus):
+    """Somebody interrupts the driver so many clocks after the start."""
+
+    def __init__(self, bus: SimulatedBus, clock: Any, clocks: int) -> None:
+        super().__init__(bus)
+        self.clock, self.clocks = clock, clocks
+
+    async def pause(self) -> None:
+        if not self.clocks:
+            await self.bus.pause()
+            return
+        await ClockCycles(self.clock, self.clocks)
+        self.clocks = 0
+        raise InterruptedError
+
+
+class ImpatientBus(ChangedBus):
+    """Starts again and again."""
+
+    async def pause(self) -> None:
+        await self.bus.write(find("CONTROL").address, 1)
+        await self.bus.pause()
+
+
+def image() -> ModelImage:
+    """The image was packed for this machine, unless a test says otherwise."""
+    return ModelImage.open(Path(PARAMETERS["image"]), CONFIG)
+
+
+async def status(bus: SimulatedBus) -> int:
+    return await bus.read(find("STATUS").address)
+
+
+async def run(bus: Any, job: Job = JOB) -> tuple[list[int], list[NDArray[np.float32]], JobResult]:
+    """Tokens and logits."""
+    result = JobResult()
+    tokens = [token async for token in execute(bus, CONFIG, image(), job, result)]
+    return tokens, result.logits, result
+
+
+async def run_as_golden(bus: Any) -> JobResult:
+    """The job gives what the golden machine gave."""
+    tokens, logits, result = await run(bus)
+    assert tokens == PARAMETERS["tokens"]
+    np.testing.assert_array_equal(np.stack(logits), np.load(PARAMETERS["logits"]))
+    return result
+
+
+async def run_into(bus: Any, name: str) -> None:
+    """The job ends with this error."""
+    with pytest.raises(HardwareError, match=name) as caught:
+        await run(bus)
+    assert "then" not in str(caught.value), "the abort failed"
+
+
+@cocotb.test()
+async def same_as_golden(dut: Any) -> None:
+    """No fault at all, twice."""
+    bus = await start(dut, LIMIT_CYCLES)
+    await run_as_golden(bus)
+    await run_as_golden(bus)
+
+
+@cocotb.test()
+async def addresses_outside_of_memory(dut: Any) -> None:
+    """Whatever leaves the memory stops the run with its error; after the abort the right job runs as ever."""
+    bus = await start(dut, LIMIT_CYCLES)
+    size, shape, layout = PARAMETERS["size"], image().shape, Layout.of(CONFIG, image())
+    cut = size - CONFIG.kv_block_bytes(shape.head_dim) + 64 - JOB.slot * shape.slot_stride(CONFIG)
+    await run_as_golden(bus)
+    for error, registers in (
+        ("READ_DECERR", {"EMBED_OFFSET": size}),
+        ("READ_DECERR", {"ROPE_OFFSET": size}),
+        ("READ_DECERR", {"PROMPT_ADDRESS_LO": size}),
+        ("READ_DECERR", {"STREAM_OFFSET": size}),
+        ("READ_DECERR", {"HEAD_OFFSET": size}),
+        ("READ_DECERR", {"IMAGE_BASE_HI": 1}),
+        ("READ_DECERR", {"KV_BASE_LO": cut}),  # the first rows lie inside, their block's end does not
+        ("WRITE_DECERR", {"KV_BASE_LO": size}),
+        ("WRITE_DECERR", {"SLOT_STRIDE_LO": size}),
+        ("WRITE_DECERR", {"TOKENS_ADDRESS_LO": size}),
+        ("WRITE_DECERR", {"LOGITS_ADDRESS_LO": size - 16}),
+        ("BAD_OPCODE", {"STREAM_OFFSET": layout.logits}),
+        ("CONTEXT_FULL", {"PROMPT_LENGTH": shape.context + 1}),
+        ("BAD_PARAMETER", {"CHUNK": 0}),
+    ):
+        await run_into(MisledBus(bus, **registers), error)
+        assert await status(bus) == 0
+        await run_as_golden(bus)
+    await run_into(MisledBus(bus, EMBED_OFFSET=size), "READ_DECERR")
+    await run_into(MisledBus(bus, TOKENS_ADDRESS_LO=size), "WRITE_DECERR")
+    await run_as_golden(bus)
+
+
+@cocotb.test()
+async def abort_at_any_moment(dut: Any) -> None:
+    """The run ends, and the same job gives the same logits, from whatever state."""
+    bus = await start(dut, LIMIT_CYCLES)
+    whole = (await run_as_golden(bus)).cycles
+    random = np.random.default_rng(PARAMETERS["seed"])
+    for clocks in (1, 30, *random.integers(1, whole, PARAMETERS["aborts"])):
+        with pytest.raises(InterruptedError):
+            await run(InterruptedBus(bus, dut.aclk, int(clocks)))
+        assert await status(bus) == 0
+        await run_as_golden(bus)
+
+
+@cocotb.test()
+async def closing_the_iterator_aborts(dut: Any) -> None:
+    """A consumer that wants no more tokens leaves a machine at rest."""
+    bus = await start(dut, LIMIT_CYCLES)
+    iterator = execute(bus, CONFIG, image(), JOB, JobResult())
+    assert await iterator.__anext__() == PARAMETERS["tokens"][0]
+    assert await status(bus) & 1
+    await iterator.aclose()
+    assert await status(bus) == 0
+    await run_as_golden(bus)
+
+
+@cocotb.test()
+async def start_while_busy(dut: Any) -> None:
+    """It changes nothing, not even the counters."""
+    bus = await start(dut, LIMIT_CYCLES)
+    quiet = await run_as_golden(bus)
+    result = await run_as_golden(ImpatientBus(bus))
+    assert result.cycles >= quiet.cycles
+
+
+@cocotb.test()
+async def other_build(dut: Any) -> None:
+    """The driver expects another build than it finds: it touches nothing."""
+    bus = await start(dut, LIMIT_CYCLES)
+    layout = Layout.of(CONFIG, image())
+    before = (await bus.read_memory(0, PARAMETERS["size"])).copy()
+    await run_into(bus, "the accelerator is build")
+    await ClockCycles(dut.aclk, 2000)
+    assert await status(bus) == 0
+    assert await bus.read(find("IMAGE_BASE_LO").address) == await bus.read(find("PROMPT_LENGTH").address) == 0
+    np.testing.assert_array_equal(await bus.read_memory(0, PARAMETERS["size"]), before)
+    assert int(dut.m_axi_0_beats_read.value) == int(dut.m_axi_0_beats_written.value) == 0
+    assert layout.end == PARAMETERS["size"]
+
+
+@cocotb.test()
+async def memory_too_slow(dut: Any) -> None:
+    """A time-out; the abort waits for the late answers. A slow memory is slow again, but never confuses the machine."""
+    bus = await start(dut, LIMIT_CYCLES)
+    for _ in range(3):
+        await run_into(bus, PARAMETERS["error"])
+        assert await status(bus) == 0
+
+
+@cocotb.test()
+async def endless_wait(dut: Any) -> None:
+    """A command that waits for more than its packet holds: the driver gives up, and the machine can be used again."""
+    bus = await start(dut, LIMIT_CYCLES)
+    await run_into(bus, "the accelerator hangs")
+    good = np.fromfile(PARAMETERS["good"], dtype=np.uint8)
+    await bus.write_memory(0, good.tobytes())
+    await run_as_golden(bus)

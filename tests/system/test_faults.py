@@ -1,0 +1,220 @@
+"""Errors of the whole machine: each is named, and the machine can be used again afterwards."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hw.accelerator import Accelerator
+from hw.config import PRESETS, AccelConfig
+from hw.formats import HEADER, Opcode
+from sim.bench import run_bench
+from sim.links import simulated
+from sim.links.golden import GoldenLink
+from sim.links.simulated import SimulatedLink
+from sim.memory.top import SimulatedMemory
+from sim.random_checkpoint import write_random_checkpoint
+from sw import driver
+from sw.__main__ import main
+from sw.checkpoint import Checkpoint
+from sw.driver import JobError
+from sw.errors import HardwareError
+from sw.image import ModelImage
+from sw.job import Layout
+from sw.pack import pack
+from sw.requests import Job
+
+TINY = PRESETS["tiny"]
+JOB = Job(prompt=(3, 1, 30, 4, 15), max_new_tokens=4, chunk=2, slot=1, all_logits=True)
+
+
+def checkpoint_of(folder: Path, hidden: int = 64) -> Path:
+    path = folder / "checkpoint"
+    if not path.exists():
+        write_random_checkpoint(path, hidden=hidden, intermediate=96, layers=2, heads=2, kv_heads=1, vocab=33,
+                                positions=24, seed=3)
+    return path
+
+
+def image_of(folder: Path, config: AccelConfig = TINY, name: str = "good.img", hidden: int = 64) -> ModelImage:
+    pack(Checkpoint.open(checkpoint_of(folder, hidden)), folder / name, config, sequences=2)
+    return ModelImage.open(folder / name, config)
+
+
+def simulate(
+    folder: Path, testcase: str, *, config: AccelConfig = TINY, driver_config: AccelConfig | None = None,
+    image: ModelImage | None = None, job: Job = JOB, hidden: int = 64, latency: int = 32, seed: int = 0,
+    **parameters: Any,
+) -> None:
+    """Runs a test of faults_bench.py; it knows what the golden machine gives for the job."""
+    expected_config = driver_config or config
+    good = image_of(folder, expected_config, hidden=hidden)
+    golden = driver.Accelerator(expected_config, GoldenLink(expected_config, good)).generate(job)
+    np.save(folder / "logits.npy", np.stack(golden.logits))
+    image = image or good
+    size = Layout.of(expected_config, image).end
+    run_bench(
+        Accelerator(config), expected_config, "tests.system.faults_bench", top=simulated.TOP, testcase=testcase,
+        memory=SimulatedMemory(file=image.path, size=size, latency=latency, seed=seed),
+        parameters={
+            "image": str(image.path), "good": str(good.path), "job": asdict(job), "tokens": golden.tokens,
+            "logits": str(folder / "logits.npy"), "size": size, "seed": seed, **parameters,
+        },
+    )
+
+
+def packets(image: ModelImage, region: str, config: AccelConfig = TINY) -> list[tuple[int, Any]]:
+    """Offset in the file and header of every packet of a region."""
+    found, at = [], image.regions[region].offset
+    end = at + image.regions[region].size
+    while at < end:
+        header = HEADER.from_bits(int.from_bytes(image.memory[at : at + 32].tobytes(), "little"))
+        found.append((at, header))
+        at += (config.header_beats + header["payload_beats"]) * config.beat_bytes
+    return found
+
+
+def damaged(folder: Path, region: str, number: int, **fields: int) -> ModelImage:
+    """An image with other fields in one header."""
+    image = image_of(folder, name="bad.img")
+    at, header = packets(image, region)[number]
+    content = bytearray(image.path.read_bytes())
+    values = {name: header[name] for name, _ in HEADER} | fields
+    content[at : at + 32] = HEADER.const(values).as_bits().to_bytes(32, "little")
+    image.path.write_bytes(content)
+    return ModelImage.open(image.path, TINY)
+
+
+def first(image: ModelImage, opcode: Opcode) -> int:
+    """Number of the first packet with that opcode."""
+    return next(n for n, (_, header) in enumerate(packets(image, "stream")) if header["opcode"] == opcode.value)
+
+
+@pytest.mark.parametrize(
+    ("region", "number", "fields"),
+    [
+        ("stream", 0, {"opcode": 0}),
+        ("stream", 9, {"opcode": 8}),
+        ("stream", -1, {"opcode": 0xFF}),
+        ("stream", -1, {"payload_beats": 1}),
+        ("head", 0, {"opcode": 0}),
+    ],
+)
+def test_bad_opcode(region: str, number: int, fields: dict[str, int], tmp_path: Path) -> None:
+    image = damaged(tmp_path, region, number, **fields)
+    accelerator = driver.Accelerator(TINY, SimulatedLink(TINY, image))
+    with pytest.raises(HardwareError, match="BAD_OPCODE: The packet stream holds an unknown command"):
+        accelerator.generate(JOB)
+
+
+def test_bad_opcode_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 3 and one sentence."""
+    module = sys.modules["sw.commands.generate"]
+
+    def pack_badly(checkpoint: Checkpoint, path: Path, config: AccelConfig, *_: object) -> None:
+        pack(checkpoint, path, config)
+        image = ModelImage.open(path, config)
+        content = bytearray(path.read_bytes())
+        content[packets(image, "stream")[3][0]] = 0
+        path.write_bytes(content)
+
+    monkeypatch.setattr(module, "pack_with_progress", pack_badly)
+    arguments = ["generate", str(checkpoint_of(tmp_path)), "--backend", "sim", "--prompt-ids", "1,2,3"]
+    assert main(arguments) == 3
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: the accelerator stopped with BAD_OPCODE: ")
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+def test_an_endless_wait_is_given_up(tmp_path: Path) -> None:
+    """A matrix that has a row block less than its command says."""
+    good = image_of(tmp_path)
+    number = first(good, Opcode.MATMUL)
+    blocks = packets(good, "stream")[number][1]["address"]
+    image = damaged(tmp_path, "stream", number, address=blocks + 1)
+    simulate(tmp_path, "endless_wait", image=image)
+
+
+def test_another_build_is_refused(tmp_path: Path) -> None:
+    simulate(tmp_path, "other_build", driver_config=TINY.replace(timeout_cycles=99_999))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_addresses_outside_of_memory(seed: int, tmp_path: Path) -> None:
+    simulate(tmp_path, "addresses_outside_of_memory", seed=seed)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_abort_at_any_moment(seed: int, tmp_path: Path) -> None:
+    simulate(tmp_path, "abort_at_any_moment", seed=seed, aborts=12)
+
+
+def test_closing_the_iterator_aborts(tmp_path: Path) -> None:
+    simulate(tmp_path, "closing_the_iterator_aborts")
+
+
+def test_start_while_busy_is_ignored(tmp_path: Path) -> None:
+    simulate(tmp_path, "start_while_busy")
+
+
+@pytest.mark.parametrize("latency", [280, 700])
+def test_memory_too_slow(latency: int, tmp_path: Path) -> None:
+    simulate(tmp_path, "memory_too_slow", config=TINY.replace(timeout_cycles=250), latency=latency,
+             error="READ_TIMEOUT")
+
+
+def test_logits_wait_for_the_row_before(tmp_path: Path) -> None:
+    """The last beat of a row waits for a slow answer while the next column's logits are already there."""
+    config = TINY.replace(columns=4, outstanding=1, burst_beats=16, stream_fifo_beats=1024)
+    simulate(tmp_path, "same_as_golden", config=config, job=replace(JOB, chunk=4), hidden=32, latency=300)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no prompt": ({"prompt": ()}, "the prompt is empty"),
+    "token beyond the vocabulary": ({"prompt": (3, 33)}, "token id 33 is outside the vocabulary of 33"),
+    "negative token": ({"prompt": (-1,)}, "token id -1 is outside"),
+    "prompt beyond the context": ({"prompt": (1,) * 25}, "the prompt has 25 tokens; the context holds 24"),
+    "negative count": ({"max_new_tokens": -1}, "max-new-tokens must not be negative"),
+    "no columns": ({"chunk": 0}, "chunk must be 1 to 2"),
+    "too many columns": ({"chunk": 3}, "chunk must be 1 to 2"),
+    "slot": ({"slot": 2}, "slot 2 does not exist"),
+    "negative slot": ({"slot": -1}, "slot -1 does not exist"),
+}
+
+
+@pytest.fixture
+def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the simulator was asked for")
+
+    monkeypatch.setattr(simulated, "run_bench", fail)
+    monkeypatch.setattr(simulated, "build_model", fail)
+
+
+@pytest.mark.usefixtures("no_simulator")
+@pytest.mark.parametrize("link", [SimulatedLink, GoldenLink])
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_before_anything_runs(name: str, link: Callable[..., Any], tmp_path: Path) -> None:
+    changes, sentence = REFUSED[name]
+    accelerator = driver.Accelerator(TINY, link(TINY, image_of(tmp_path)))
+    with pytest.raises(JobError, match=sentence):
+        accelerator.generate(replace(JOB, **changes))
+
+
+@pytest.mark.usefixtures("no_simulator")
+@pytest.mark.parametrize("arguments", [["--prompt-ids", "1,33"], ["--prompt-ids", "1", "--chunk", "3"],
+                                       ["--prompt-ids", "1", "--max-new-tokens", "-1"]])
+def test_refused_on_the_command_line(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", str(checkpoint_of(tmp_path)), "--backend", "sim", *arguments]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
