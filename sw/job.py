@@ -26,6 +26,9 @@ ALIGNMENT = 1 << 16
 ABORT_PAUSES = 1000
 """Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
 
+PATIENCE_CLOCKS = 1_000_000
+"""Clocks that a run may spend on anything but a long ATTEND without a beat of the packet stream."""
+
 FROZEN_PAUSES = 10
 """Pauses in which a running machine may fail to count clocks, before its clock counts as dead."""
 
@@ -143,14 +146,14 @@ async def abort(bus: Bus) -> None:
 
 
 def patience(config: AccelConfig, image: ModelImage, job: Job) -> int:
-    """Clocks without a beat of the packet stream and without a token after which a run counts as hung.
+    """Clocks without a beat of the packet stream after which a run counts as hung.
 
     The longest healthy pause is an ATTEND of a full context: every query head of every column plays the cache of its KV
-    head. A memory that does not answer reports its own time-out long before.
+    head. A memory that does not answer is reported by the machine itself, long before.
     """
     shape = image.shape
     cache_beats = shape.head_stride(config) // config.beat_bytes
-    return 5 * config.timeout_cycles + 4 * job.chunk * shape.heads * cache_beats
+    return PATIENCE_CLOCKS + config.timeout_cycles + 4 * job.chunk * shape.heads * cache_beats
 
 
 class _Progress:

@@ -351,7 +351,7 @@ def test_a_machine_that_does_not_start() -> None:
 def test_a_hang_is_given_up_by_the_clocks_of_the_machine() -> None:
     """However long a pause is."""
     bound = patience(CONFIG, IMAGE, JOB)
-    for clocks in (1000, bound // 7):
+    for clocks in (10_000, bound // 7):
         bus = FakeBus(works, makes(1), stands)
         bus.clocks_per_pause = clocks
         with pytest.raises(HardwareError, match=r"hangs: for [0-9]+ clocks it took nothing from the packet stream"):

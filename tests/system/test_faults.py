@@ -31,6 +31,8 @@ from sw.pack import pack
 from sw.requests import Job
 
 TINY = PRESETS["tiny"]
+SLOW = TINY.replace(columns=4, outstanding=1, burst_beats=16, stream_fifo_beats=1024, timeout_cycles=600)
+"""One burst at a time, so that a slow memory holds up everything."""
 JOB = Job(prompt=(3, 1, 30, 4, 15), max_new_tokens=4, chunk=2, slot=1, all_logits=True)
 
 
@@ -166,16 +168,14 @@ def test_start_while_busy_is_ignored(tmp_path: Path) -> None:
     simulate(tmp_path, "start_while_busy")
 
 
-@pytest.mark.parametrize("latency", [280, 700])
+@pytest.mark.parametrize("latency", [610, 1500])
 def test_memory_too_slow(latency: int, tmp_path: Path) -> None:
-    simulate(tmp_path, "memory_too_slow", config=TINY.replace(timeout_cycles=250), latency=latency,
-             error="READ_TIMEOUT")
+    simulate(tmp_path, "memory_too_slow", config=SLOW, latency=latency, error="READ_TIMEOUT")
 
 
 def test_logits_wait_for_the_row_before(tmp_path: Path) -> None:
     """The last beat of a row waits for a slow answer while the next column's logits are already there."""
-    config = TINY.replace(columns=4, outstanding=1, burst_beats=16, stream_fifo_beats=1024)
-    simulate(tmp_path, "same_as_golden", config=config, job=replace(JOB, chunk=4), hidden=32, latency=300)
+    simulate(tmp_path, "same_as_golden", config=SLOW, job=replace(JOB, chunk=4), hidden=32, latency=300)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
