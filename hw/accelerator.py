@@ -318,6 +318,9 @@ class Accelerator(wiring.Component):
             counters.stream_waiting_en.eq(running & read.o_stream.valid & ~read.o_stream.ready),
             counters.attention_busy_en.eq(executor.busy & doing(Opcode.ATTEND)),
             counters.head_busy_en.eq(executor.busy & doing(Opcode.HEAD)),
+            counters.embed_busy_en.eq(executor.busy & doing(Opcode.EMBED)),
+            counters.norm_busy_en.eq(executor.busy & doing(Opcode.LOAD_NORM, Opcode.QUANTIZE)),
+            counters.matmul_busy_en.eq(executor.busy & doing(Opcode.MATMUL)),
         ]
         for name in Counters.NAMES:
             m.d.comb += getattr(registers, name).eq(getattr(counters, name))

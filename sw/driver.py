@@ -77,8 +77,11 @@ class Accelerator:
         for token in job.prompt:
             if not 0 <= token < shape.vocab:
                 raise JobError(f"token id {token} is outside the vocabulary of {shape.vocab}")
-        if len(job.prompt) > shape.context:
-            raise JobError(f"the prompt has {len(job.prompt)} tokens; the context holds {shape.context}")
+        if job.start_position < 0:
+            raise JobError(f"start-position must not be negative, but is {job.start_position}")
+        if job.start_position + len(job.prompt) > shape.context:
+            behind = f" behind {job.start_position} positions" if job.start_position else ""
+            raise JobError(f"the prompt has {len(job.prompt)} tokens{behind}; the context holds {shape.context}")
         if job.max_new_tokens < 0:
             raise JobError(f"max-new-tokens must not be negative, but is {job.max_new_tokens}")
         if not 1 <= job.chunk <= self.config.columns:

@@ -20,7 +20,7 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.requests import Job
 
-__all__ = ["Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience"]
+__all__ = ["COUNTERS", "Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience"]
 
 ALIGNMENT = 1 << 16
 ABORT_PAUSES = 1000
@@ -32,7 +32,10 @@ PATIENCE_CLOCKS = 1_000_000
 FROZEN_PAUSES = 10
 """Pauses in which a running machine may fail to count clocks, before its clock counts as dead."""
 
-COUNTERS = ("STREAM_BUSY", "STREAM_STARVED", "ARRAY_WAITING", "STREAM_WAITING", "ATTENTION_BUSY", "HEAD_BUSY")
+COUNTERS = (
+    "STREAM_BUSY", "STREAM_STARVED", "STREAM_WAITING", "ARRAY_WAITING", "EMBED_BUSY", "NORM_BUSY", "MATMUL_BUSY",
+    "ATTENTION_BUSY", "HEAD_BUSY",
+)
 
 
 class Bus(Protocol):
@@ -262,7 +265,8 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, l
         ("HEAD_OFFSET", regions["head"].offset), ("HEAD_BEATS", regions["head"].size // config.beat_bytes),
         ("EMBED_OFFSET", regions["embed"].offset), ("EMBED_STRIDE", shape.embed_stride(config)),
         ("ROPE_OFFSET", regions["rope"].offset), ("ROPE_STRIDE", shape.rope_stride(config)),
-        ("LOGITS_BEATS", layout.logits_beats), ("PROMPT_LENGTH", len(job.prompt)), ("START_POSITION", 0),
+        ("LOGITS_BEATS", layout.logits_beats), ("PROMPT_LENGTH", len(job.prompt)),
+        ("START_POSITION", job.start_position),
         ("SLOT", job.slot), ("CHUNK", job.chunk), ("MAX_NEW_TOKENS", job.max_new_tokens), ("CONTEXT", shape.context),
         ("END_COUNT", len(shape.eos)), *((f"END_ID_{n}", eos) for n, eos in enumerate(shape.eos)),
         ("LOGITS_MODE", LogitsMode.ALL.value if job.all_logits else LogitsMode.NONE.value),

@@ -17,6 +17,7 @@ class Counters(wiring.Component):
 
     NAMES = (
         "cycles", "stream_busy", "stream_starved", "array_waiting", "stream_waiting", "attention_busy", "head_busy",
+        "embed_busy", "norm_busy", "matmul_busy",
     )
 
     def __init__(self) -> None:

@@ -171,6 +171,9 @@ REGISTERS: tuple[Register, ...] = (
     *_word("STREAM_WAITING", 0x114, "r", "Clocks in which a beat of the packet stream was there and nobody took it."),
     *_word("ATTENTION_BUSY", 0x118, "r", "Clocks spent in ATTEND."),
     *_word("HEAD_BUSY", 0x11C, "r", "Clocks spent in HEAD."),
+    *_word("EMBED_BUSY", 0x120, "r", "Clocks spent in EMBED."),
+    *_word("NORM_BUSY", 0x124, "r", "Clocks spent in LOAD_NORM and QUANTIZE."),
+    *_word("MATMUL_BUSY", 0x128, "r", "Clocks spent in MATMUL."),
 )
 """All registers, by address."""
 

@@ -23,15 +23,15 @@ class GoldenLink:
 
     def run(self, job: Job) -> Iterator[Step]:
         """Prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
-        position, last = 0, len(job.prompt) - 1
+        fed, position, last = 0, job.start_position, len(job.prompt) - 1
         row = None
-        while position <= last:
-            part = job.prompt[position : position + job.chunk]
-            want = [job.all_logits or (position + i == last and job.max_new_tokens > 0) for i in range(len(part))]
+        while fed <= last:
+            part = job.prompt[fed : fed + job.chunk]
+            want = [job.all_logits or (fed + i == last and job.max_new_tokens > 0) for i in range(len(part))]
             rows = [r for r in self.machine.run_chunk(part, position, job.slot, want) if r is not None]
-            position += len(part)
+            fed, position = fed + len(part), position + len(part)
             row = rows[-1] if rows else None
-            if position <= last or not job.max_new_tokens:
+            if fed <= last or not job.max_new_tokens:
                 yield Step(rows, None)
             else:
                 yield Step(rows, argmax(rows[-1]))

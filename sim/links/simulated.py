@@ -34,13 +34,15 @@ CYCLES_PER_BEAT = 40
 class SimulatedLink:
     """Executes jobs in Verilator.
 
-    `stats` is filled by each job: cycles, counters, beats of memory traffic, seconds of wall time.
+    `stats` is filled by each job: cycles, counters, beats of memory traffic, seconds of wall time. `kv` is the KV
+    memory between jobs, all zero at first: a later job may continue where an earlier one ended.
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
         self.config, self.image, self.shape = config, image, image.shape
         self.memory_seed = memory_seed
         self.stats: dict[str, Any] = {}
+        self.kv = np.zeros((self.shape.sequences, self.shape.slot_stride(config)), dtype=np.uint8)
 
     def build(self) -> Path:
         """Builds the simulator, or finds it; the first time takes a minute or two."""
@@ -74,10 +76,11 @@ class SimulatedLink:
         self.stats = {}
         failed: list[BaseException] = []
         with tempfile.TemporaryDirectory() as folder:
-            events, logits = Path(folder) / "events", Path(folder) / "logits.npy"
+            events, logits, kv = Path(folder) / "events", Path(folder) / "logits.npy", Path(folder) / "kv.npy"
+            np.save(kv, self.kv)
             parameters = {
                 "image": str(self.image.path.resolve()), "job": asdict(job), "events": str(events),
-                "logits": str(logits), "limit_cycles": self._limit_cycles(job),
+                "logits": str(logits), "limit_cycles": self._limit_cycles(job), "kv": str(kv),
             }
 
             def simulate() -> None:
@@ -104,6 +107,7 @@ class SimulatedLink:
                 if isinstance(failed[0], BenchError):
                     raise HardwareError(f"the simulator failed: {failed[0]}") from failed[0]
                 raise failed[0]
+            self.kv = np.load(kv)
             if job.all_logits:
                 yield Step(list(np.load(logits).astype(np.float64)), None)
 

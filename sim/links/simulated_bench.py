@@ -17,7 +17,7 @@ from sim.bench import bench_config, bench_parameters
 from sim.memory.top import memory_bytes
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import JobResult, execute
+from sw.job import JobResult, Layout, execute
 from sw.requests import Job
 
 PERIOD_NS = 10
@@ -80,6 +80,8 @@ async def run_job(dut: Any) -> None:
     image = ModelImage.open(Path(parameters["image"]), config)
     job = Job(**(parameters["job"] | {"prompt": tuple(parameters["job"]["prompt"])}))
     bus = await start(dut, parameters["limit_cycles"])
+    kv, kv_base = np.load(parameters["kv"]), Layout.of(config, image).kv
+    await bus.write_memory(kv_base, kv.tobytes())
     result = JobResult()
     with open(parameters["events"], "w", buffering=1) as events:
         try:
@@ -88,6 +90,7 @@ async def run_job(dut: Any) -> None:
         except HardwareError as error:
             print(json.dumps({"error": str(error)}), file=events)
             return
+        np.save(parameters["kv"], (await bus.read_memory(kv_base, kv.size)).reshape(kv.shape))
         if result.logits:
             np.save(parameters["logits"], np.stack(result.logits))
         beats = {name: int(getattr(dut, f"m_axi_0_{name}").value) for name in ("beats_read", "beats_written")}

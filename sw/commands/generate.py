@@ -77,9 +77,7 @@ def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -
             "array_waiting": counters["array_waiting"],
         },
         "busy_cycles": {
-            "stream": counters["stream_busy"],
-            "attention": counters["attention_busy"],
-            "head": counters["head_busy"],
+            name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "head")
         },
         "simulated_cycles_per_second": measured["cycles"] / measured["seconds"],
     }

@@ -152,6 +152,40 @@ def test_logits_do_not_depend_on_chunks_or_memory(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.stack(scored.logits), np.stack(expected.logits))
 
 
+def test_a_sequence_goes_on_in_a_later_job(tmp_path: Path) -> None:
+    """All state at a token boundary is the KV memory: two jobs give what one gives, and leave the same bytes."""
+    config = PRESETS["tiny"]
+    image = image_of(DEMO, config, tmp_path, context=64)
+    whole = golden(config, image, Job(prompt=PROMPT * 2, max_new_tokens=0, chunk=2, all_logits=True))
+    link, twin = SimulatedLink(config, image), GoldenLink(config, image)
+    for device in (link, twin):
+        rows = []
+        for start in (0, len(PROMPT)):
+            job = Job(prompt=PROMPT, max_new_tokens=0, chunk=2, all_logits=True, start_position=start)
+            rows += Accelerator(config, device).generate(job).logits
+        np.testing.assert_array_equal(np.stack(rows), np.stack(whole.logits))
+    np.testing.assert_array_equal(link.kv, twin.machine.kv)
+
+
+def test_last_positions_of_a_full_context(tmp_path: Path) -> None:
+    """Positions 4091 to 4095 over a cache of random codes: the far end of every address and table."""
+    config = PRESETS["tiny"]
+    write_random_checkpoint(
+        tmp_path / "m", hidden=128, intermediate=64, layers=1, heads=2, kv_heads=1, vocab=64, positions=4096, seed=10
+    )
+    image = image_of(tmp_path / "m", config, tmp_path)
+    link, twin = SimulatedLink(config, image), GoldenLink(config, image)
+    rng = np.random.default_rng(11)
+    blocks = rng.integers(1, 256, size=(256, config.kv_block_bytes(64)), dtype=np.uint8)
+    scales = np.float32(2.0) ** rng.integers(-9, -4, size=(256, 32)).astype(np.float32)
+    blocks[:, :128] = scales.view(np.uint8)
+    link.kv[0] = twin.machine.kv[0] = blocks.ravel()
+    job = Job(prompt=(1, 2, 3), max_new_tokens=9, chunk=2, all_logits=True, start_position=4091)
+    got, expected = (Accelerator(config, device).generate(job) for device in (link, twin))
+    assert expected.stopped == "context of 4096 full"
+    assert_same(got, expected)
+
+
 def test_context_filled_to_its_last_position(tmp_path: Path) -> None:
     config = PRESETS["tiny"]
     image = image_of(DEMO, config, tmp_path, context=20)
