@@ -261,6 +261,7 @@ class Accelerator(wiring.Component):
             executor.attend_done.eq(attention.done),
             attention.columns.eq(loop.columns),
             attention.descriptors.eq(loop.descriptors),
+            attention.factors.eq(executor.factors),
             attention.kv_base.eq(registers.kv_base),
             attention.slot_stride.eq(registers.slot_stride),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -18,7 +18,7 @@ from hw.attention.query_memory import QueryMemory
 from hw.attention.query_quantize import QueryQuantize
 from hw.attention.rope_rows import rope_read
 from hw.config import BLOCK_POSITIONS, AccelConfig
-from hw.formats import beat, gather_request, vector_word, write_beat, write_request
+from hw.formats import FLOAT_BITS, beat, gather_request, vector_word, write_beat, write_request
 from hw.memory.kv_cache import KvAppend
 from hw.memory.scratchpad import scratchpad_read
 
@@ -38,6 +38,7 @@ class Attention(wiring.Component):
     Members:
         columns: columns in use, 1 to T.
         descriptors: slot and position of each column; steady while busy.
+        factors: value of one sum of the values' BitLinear, per column; steady while busy. Not used with 8-bit values.
         kv_base, slot_stride: registers.
         i: attend_command.
         done: a pulse after the last output word was taken.
@@ -51,6 +52,7 @@ class Attention(wiring.Component):
         super().__init__({
             "columns": In(range(config.columns + 1)),
             "descriptors": In(data.ArrayLayout(descriptor(config), config.columns)),
+            "factors": In(data.ArrayLayout(FLOAT_BITS, config.columns)),
             "kv_base": In(config.address_bits),
             "slot_stride": In(config.address_bits),
             "i": In(stream.Signature(attend_command(config))),
@@ -107,8 +109,15 @@ class Attention(wiring.Component):
         # scratchpad -> quantisers -> memory
         wiring.connect(m, reader.read, wiring.flipped(self.read))
         wiring.connect(m, reader.rope, wiring.flipped(self.rope))
+        unit = Signal(FLOAT_BITS)  # of the row that the reader is at
+        if config.kv_bits == 16:
+            read = control.o_read
+            with m.If(read.valid & read.ready):
+                m.d.sync += unit.eq(Mux(read.payload.rotate, 0, self.factors[read.payload.column]))
         m.d.comb += [
-            kv_quantize.i.payload.eq(reader.o.payload),
+            kv_quantize.i.payload["values"].eq(reader.o.payload["values"]),
+            kv_quantize.i.payload["last"].eq(reader.o.payload["last"]),
+            kv_quantize.i.payload["unit"].eq(unit),
             query_quantize.i.payload.eq(reader.o.payload),
             kv_quantize.i.valid.eq(reader.o.valid & control.appending),
             query_quantize.i.valid.eq(reader.o.valid & ~control.appending),

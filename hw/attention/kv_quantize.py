@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 
-from amaranth.hdl import Cat, EnableInserter, Module, Signal, signed
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.row_buffer import RowBuffer, row_word
+from hw.attention.row_buffer import RowBuffer
+from hw.attention.scale import scaled
 from hw.config import AccelConfig
 from hw.float.divide import FloatDivide
 from hw.float.mul import FloatMul
 from hw.float.mul_to_int import MulToInt
-from hw.float.rounding import BIAS, SIGNIFICAND_BITS
-from hw.formats import FLOAT_BITS, FRACTION_BITS
+from hw.float.rounding import BIAS, SIGNIFICAND_BITS, exponent_field, is_zero
+from hw.formats import FLOAT_BITS, FRACTION_BITS, column_values
 
-__all__ = ["KvQuantize", "kv_codes"]
+__all__ = ["KvQuantize", "kv_codes", "kv_elements"]
+
+
+def kv_elements(config: AccelConfig) -> data.StructLayout:
+    """V elements of a row, and the row's unit, the same in each of its words; `last` marks the last word."""
+    return data.StructLayout({"values": column_values(config), "unit": FLOAT_BITS, "last": 1})
 
 
 def kv_codes(config: AccelConfig) -> data.StructLayout:
@@ -35,16 +41,20 @@ def _float_code(value: float) -> int:
 
 
 class KvQuantize(wiring.Component):
-    """Absmax quantisation of section 5 of docs/numerics.md: code = rint(x * (L / max)), scale = max * rnd(1/L).
+    """Codes and scale of section 5 of docs/numerics.md, with L the largest code and E the exponent of a float.
 
-    A row of zeros needs no special case: the quotient saturates, and zero times anything is zero.
+    By absmax, with a unit of zero: code = rint(x * (L / max)), scale = max * rnd(1/L). A row of zeros needs no special
+    case: the quotient saturates, and zero times anything is zero.
+
+    With a unit, above zero: code = rint(x * (1 / unit) * 2^-s), scale = unit * 2^s, where s is zero unless the codes
+    would be too large: s = max(0, E(max) - E(unit) - (kv_bits - 2)).
 
     Cycles: the row is stored first; its first codes come `LATENCY` clocks after the word with `last`, then V codes per
     clock. The next row is taken when all codes have been.
 
     Attributes
     ----------
-    i: one row after the other
+    i: one row after the other; the unit of its last word counts
     o: the codes of each
     """
 
@@ -53,7 +63,7 @@ class KvQuantize(wiring.Component):
     def __init__(self, config: AccelConfig):
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(row_word(config))),
+            "i": In(stream.Signature(kv_elements(config))),
             "o": Out(stream.Signature(kv_codes(config))),
         })
 
@@ -63,14 +73,25 @@ class KvQuantize(wiring.Component):
         m.submodules.buffer = buffer = RowBuffer(self.config)
         m.submodules.divide = divide = FloatDivide()
         m.submodules.scale = scale = FloatMul()
-        wiring.connect(m, wiring.flipped(self.i), buffer.i)
+        unit, has_unit = Signal(FLOAT_BITS), Signal()
+        excess, shift = Signal(signed(10)), Signal(8)
         # The scale is ready long before the quotient.
         m.d.comb += [
-            divide.a.eq(_float_code(limit)),
-            divide.b.eq(buffer.largest),
+            buffer.i.valid.eq(self.i.valid),
+            self.i.ready.eq(buffer.i.ready),
+            buffer.i.payload["values"].eq(self.i.payload["values"]),
+            buffer.i.payload["last"].eq(self.i.payload["last"]),
+            has_unit.eq(~is_zero(unit)),
+            excess.eq(exponent_field(buffer.largest) - exponent_field(unit) - (self.config.kv_bits - 2)),
+            shift.eq(Mux(excess > 0, excess, 0)),
+            divide.a.eq(Mux(has_unit, _float_code(1), _float_code(limit))),
+            divide.b.eq(Mux(has_unit, unit, buffer.largest)),
             scale.a.eq(buffer.largest),
             scale.b.eq(_float_code(1 / limit)),
         ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += unit.eq(self.i.payload["unit"])
+        inverse = Mux(has_unit, scaled(m, divide.o, -shift), divide.o)
         with m.FSM():
             with m.State("collect"):
                 m.d.comb += divide.start.eq(buffer.full)
@@ -91,7 +112,7 @@ class KvQuantize(wiring.Component):
             buffer.advance.eq(advance),
             self.o.valid.eq(valid[-1]),
             self.o.payload.last.eq(last[-1]),
-            self.o.payload.scale.eq(scale.o),
+            self.o.payload.scale.eq(Mux(has_unit, scaled(m, unit, shift), scale.o)),
         ]
         with m.If(advance):
             m.d.sync += [valid.eq(Cat(buffer.valid, valid[:-1])), last.eq(Cat(buffer.last, last[:-1]))]
@@ -100,7 +121,7 @@ class KvQuantize(wiring.Component):
             m.submodules[f"code_{lane}"] = EnableInserter(advance)(code)
             m.d.comb += [
                 code.a.eq(buffer.values[lane]),
-                code.b.eq(divide.o),
+                code.b.eq(inverse),
                 self.o.payload.codes[lane].eq(code.o),
             ]
         return m

@@ -39,6 +39,7 @@ class Executor(wiring.Component):
         rope_gather: the gather under way is a RoPE row, otherwise an embedding row.
         gather_last: last beat of the gather under way was taken.
         ended: END. head_done: HEAD has given its best row.
+        factors: of the last MATMUL, per column.
     """
 
     def __init__(self, config: AccelConfig) -> None:
@@ -72,6 +73,7 @@ class Executor(wiring.Component):
             "o_quantize": Out(stream.Signature(quantize_command(config))),
             "packed": In(1), "codes_done": In(1),
             "o_factor": Out(column_factor(config)), "o_factor_en": Out(1),
+            "factors": Out(data.ArrayLayout(FLOAT_BITS, config.columns)),
             "o_array": Out(stream.Signature(array_command(config))),
             "o_attend": Out(stream.Signature(attend_command(config))), "attend_done": In(1),
             "o_head": Out(stream.Signature(head_command(config))), "best": In(1),
@@ -262,6 +264,7 @@ class Executor(wiring.Component):
                 m.d.sync += wait.eq(wait + 1)
                 with m.If(wait == FloatMul.LATENCY):
                     m.d.comb += self.o_factor_en.eq(1)
+                    m.d.sync += self.factors[column].eq(multiply.o)
                     m.d.sync += [wait.eq(0), column.eq(column + 1)]
                     with m.If(last_column):
                         m.next = "ARRAY"

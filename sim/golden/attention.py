@@ -27,10 +27,16 @@ def rope(x: Array, cos: Array, sin: Array) -> Array:
     )
 
 
-def quantize_kv(x: Array, kv_bits: int) -> tuple[Codes, float]:
-    """Codes [d] and the value of one code, for one key or value row."""
+def quantize_kv(x: Array, kv_bits: int, unit: float = 0.0) -> tuple[Codes, float]:
+    """Codes [d] and the value of one code, for one key or value row.
+
+    A row of multiples of `unit` is coded in units, as long as 14 bits hold them; without a unit, by its absmax.
+    """
     limit = 2 ** (kv_bits - 1) - 1
     top = np.abs(x).max()
+    if unit:
+        shift = max(0, int(exponent(top) - exponent(unit)) - (kv_bits - 2))
+        return to_int(x * rnd(rnd(1 / unit) * 2.0**-shift), limit), float(rnd(unit * 2.0**shift))
     inverse = rnd(limit / top) if top else 0.0
     return to_int(x * inverse, limit), float(rnd(top * rnd(1 / limit)))
 
@@ -71,11 +77,11 @@ class KvHead:
             blocks[:, split + size :].view(codes).reshape(shape),
         )
 
-    def append(self, position: int, key: Array, value: Array, kv_bits: int) -> None:
-        """Quantise and store one rotated key row and one value row."""
+    def append(self, position: int, key: Array, value: Array, kv_bits: int, unit: float = 0.0) -> None:
+        """Quantise and store one rotated key row and one value row, whose elements are multiples of `unit`."""
         b, i = divmod(position, BLOCK_POSITIONS)
         self.keys[b, i], self.scales[b, i, 0] = quantize_kv(key, kv_bits)
-        self.values[b, i], self.scales[b, i, 1] = quantize_kv(value, kv_bits)
+        self.values[b, i], self.scales[b, i, 1] = quantize_kv(value, kv_bits, unit if kv_bits == 16 else 0.0)
 
 
 def softmax_block(

@@ -53,7 +53,7 @@ class GoldenMachine:
         self.norm = np.zeros(0)
         self.stats = Statistics(np.zeros(0), np.zeros(0))
         self.act: Codes = np.zeros((0, 0), dtype=np.int64)
-        self.act_scale = np.zeros(0)
+        self.act_scale = self.factor = np.zeros(0)
         self.tokens: list[int] = []
         self.positions: list[int] = []
         self.slot = 0
@@ -97,7 +97,8 @@ class GoldenMachine:
         """BitLinear and what happens to its output on the way to the scratchpad."""
         flags, m = Flags(header["flags"]), header["m"]
         sums = bitlinear_sums(self.config, self.act.astype(np.int8), payload.tobytes(), header["k"], m)
-        out = rescale(sums, rnd(self.act_scale * float_field(header["scale"])))
+        self.factor = rnd(self.act_scale * float_field(header["scale"]))
+        out = rescale(sums, self.factor)
         if Flags.RESIDUAL in flags:
             out = self.h = residual(self.h, out)
         else:
@@ -109,7 +110,7 @@ class GoldenMachine:
             self.stats = statistics(out, self.norm)
 
     def attend(self, header: Any, payload: NDArray[np.uint8]) -> None:
-        """RoPE, append, then attention of every column to what is stored."""
+        """RoPE, append, then attention of every column to what is stored; the factors are still those of v."""
         d, group, kv_heads = header["k"], header["m"] & 0xFFFF, header["m"] >> 16
         heads, columns = group * kv_heads, len(self.tokens)
 
@@ -123,7 +124,7 @@ class GoldenMachine:
         caches = [self._kv_head(header, g, d) for g in range(kv_heads)]
         for column, position in enumerate(self.positions):
             for g, cache in enumerate(caches):
-                cache.append(position, k[column, g], v[column, g], self.config.kv_bits)
+                cache.append(position, k[column, g], v[column, g], self.config.kv_bits, float(self.factor[column]))
         out = np.empty_like(q)
         for column, position in enumerate(self.positions):
             for g, cache in enumerate(caches):

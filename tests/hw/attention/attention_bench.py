@@ -7,7 +7,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.attention.attention_control import attend_command, descriptor
 from hw.attention.rope_rows import rope_read
-from hw.formats import gather_request, vector_word, write_beat, write_request
+from hw.formats import FLOAT_BITS, gather_request, vector_word, write_beat, write_request
 from hw.memory.scratchpad import scratchpad_read
 from sim.agents.stream import StreamDriver, StreamMonitor
 from sim.bench import bench_config, bench_parameters
@@ -135,7 +135,8 @@ class Bench:
         dut, columns, group, kv_heads = self.dut, len(positions), self.group, self.kv_heads
         q = rnd(self.random.normal(size=(columns, kv_heads * group, HEAD_DIM)) * 2)
         k = rnd(self.random.normal(size=(columns, kv_heads, HEAD_DIM)) * 2)
-        v = rnd(self.random.normal(size=(columns, kv_heads, HEAD_DIM)))
+        factors = rnd(self.random.uniform(1e-4, 3e-4, columns))
+        v = rnd(self.random.integers(-10000, 10000, (columns, kv_heads, HEAD_DIM)) * factors[:, None, None])
         for column, position in enumerate(positions):
             await self.put(column, self.q_base, q[column])
             await self.put(column, self.k_base, k[column])
@@ -151,7 +152,8 @@ class Bench:
             bits(entry, slot=slot, position=position) << width * n
             for n, (slot, position) in enumerate(zip(slots, positions, strict=True))
         )
-        expected = self.expected(slots, positions, q, k, v)
+        dut.factors.value = sum(code << FLOAT_BITS * n for n, code in enumerate(encode(factors).tolist()))
+        expected = self.expected(slots, positions, q, k, v, factors)
         before = len(self.output.received)
         await self.command.send([bits(
             attend_command(CONFIG), group=group, kv_heads=kv_heads, half_words=HALF,
@@ -167,12 +169,12 @@ class Bench:
         assert received == expected
         np.testing.assert_array_equal(self.memory.bytes, self.golden)
 
-    def expected(self, slots, positions, q, k, v) -> list[dict]:
+    def expected(self, slots, positions, q, k, v, factors) -> list[dict]:
         """What the golden machine appends to its cache, and then reads from it."""
         for column, position in enumerate(positions):
             for g in range(self.kv_heads):
                 key = rope(k[column, g], self.cos[position], self.sin[position])
-                self.head(slots[column], g).append(position, key, v[column, g], CONFIG.kv_bits)
+                self.head(slots[column], g).append(position, key, v[column, g], CONFIG.kv_bits, float(factors[column]))
         words = []
         for column, position in enumerate(positions):
             turned = rope(q[column], self.cos[position], self.sin[position])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,14 +29,17 @@ def rows(seed: int = 5) -> dict[str, np.ndarray]:
     return {name: rnd(row) for name, row in (named | sizes).items()}
 
 
-def _words(dut, row) -> list[dict]:
+def _words(dut, row, extra: Mapping[str, int]) -> list[dict]:
     parts = encode(row).reshape(-1, dut.config.vector).tolist()
-    return [{"values": part, "last": n == len(parts) - 1} for n, part in enumerate(parts)]
+    return [{"values": part, "last": n == len(parts) - 1, **extra} for n, part in enumerate(parts)]
 
 
-def quantize(dut, inputs, steady: Mapping[str, int], **options) -> list[tuple[list[int], set[int]]]:
-    """Codes of each row and the scales beside them; `steady` are values of other inputs."""
-    sent = [word for row in inputs for word in _words(dut, row)]
+def quantize(
+    dut, inputs, steady: Mapping[str, int], extras: Sequence[Mapping[str, int]] | None = None, **options
+) -> list[tuple[list[int], set[int]]]:
+    """Codes of each row and the scales beside them; `steady` are values of other inputs, `extras` fields per row."""
+    sent = [word for row, extra in zip(inputs, extras or [{}] * len(inputs), strict=True)
+            for word in _words(dut, row, extra)]
     received, _ = run_stream(dut, {"i": sent}, prepare=[Step(set=steady)], silence=200, seed=1, **options)
     assert [word["last"] for word in received] == [word["last"] for word in sent]
     out, codes, scales = [], [], set()
@@ -49,7 +52,7 @@ def quantize(dut, inputs, steady: Mapping[str, int], **options) -> list[tuple[li
     return out
 
 
-def first_and_last(dut, row) -> tuple[int, int]:
+def first_and_last(dut, row, **extra: int) -> tuple[int, int]:
     """Clocks from the row's last word to its first and to its last result."""
-    _, log = run_stream(dut, {"i": _words(dut, row)}, silence=200)
+    _, log = run_stream(dut, {"i": _words(dut, row, extra)}, silence=200)
     return log["o"][0] - log["i"][-1], log["o"][-1] - log["i"][-1]
