@@ -11,6 +11,7 @@ import random
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import reduce
 from typing import Any
 
@@ -79,7 +80,7 @@ class Run:
 def plain(value: Any) -> Any:
     """A payload constant as a dictionary of its fields, a list of its elements, or an integer."""
     if not hasattr(value, "shape"):
-        return int(value)
+        return value.value if isinstance(value, Enum) else int(value)
     fields = {name: plain(value[name]) for name, _ in value.shape()}
     return list(fields.values()) if isinstance(value.shape(), data.ArrayLayout) else fields
 
@@ -99,7 +100,8 @@ def run_steps(
         dut: the component under test.
         steps: what to do, one after the other.
         outputs: streams that are taken from all the time.
-        pulses: plain outputs that say, while high, that another one holds a value; "" for none.
+        pulses: plain outputs that say, while high, that another one holds a value; "" for none. No transfers: they
+            keep no run alive.
         stall: probability that an end of a stream waits in a clock, 0 to 1.
         seed: of the stalls.
         silence: clocks without a transfer, when no end stalls, after which the run has ended or failed.
@@ -124,7 +126,8 @@ def _run_in_python(dut: Any, plan: Plan) -> Run:
 
     def note(name: str, value: Any = None) -> None:
         run.clocks[name].append(clock[0])
-        last_event[0] = clock[0]
+        if name not in plan.pulses:
+            last_event[0] = clock[0]
         if value is not None:
             run.received[name].append(plain(value))
 

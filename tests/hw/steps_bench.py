@@ -42,8 +42,8 @@ class Bench:
         self.dut, self.patience = dut, plan["patience"]
         seed, stall = plan["seed"], plan["stall"]
         self.drivers = {name: StreamDriver(dut, name, stall=stall, seed=f"{seed} {name}") for name in plan["inputs"]}
-        self.watched = {name: StreamMonitor(dut, name, stall=stall, seed=f"{seed} {name}") for name in plan["outputs"]}
-        self.watched |= {name: Pulses(dut, name, of) for name, of in plan["pulses"].items()}
+        self.monitors = {name: StreamMonitor(dut, name, stall=stall, seed=f"{seed} {name}") for name in plan["outputs"]}
+        self.watched = self.monitors | {name: Pulses(dut, name, of) for name, of in plan["pulses"].items()}
         self.read: list[list[int]] = []
         self.moved = 0
 
@@ -60,24 +60,26 @@ class Bench:
             cocotb.start_soon(end.run())
 
     def quiet(self) -> int:
-        """Clocks since a payload moved anywhere, or since `moved`."""
-        ends = (*self.drivers.values(), *self.watched.values())
+        """Clocks since a payload moved in any stream, or since `moved`."""
+        ends = (*self.drivers.values(), *self.monitors.values())
         times = [end.times[-1] for end in ends if end.times]
         return clock_number() - max([self.moved, *(round(time) // PERIOD for time in times)])
 
-    async def play(self, step) -> None:
+    async def play(self, number: int, step) -> None:
         dut = self.dut
         for name, value in step["set"].items():
             getattr(dut, name).value = value
-        tasks = [cocotb.start_soon(self.drivers[name].send(values, timeout_cycles=10**9))
-                 for name, values in step["send"].items()]
+        tasks = {name: cocotb.start_soon(self.drivers[name].send(values, timeout_cycles=10**9))
+                 for name, values in step["send"].items()}
         seen, left = not step["until"], step["clocks"]
         self.moved = clock_number() + left
-        while not seen or left > 0 or not all(task.done() for task in tasks):
+        while not seen or left > 0 or not all(task.done() for task in tasks.values()):
             await RisingEdge(dut.clk)
             left -= 1
             seen = seen or getattr(dut, step["until"]).value == 1
-            assert self.quiet() < self.patience, f"still to come: {step['until']}, {sum(not t.done() for t in tasks)}"
+            if self.quiet() >= self.patience:
+                waiting = [name for name, task in tasks.items() if not task.done()]
+                raise AssertionError(f"step {number} did not end: {', '.join(waiting + [step['until']] * (not seen))}")
         if step["read"]:
             self.read.append([int(getattr(dut, name).value) for name in step["read"]])
 
@@ -88,8 +90,8 @@ async def play_the_plan(dut):
     plan = json.loads(Path(files["plan"]).read_text())
     bench = Bench(dut, plan)
     await bench.start(plan)
-    for step in plan["steps"]:
-        await bench.play(step)
+    for number, step in enumerate(plan["steps"]):
+        await bench.play(number, step)
     bench.moved = clock_number()
     while bench.quiet() < bench.patience:
         await RisingEdge(dut.clk)

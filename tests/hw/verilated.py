@@ -59,7 +59,7 @@ def run_plan(dut: Any, plan: Plan) -> Run:
     with tempfile.TemporaryDirectory() as folder:
         given, found = Path(folder, "plan.json"), Path(folder, "run.json")
         given.write_text(text)
-        config = getattr(dut, "config", preset("tiny"))
+        config = getattr(dut, "config", None) or preset("tiny")
         run_bench(dut, config, "tests.hw.steps_bench", parameters={"plan": str(given), "run": str(found)})
         run = json.loads(found.read_text())
     read = iter(run["read"])

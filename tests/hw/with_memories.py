@@ -31,7 +31,7 @@ class WithMemories(wiring.Component):
     """
 
     def __init__(self, unit: wiring.Component) -> None:
-        self.unit, self.config = unit, unit.config
+        self.unit, self.config = unit, getattr(unit, "config", None)
         members = unit.signature.members
         self.reads = [name for name, member in members.items() if _is_read_port(member)]
         ports = {name: member for name, member in members.items() if name not in self.reads}
