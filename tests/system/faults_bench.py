@@ -210,3 +210,40 @@ async def endless_wait(dut: Any) -> None:
     good = np.fromfile(PARAMETERS["good"], dtype=np.uint8)
     await bus.write_memory(0, good.tobytes())
     await run_as_golden(bus)
+
+
+@cocotb.test()
+async def memory_that_never_answers(dut: Any) -> None:
+    """The abort is given up too; after a reset of machine and memory nothing is left of it."""
+    bus = await start(dut, LIMIT_CYCLES)
+    with pytest.raises(HardwareError, match=r"READ_TIMEOUT.*; then the accelerator did not come to rest"):
+        await run(bus)
+    assert await status(bus) & 1
+    dut.aresetn.value = 0
+    await ClockCycles(dut.aclk, 4)
+    dut.aresetn.value = 1
+    await ClockCycles(dut.aclk, 4)
+    assert await status(bus) == 0
+
+
+@cocotb.test()
+async def damaged_headers(dut: Any) -> None:
+    """Whatever the headers hold: the machine keeps the rules of its memory port, the driver comes back, and a good
+    image runs afterwards."""
+    bus = await start(dut, 10 * LIMIT_CYCLES)
+    good = np.fromfile(PARAMETERS["good"], dtype=np.uint8)
+    random = np.random.default_rng(PARAMETERS["seed"])
+    for _ in range(PARAMETERS["images"]):
+        bad = good.copy()
+        for at in random.choice(PARAMETERS["headers"], random.integers(1, 4)):
+            bad[at + random.integers(0, 32)] ^= 1 << random.integers(0, 8)
+        await bus.write_memory(0, bad.tobytes())
+        outcome = ""
+        try:
+            await run(bus)
+        except HardwareError as error:
+            outcome = str(error)
+        assert "then" not in outcome, outcome
+        assert not await status(bus) & ~2
+        await bus.write_memory(0, good.tobytes())
+        await run_as_golden(bus)

@@ -173,6 +173,18 @@ def test_memory_too_slow(latency: int, tmp_path: Path) -> None:
     simulate(tmp_path, "memory_too_slow", config=SLOW, latency=latency, error="READ_TIMEOUT")
 
 
+def test_memory_that_never_answers(tmp_path: Path) -> None:
+    simulate(tmp_path, "memory_that_never_answers", config=SLOW, latency=1 << 30)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_damaged_headers(seed: int, tmp_path: Path) -> None:
+    """Single bits of one to three headers; nothing but the opcode is checked by the machine."""
+    image = image_of(tmp_path)
+    headers = [at for region in ("stream", "head") for at, _ in packets(image, region)]
+    simulate(tmp_path, "damaged_headers", seed=seed, headers=headers, images=6)
+
+
 def test_logits_wait_for_the_row_before(tmp_path: Path) -> None:
     """The last beat of a row waits for a slow answer while the next column's logits are already there."""
     simulate(tmp_path, "same_as_golden", config=SLOW, job=replace(JOB, chunk=4), hidden=32, latency=300)
