@@ -1,27 +1,35 @@
 """The decoder against the table, all 256 codes."""
 
+import pytest
 from amaranth.hdl import Module
-from amaranth.sim import Simulator
+from amaranth.lib import wiring
 
 from hw.array.decoder import TritDecoder
 from hw.array.trit_code import DECODE
 from hw.formats import Trit
+from tests.hw.steps import SIMULATORS, Step, run_steps
 
-VALUES = {Trit.ZERO: 0, Trit.PLUS: 1, Trit.MINUS: -1}
+VALUES = {Trit.ZERO.value: 0, Trit.PLUS.value: 1, Trit.MINUS.value: -1}
 
 
-def test_every_code():
-    dut = TritDecoder()
-    top = Module()
-    top.submodules.dut = dut
+class RegisteredDecoder(wiring.Component):
+    """The decoder, which has no clock, in front of a register."""
 
-    async def check(ctx):
-        for byte in range(256):
-            ctx.set(dut.i, byte)
-            await ctx.delay(1e-9)
-            trits = ctx.get(dut.o)
-            assert [VALUES[trits[n]] for n in range(5)] == DECODE[byte].tolist(), f"byte {byte}"
+    def __init__(self) -> None:
+        self.decoder = TritDecoder()
+        super().__init__(self.decoder.signature)
 
-    simulator = Simulator(top)
-    simulator.add_testbench(check)
-    simulator.run()
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.decoder = self.decoder
+        m.d.comb += self.decoder.i.eq(self.i)
+        m.d.sync += self.o.eq(self.decoder.o)
+        return m
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_every_code(simulator):
+    steps = [Step(set={"i": byte}, read=["o"]) for byte in range(256)]
+    run = run_steps(RegisteredDecoder(), [*steps, Step(read=["o"])], outputs=[], simulator=simulator)
+    for byte, (trits,) in enumerate(run.read[1:]):
+        assert [VALUES[trit] for trit in trits] == DECODE[byte].tolist(), f"byte {byte}"

@@ -3,11 +3,10 @@
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
-from amaranth.sim import Simulator
 
 from hw.array.ternary_dot import TernaryDot
 from hw.formats import Trit
+from tests.hw.steps import Step, run_steps
 
 CODES = {0: Trit.ZERO, 1: Trit.PLUS, -1: Trit.MINUS}
 
@@ -19,30 +18,24 @@ def named_cases(inputs):
     return corners + [(random.integers(-128, 128, inputs), random.integers(-1, 2, inputs)) for _ in range(50)]
 
 
+def check(inputs, simulator="pysim"):
+    dut, cases = TernaryDot(inputs), named_cases(inputs)
+    steps = [
+        Step(set={"i_activations": activations.tolist(), "i_weights": [CODES[t] for t in trits.tolist()]}, read=["o"])
+        for activations, trits in cases
+    ]
+    run = run_steps(dut, steps + [Step(read=["o"])] * dut.latency, outputs=[], simulator=simulator)
+    for n, (activations, trits) in enumerate(cases):
+        assert run.read[n + dut.latency] == [int(activations @ trits)], f"case {n}"
+
+
 @pytest.mark.parametrize("inputs", [1, 2, 3, 10, 20, 33])
 def test_one_exact_sum_per_clock(inputs):
-    dut = TernaryDot(inputs)
-    top = Module()
-    top.submodules.dut = dut
-    cases = named_cases(inputs)
+    check(inputs)
 
-    async def drive(ctx):
-        for activations, trits in cases:
-            ctx.set(dut.i_activations, activations.tolist())
-            ctx.set(dut.i_weights, [CODES[t] for t in trits.tolist()])
-            await ctx.tick()
 
-    async def check(ctx):
-        await ctx.tick().repeat(dut.latency)
-        for n, (activations, trits) in enumerate(cases):
-            assert ctx.get(dut.o) == int(activations @ trits), f"case {n}"
-            await ctx.tick()
-
-    simulator = Simulator(top)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(drive)
-    simulator.add_testbench(check)
-    simulator.run()
+def test_verilated():
+    check(20, "verilator")
 
 
 def test_empty_dot_is_refused():

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from amaranth.sim import Simulator
 
 from hw.config import AccelConfig
 from hw.control.executor import Executor
 from hw.formats import FLOAT_BITS, HEADER, Flags, Opcode
 from sim.golden.number import decode, encode, exponent, rnd
+from tests.hw.simulator import Simulator, run_in_verilator
 
 SIZES = {"max_hidden": 64, "max_intermediate": 128, "max_positions": 256}
 CONFIGS = {
@@ -464,6 +464,19 @@ def test_a_pass(name: str, stall: float) -> None:
     config = CONFIGS[name]
     columns = config.columns
     check(config, [*layer(config), *(head(64, 33, n) for n in range(columns)), *layer(config)], columns, stall, seed=7)
+
+
+def in_verilator() -> None:
+    """A pass without stalls, one with, zeros, and a pass of one column."""
+    commands = [*layer(THREE), *(head(64, 33, n) for n in range(3))]
+    check(THREE, commands, 3)
+    check(THREE, commands, 3, stall=0.4, seed=7)
+    check(THREE, [*layer(THREE), head(64, 33, 0)], 1)
+    check(THREE, [quantize(64, Flags.HEAD16), head(64, 5, 0), quantize(64), matmul(THREE, 64, 4)], 1, zeros=1.0)
+
+
+def test_verilated() -> None:
+    run_in_verilator(Executor(THREE), in_verilator)
 
 
 @pytest.mark.parametrize("seed", range(8))

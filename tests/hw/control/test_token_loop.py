@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from amaranth.sim import Simulator
 
 from hw.config import AccelConfig
 from hw.control.register_map import ErrorCode
 from hw.control.token_loop import TokenLoop
+from tests.hw.simulator import Simulator, run_in_verilator
 
 CONFIGS = {
     "narrow": AccelConfig(name="narrow", columns=3, max_positions=256),
@@ -393,6 +393,21 @@ def test_limits_that_can_run() -> None:
 def test_jobs_after_one_another() -> None:
     """Nothing is left of the job before: counts, addresses, error."""
     check(GOOD, replace(GOOD, prompt=prompt(1), logits_mode=0, start_position=9), replace(GOOD, max_new_tokens=0), GOOD)
+
+
+def in_verilator() -> None:
+    """Prompts around a chunk, an end id, a full context, all that is refused, and jobs with stalls."""
+    for mode, length in ((0, 1), (1, 3), (2, 7)):
+        check(Run(prompt=prompt(length), logits_mode=mode))
+    run = Run(prompt=prompt(4), max_new_tokens=20)
+    check(replace(run, end_ids=(1, run.choice(5))), replace(run, context=6), replace(run, max_new_tokens=0))
+    for bad in BAD.values():
+        check(replace(GOOD, **bad), GOOD)
+    check(GOOD, replace(GOOD, prompt=prompt(1), start_position=9), stall=0.4, seed=1, restarts=0.3)
+
+
+def test_verilated() -> None:
+    run_in_verilator(TokenLoop(NARROW), in_verilator)
 
 
 @pytest.mark.parametrize("seed", range(3))

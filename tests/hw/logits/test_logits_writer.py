@@ -6,11 +6,11 @@ import random
 from typing import Any
 
 import pytest
-from amaranth.sim import Simulator
 
 from hw.config import AccelConfig, ceil_div
 from hw.formats import FLOAT_BITS
 from hw.logits.logits_writer import LogitsWriter
+from tests.hw.simulator import Simulator, run_in_verilator
 
 CONFIGS = {
     "64": AccelConfig(name="64"),
@@ -109,14 +109,28 @@ def logits_of(count: int, seed: int) -> list[int]:
     return [choose.getrandbits(FLOAT_BITS) for _ in range(count)]
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
-@pytest.mark.parametrize("name", CONFIGS)
-def test_lengths_around_a_beat(name: str, stall: float) -> None:
+def lengths_around_a_beat(config: AccelConfig, stall: float) -> None:
     """One logit, full beats, one more, one less; the words behind the last one are 0."""
-    config = CONFIGS[name]
     words = config.port_bits // 32
     sizes = [1, words, words + 1, 2 * words - 1, 2 * words, 3 * words + 1, 1]
     check(config, [(4096 * n, logits_of(size, n)) for n, size in enumerate(sizes)], stall, seed=3)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_lengths_around_a_beat(name: str, stall: float) -> None:
+    lengths_around_a_beat(CONFIGS[name], stall)
+
+
+def in_verilator() -> None:
+    for stall in (0.0, 0.5):
+        lengths_around_a_beat(CONFIGS["64"], stall)
+    test_a_long_row_with_stalls()
+    test_no_logit_is_taken_without_a_row()
+
+
+def test_verilated() -> None:
+    run_in_verilator(LogitsWriter(CONFIGS["64"]), in_verilator)
 
 
 @pytest.mark.parametrize("beats", [MOST - 1, MOST, MOST + 1, 2 * MOST, 2 * MOST + 1])

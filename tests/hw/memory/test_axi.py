@@ -6,13 +6,13 @@ from __future__ import annotations
 import random
 
 import pytest
-from amaranth.sim import Simulator
 
 from hw.config import preset
 from hw.memory.axi import AxiError, axi_signature, pin_name
 from hw.memory.burst_splitter import BurstSplitter
 from hw.memory.read_engine import ReadEngine
 from hw.memory.write_engine import WriteEngine
+from tests.hw.simulator import Simulator, run_in_verilator
 
 TINY = preset("tiny")
 
@@ -51,8 +51,7 @@ def test_splitter_refuses_limit(limit: int) -> None:
         BurstSplitter(TINY, beat_bits=16, limit=limit)
 
 
-@pytest.mark.parametrize("limit", [1, 7, 64, 256])
-def test_splitter_covers_region(limit: int) -> None:
+def covers_regions(limit: int) -> None:
     """The bursts of a region cover it in order, stay inside 4 KB and are as long as the rules allow."""
     dut = BurstSplitter(TINY, beat_bits=16, limit=limit)
     generator = random.Random(limit)
@@ -74,6 +73,19 @@ def test_splitter_covers_region(limit: int) -> None:
             assert not ctx.get(dut.busy)
 
     simulate(dut, testbench)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 64, 256])
+def test_splitter_covers_region(limit: int) -> None:
+    covers_regions(limit)
+
+
+def in_verilator() -> None:
+    covers_regions(7)
+
+
+def test_splitter_verilated() -> None:
+    run_in_verilator(BurstSplitter(TINY, beat_bits=16, limit=7), in_verilator)
 
 
 def test_read_latency() -> None:
