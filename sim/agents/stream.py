@@ -70,8 +70,9 @@ class StreamDriver:
 class StreamMonitor:
     """Takes payloads from a stream of the component and checks its rules.
 
-    `valid` must stay high, and the payload must not change, until `ready` was high. What was taken is in `received`.
-    Start `run()` with `cocotb.start_soon`.
+    `valid` must stay high, and the payload must not change, until `ready` was high. `valid` must not wait for `ready`:
+    with stalls, before half of the payloads `ready` stays low until `valid` is high, so that a component that waits
+    stands still. What was taken is in `received`. Start `run()` with `cocotb.start_soon`.
 
     Args:
         dut: the simulated top module.
@@ -93,8 +94,9 @@ class StreamMonitor:
     async def run(self) -> None:
         """Take payloads for ever. Raises StreamError when a rule is broken."""
         waiting: int | None = None
+        valid_first = False
         while True:
-            ready = self.random.random() >= self.stall
+            ready = self.random.random() >= self.stall and (waiting is not None or not valid_first)
             self.ready.value = int(ready)
             await RisingEdge(self.clock)
             if self.valid.value != 1:
@@ -108,6 +110,7 @@ class StreamMonitor:
             if ready:
                 self.received.append(payload)
                 self.times.append(get_sim_time("ns"))
+                valid_first = self.stall > 0 and self.random.random() < 0.5
 
     async def wait_for(self, count: int, *, timeout_cycles: int = 10_000) -> None:
         """Wait until `count` payloads were taken in all; StreamError after `timeout_cycles` without a new one."""

@@ -44,6 +44,7 @@ def check(config: AccelConfig, stall: float, simulator: str = "pysim") -> None:
                       for n, part in enumerate(parts)]
     run = run_steps(KvAppend(config), [Step(send={"i_row": targets, "i": words})], outputs=["o_request", "o"],
                     stall=stall, seed=13, simulator=simulator)
+    written = 0
     beats = list(zip(run.clocks["o"], run.received["o"], strict=True))
     for asked, request in zip(run.clocks["o_request"], run.received["o_request"], strict=True):
         assert request["address"] % config.beat_bytes == 0
@@ -53,9 +54,11 @@ def check(config: AccelConfig, stall: float, simulator: str = "pysim") -> None:
             assert clock > asked, "a beat came before its request"
             for lane in range(config.beat_bytes):
                 if beat["strobe"] >> lane & 1:
+                    written += 1
                     memory[place + lane] = beat["data"][lane]
             place += config.beat_bytes
     assert not beats
+    assert written == sum(target["row_bytes"] + 4 for target in targets)
     np.testing.assert_array_equal(memory, expected)
 
 

@@ -17,6 +17,7 @@ class Fault(enum.Enum, shape=3):
     PAYLOAD_CHANGES = 2
     NEVER_READY = 3
     TWICE = 4
+    WAITS_FOR_READY = 5
 
 
 class FaultyStream(wiring.Component):
@@ -32,7 +33,8 @@ class FaultyStream(wiring.Component):
         m.d.comb += [
             third.eq(count == 3),
             self.i.ready.eq(~full & ~((self.fault == Fault.NEVER_READY) & (count == 2))),
-            self.o.valid.eq(full & ~((self.fault == Fault.VALID_FALLS) & third & late)),
+            self.o.valid.eq(full & ~((self.fault == Fault.VALID_FALLS) & third & late)
+                            & ~((self.fault == Fault.WAITS_FOR_READY) & ~self.o.ready)),
             self.o.payload.eq(held + ((self.fault == Fault.PAYLOAD_CHANGES) & third & late)),
         ]
         m.d.sync += late.eq(full & ~late)

@@ -73,6 +73,14 @@ async def never_ready(dut):
 
 
 @cocotb.test()
+async def waits_for_ready(dut):
+    bench = await started(dut, Fault.WAITS_FOR_READY)
+    cocotb.start_soon(bench.monitor.run())
+    cocotb.start_soon(bench.driver.send(PAYLOADS * 4))
+    await expect("o: only . of 16 payloads", bench.monitor.wait_for(16, timeout_cycles=200))
+
+
+@cocotb.test()
 async def one_too_few(dut):
     bench = await started(dut, Fault.NONE)
     cocotb.start_soon(bench.monitor.run())
