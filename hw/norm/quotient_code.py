@@ -90,7 +90,7 @@ class QuotientCode(wiring.Component):
         above_5, equal_5 = Signal(), Signal()
         m.d.sync += [
             above_5.eq((scaled_4 > bound) | (scaled_4 == bound) & more_4),
-            equal_5.eq((scaled_4 == bound) & ~more_4),
+            equal_5.eq(scaled_4 == bound),
         ]
         # Stage 6
         guess_5, sign_5 = delayed(m, guess, 2, name="guess"), delayed(m, sign_bit(self.a), 5, name="sign")
