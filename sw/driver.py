@@ -6,7 +6,8 @@ conditions run behind the link, as they do in fabric; the driver checks the job,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
@@ -41,8 +42,8 @@ class Link(Protocol):
 
     shape: ModelShape
 
-    def run(self, job: Job) -> Iterator[Step]:
-        """Steps of a job in order; ends at an end id, `max_new_tokens`, or a full context."""
+    def run(self, job: Job) -> Generator[Step, None, None]:
+        """Steps of a job in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the job."""
         ...
 
 
@@ -90,14 +91,19 @@ class Accelerator:
             raise JobError(f"slot {job.slot} does not exist; the image has {shape.sequences}")
 
     def generate(self, job: Job, on_token: Callable[[int], None] = lambda token: None) -> Generation:
-        """Runs a job; `on_token` is called as tokens come. Greedy: the link chooses the largest logit."""
+        """Runs a job; `on_token` is called as tokens come. Greedy: the link chooses the largest logit.
+
+        Raises JobError before anything runs, HardwareError when the run fails; what `on_token` raises ends the job.
+        In every case the link can run the next job.
+        """
         self.check(job)
         result = Generation(list(job.prompt))
-        for step in self.link.run(job):
-            result.logits += [row.astype(np.float32) for row in step.rows]
-            if step.token is not None:
-                result.tokens.append(step.token)
-                on_token(step.token)
+        with closing(self.link.run(job)) as steps:
+            for step in steps:
+                result.logits += [row.astype(np.float32) for row in step.rows]
+                if step.token is not None:
+                    result.tokens.append(step.token)
+                    on_token(step.token)
         if result.tokens and result.tokens[-1] in self.shape.eos:
             result.stopped = f"end id {result.tokens[-1]}"
         elif len(result.tokens) == job.max_new_tokens:

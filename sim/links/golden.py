@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from hw.config import AccelConfig
 from sim.golden.logits import argmax
@@ -21,7 +21,7 @@ class GoldenLink:
         self.shape = image.shape
         self.machine = GoldenMachine(config, image)
 
-    def run(self, job: Job) -> Iterator[Step]:
+    def run(self, job: Job) -> Generator[Step, None, None]:
         """Prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
         fed, position, last = 0, job.start_position, len(job.prompt) - 1
         row = None

@@ -6,7 +6,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,18 +69,19 @@ class SimulatedLink:
         }
         return found | {"kv": beats_read * beat - sum(found.values()), "total": beats_read * beat}
 
-    def run(self, job: Job) -> Iterator[Step]:
-        """Raises HardwareError if the accelerator reports an error or the simulator fails."""
+    def run(self, job: Job) -> Generator[Step, None, None]:
+        """Raises HardwareError if the accelerator reports an error or the simulator fails; ends it when closed."""
         layout = Layout.of(self.config, self.image)
         memory = SimulatedMemory(file=self.image.path, size=layout.end, seed=self.memory_seed)
         self.stats = {}
         failed: list[BaseException] = []
         with tempfile.TemporaryDirectory() as folder:
-            events, logits, kv = Path(folder) / "events", Path(folder) / "logits.npy", Path(folder) / "kv.npy"
+            events, logits, kv, stop = (Path(folder) / name for name in ("events", "logits.npy", "kv.npy", "stop"))
             np.save(kv, self.kv)
             parameters = {
                 "image": str(self.image.path.resolve()), "job": asdict(job), "events": str(events),
                 "logits": str(logits), "limit_cycles": self._limit_cycles(job), "kv": str(kv),
+                "stop": str(stop),
             }
 
             def simulate() -> None:
@@ -93,16 +94,19 @@ class SimulatedLink:
             tokens, started = 0, time.perf_counter()
             worker = threading.Thread(target=simulate, daemon=True)
             worker.start()
-            for event in _follow(events, worker):
-                if "error" in event:
-                    failed.append(HardwareError(event["error"]))
-                elif "token" in event:
-                    tokens += 1
-                    yield Step([], event["token"])
-                else:
-                    self.stats = event | {"seconds": time.perf_counter() - started}
-                    self.stats["read_bytes"] = self._read_bytes(job, tokens, event["beats_read"])
-            worker.join()
+            try:
+                for event in _follow(events, worker):
+                    if "error" in event:
+                        failed.append(HardwareError(event["error"]))
+                    elif "token" in event:
+                        tokens += 1
+                        yield Step([], event["token"])
+                    else:
+                        self.stats = event | {"seconds": time.perf_counter() - started}
+                        self.stats["read_bytes"] = self._read_bytes(job, tokens, event["beats_read"])
+            finally:  # also when the tokens are not wanted any more: the simulator ends before its folder does
+                stop.touch()
+                worker.join()
             if failed:
                 if isinstance(failed[0], BenchError):
                     raise HardwareError(f"the simulator failed: {failed[0]}") from failed[0]

@@ -25,13 +25,13 @@ POLL_CLOCKS = 1000
 
 
 class SimulatedBus:
-    """Registers by AXI4-Lite, memory by the back door."""
+    """Registers by AXI4-Lite, memory by the back door. A file named `stop` ends the run."""
 
-    def __init__(self, dut: Any, limit_cycles: int) -> None:
+    def __init__(self, dut: Any, limit_cycles: int, stop: Path | None = None) -> None:
         self._port = AxiLitePort(dut, "s_axi_ctrl", dut.aclk)
         self._memory = memory_bytes(dut)
         self._clock = dut.aclk
-        self._left = limit_cycles
+        self._left, self._stop = limit_cycles, stop
 
     async def read(self, address: int) -> int:
         return await self._port.read(address)
@@ -56,17 +56,19 @@ class SimulatedBus:
         self._left -= POLL_CLOCKS
         if self._left < 0:
             raise HardwareError("the simulated accelerator did not finish within its limit of clocks")
+        if self._stop and self._stop.exists():
+            raise HardwareError("the run was stopped")
         await Timer(POLL_CLOCKS * PERIOD_NS, "ns")
         await RisingEdge(self._clock)
 
 
-async def start(dut: Any, limit_cycles: int) -> SimulatedBus:
+async def start(dut: Any, limit_cycles: int, stop: Path | None = None) -> SimulatedBus:
     """Clock and reset."""
     cocotb.start_soon(Clock(dut.aclk, PERIOD_NS, "ns").start())
     dut.aresetn.value = 0
     for _ in range(4):
         await RisingEdge(dut.aclk)
-    bus = SimulatedBus(dut, limit_cycles)
+    bus = SimulatedBus(dut, limit_cycles, stop)
     dut.aresetn.value = 1
     await RisingEdge(dut.aclk)
     return bus
@@ -79,7 +81,7 @@ async def run_job(dut: Any) -> None:
     config = bench_config()
     image = ModelImage.open(Path(parameters["image"]), config)
     job = Job(**(parameters["job"] | {"prompt": tuple(parameters["job"]["prompt"])}))
-    bus = await start(dut, parameters["limit_cycles"])
+    bus = await start(dut, parameters["limit_cycles"], Path(parameters["stop"]))
     kv, kv_base = np.load(parameters["kv"]), Layout.of(config, image).kv
     await bus.write_memory(kv_base, kv.tobytes())
     result = JobResult()

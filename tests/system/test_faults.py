@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -188,6 +189,23 @@ def test_damaged_headers(seed: int, tmp_path: Path) -> None:
 def test_logits_wait_for_the_row_before(tmp_path: Path) -> None:
     """The last beat of a row waits for a slow answer while the next column's logits are already there."""
     simulate(tmp_path, "same_as_golden", config=SLOW, job=replace(JOB, chunk=4), hidden=32, latency=300)
+
+
+def test_a_callback_that_fails_ends_the_simulator(tmp_path: Path) -> None:
+    """The link comes back soon, leaves nothing that runs, and gives the next job its logits."""
+    image = image_of(tmp_path)
+    long = Job(prompt=(1,), max_new_tokens=23, chunk=1)
+    link = SimulatedLink(TINY, image)
+    accelerator = driver.Accelerator(TINY, link)
+    before = threading.active_count()
+
+    def fail(token: int) -> None:
+        raise InterruptedError(token)
+
+    with pytest.raises(InterruptedError):
+        accelerator.generate(long, fail)
+    assert threading.active_count() == before
+    assert accelerator.generate(JOB).tokens == driver.Accelerator(TINY, GoldenLink(TINY, image)).generate(JOB).tokens
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
