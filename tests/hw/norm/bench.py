@@ -1,14 +1,12 @@
-"""Configurations, stalling stream ends and models of memories for the tests of this folder."""
+"""Configurations and vectors for the tests of this folder, and a bench for all of its units in a row."""
 
 from __future__ import annotations
-
-import random
 
 import numpy as np
 from amaranth.sim import Simulator
 
 from hw.config import AccelConfig
-from sim.golden.number import Array, decode, rnd
+from sim.golden.number import Array, rnd
 
 CONFIGS = {
     "scalar": AccelConfig(name="scalar", vector=1, columns=1, max_hidden=160, max_intermediate=160),
@@ -18,9 +16,6 @@ CONFIGS = {
                         max_intermediate=160),
 }
 """Every vector width; in `quad` and `wide` the array's words are no multiple of it."""
-
-IDLE_CLOCKS = 40
-"""Clocks to watch after the last expected output, in which nothing may come."""
 
 
 def bf16(values: Array) -> Array:
@@ -41,43 +36,13 @@ def split(values: Array, lanes: int) -> list[list[float]]:
     return padded.reshape(-1, lanes).tolist()
 
 
-def chance(seed: int, stall: float):
-    """A function that is true with probability `stall`."""
-    generator = random.Random(seed)
-    return lambda: generator.random() < stall
-
-
-def floats(codes) -> Array:
-    """Machine floats of 25-bit codes."""
-    return decode(np.array(list(codes)))
-
-
-async def send(ctx, port, payloads, stalled=lambda: False) -> None:
+async def send(ctx, port, payloads) -> None:
     """Drive a stream; the payload stays until it is accepted."""
     for payload in payloads:
-        while stalled():
-            await ctx.tick()
         ctx.set(port.payload, payload)
         ctx.set(port.valid, 1)
         await ctx.tick().until(port.ready)
         ctx.set(port.valid, 0)
-
-
-async def receive(ctx, port, read, count, stalled=lambda: False) -> list:
-    """Take `count` payloads, each turned into plain values by `read`; then nothing more may come."""
-    got = []
-    while len(got) < count:
-        accept = not stalled()
-        ctx.set(port.ready, accept)
-        _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
-        if valid and accept:
-            got.append(read(payload))
-    ctx.set(port.ready, 1)
-    for _ in range(IDLE_CLOCKS):
-        _, _, valid = await ctx.tick().sample(port.valid)
-        assert not valid, "something extra came out"
-    ctx.set(port.ready, 0)
-    return got
 
 
 def run(dut, *benches, limit: int = 60_000) -> None:
