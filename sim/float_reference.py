@@ -106,7 +106,8 @@ class FloatReference:
     def __init__(self, path: str | Path) -> None:
         config = json.loads((Path(path) / "config.json").read_text())
         tensors = load_tensors(path)
-        quantization = config.get("quantization_config") or {}
+        # Without a quantization_config the weights are master weights, as with quantization_mode "online".
+        quantization = config.get("quantization_config") or {"quantization_mode": "online"}
         rope = config.get("rope_parameters") or {}
         self._refuse(config, quantization, rope)
 
@@ -144,6 +145,8 @@ class FloatReference:
             raise ValueError("use_rms_norm in quantization_config is not supported")
         if quantization.get("linear_class", "bitlinear") not in ("bitlinear", "autobitlinear"):
             raise ValueError(f"unknown linear_class {quantization['linear_class']!r}")
+        if (quantization.get("linear_class"), quantization.get("quantization_mode")) == ("bitlinear", "online"):
+            raise ValueError("linear_class bitlinear has no quantization_mode online")
         if config.get("rope_scaling") or rope.get("rope_type", "default") != "default":
             raise ValueError("scaled rotary embeddings are not supported")
 

@@ -12,7 +12,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from sw import ternary
 from sw.checkpoint import Checkpoint, TensorInfo
 
 __all__ = ["category", "describe", "render", "size_text"]
@@ -92,19 +91,22 @@ def _linear(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _sample(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     """Ternary statistics of one weight tensor."""
-    info = checkpoint.info(name)
-    trits, scale = checkpoint.ternary(name)
-    minus, zero, plus = (int(np.count_nonzero(trits == value)) for value in (-1, 0, 1))
+    info, matrix = checkpoint.info(name), checkpoint.ternary(name)
+    plus = minus = 0
+    for trits in matrix.blocks():
+        plus += int(np.count_nonzero(trits == 1))
+        minus += int(np.count_nonzero(trits == -1))
+    size = math.prod(matrix.shape)
     return {
         "name": name,
         "stored_shape": list(info.shape),
-        "shape": list(trits.shape),
+        "shape": list(matrix.shape),
         "dtype": info.dtype,
-        "weight_scale": float(scale),
-        "plus": plus / trits.size,
-        "zero": zero / trits.size,
-        "minus": minus / trits.size,
-        "padding_codes": ternary.count_padding(np.asarray(checkpoint.raw(name))) if info.dtype == "U8" else 0,
+        "weight_scale": matrix.scale,
+        "plus": plus / size,
+        "zero": (size - plus - minus) / size,
+        "minus": minus / size,
+        "padding_codes": matrix.padding,
     }
 
 

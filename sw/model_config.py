@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,8 @@ class ModelConfig:
 
     Attributes:
         linear_class: "autobitlinear" multiplies by the stored weight scale, "bitlinear" divides by it.
-        quantization_mode: "offline": packed ternary weights; "online": unpacked master weights.
+        quantization_mode: "offline": packed ternary weights; "online": unpacked master weights, which are quantised
+            here. "online" is also what a `config.json` without quantization_config means; that is warned of.
         bos_token_id: None if the model has none.
         eos_token_ids: up to four tokens that end a text.
         dtype: "bfloat16", "float16" or "float32".
@@ -174,9 +176,14 @@ class ModelConfig:
         if _boolean(values, "attention_bias", False):
             raise CheckpointError("attention_bias is not supported")
 
-        quantization = _section(values, "quantization_config")
-        if not quantization:
-            raise CheckpointError("config.json has no quantization_config, so the model is not ternary")
+        quantization: dict[str, Any] = {
+            "quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"
+        }
+        if values.get("quantization_config") is None:
+            warnings.warn("config.json has no quantization_config: weights are quantised as by quantization_mode "
+                          "online", stacklevel=2)
+        else:
+            quantization = _section(values, "quantization_config")
         _choice(quantization, "quant_method", None, ("bitnet",))
         linear_class = _choice(quantization, "linear_class", "bitlinear", LINEAR_CLASSES)
         mode = _choice(quantization, "quantization_mode", "offline", MODES)

@@ -97,12 +97,13 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
     def quantize(k: int, flags: Flags | None = None) -> bytes:
         return _header(config, Opcode.QUANTIZE, flags, k=k, scale=float32_code(1 / k), eps=eps)
 
-    def matmul(name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> bytes:
-        trits, scale = ckpt.ternary(name + ".weight")
-        data = pack_matrix(config, trits)
-        head = _header(config, Opcode.MATMUL, flags, len(data), k=k, m=m, scale=float32_code(scale),
-                       offset=offset, offset2=ceil_div(k, config.inputs), address=ceil_div(m, config.rows))
-        return head + data
+    def matmul(name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> Iterator[bytes]:
+        matrix = ckpt.ternary(name + ".weight")
+        blocks, words = ceil_div(m, config.rows), ceil_div(k, config.inputs)
+        yield _header(config, Opcode.MATMUL, flags, blocks * words * config.beat_bytes, k=k, m=m,
+                      scale=float32_code(matrix.scale), offset=offset, offset2=words, address=blocks)
+        for rows in matrix.blocks(config.rows):
+            yield pack_matrix(config, rows)
 
     yield norm("model.layers.0.input_layernorm.weight", hidden)
     yield _header(config, Opcode.EMBED, Flags.STATISTICS, k=hidden, m=d)
@@ -110,9 +111,9 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
         at = f"model.layers.{layer}."
         last = layer == shape.layers - 1
         yield quantize(hidden)
-        yield matmul(at + "self_attn.q_proj", hidden, width)
-        yield matmul(at + "self_attn.k_proj", hidden, kv_width, offset=k_offset)
-        yield matmul(at + "self_attn.v_proj", hidden, kv_width, offset=v_offset)
+        yield from matmul(at + "self_attn.q_proj", hidden, width)
+        yield from matmul(at + "self_attn.k_proj", hidden, kv_width, offset=k_offset)
+        yield from matmul(at + "self_attn.v_proj", hidden, kv_width, offset=v_offset)
         yield norm(at + "self_attn.attn_sub_norm.weight", width)
         yield _header(
             config, Opcode.ATTEND, Flags.STATISTICS, k=d, m=shape.heads // shape.kv_heads | shape.kv_heads << 16,
@@ -121,14 +122,14 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
         )
         yield quantize(width, Flags.WORK)
         yield norm(at + "post_attention_layernorm.weight", hidden)
-        yield matmul(at + "self_attn.o_proj", width, hidden, Flags.RESIDUAL | Flags.STATISTICS)
+        yield from matmul(at + "self_attn.o_proj", width, hidden, Flags.RESIDUAL | Flags.STATISTICS)
         yield quantize(hidden)
-        yield matmul(at + "mlp.gate_proj", hidden, ffn)
+        yield from matmul(at + "mlp.gate_proj", hidden, ffn)
         yield norm(at + "mlp.ffn_sub_norm.weight", ffn)
-        yield matmul(at + "mlp.up_proj", hidden, ffn, Flags.GATED | Flags.STATISTICS)
+        yield from matmul(at + "mlp.up_proj", hidden, ffn, Flags.GATED | Flags.STATISTICS)
         yield quantize(ffn, Flags.WORK)
         yield norm("model.norm.weight" if last else f"model.layers.{layer + 1}.input_layernorm.weight", hidden)
-        yield matmul(at + "mlp.down_proj", ffn, hidden, Flags.RESIDUAL | Flags.STATISTICS)
+        yield from matmul(at + "mlp.down_proj", ffn, hidden, Flags.RESIDUAL | Flags.STATISTICS)
     yield quantize(hidden, Flags.HEAD16)
     yield _header(config, Opcode.END)
 

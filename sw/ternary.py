@@ -1,31 +1,95 @@
-"""Ternary weights: the packed format of Hugging Face checkpoints, and quantisation of master weights.
+"""Ternary weights: the packed format of Hugging Face checkpoints, and quantisation of unpacked master weights.
 
-With n = rows / 4, byte row b holds the output rows b, b + n, b + 2n and b + 3n in bits 1:0, 3:2, 5:4 and 7:6.
+Packed: with n = rows / 4, byte row b holds the output rows b, b + n, b + 2n and b + 3n in bits 1:0, 3:2, 5:4 and 7:6.
 A weight is its code minus 1; code 3 is padding and decodes as 0.
+
+Master weights: scale = max(mean |w|, 1e-5) over the whole matrix, trit = clamp(rint(w / scale), -1, 1), of the exact
+quotient, half to even.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MIN_SCALE", "count_padding", "pack", "quantize", "unpack"]
+__all__ = ["MIN_SCALE", "TernaryMatrix", "count_padding", "from_master", "from_packed", "pack"]
 
 MIN_SCALE = 1e-5
-"""Smallest weight scale of the online quantisation."""
+"""Smallest weight scale of the quantisation of master weights."""
+
+BLOCK_ELEMENTS = 1 << 20
+"""Elements that are worked on at a time."""
+
+def _step(columns: int) -> int:
+    """Rows that are worked on at a time."""
+    return max(1, BLOCK_ELEMENTS // columns)
+
 
 _TRITS = np.array([-1, 0, 1, 0], dtype=np.int8)
+_BYTE_TRITS = [_TRITS[np.arange(256) >> 2 * part & 3] for part in range(4)]
 
 
-def unpack(packed: NDArray[np.uint8]) -> NDArray[np.int8]:
-    """Trits [4n, K] of packed bytes [n, K]."""
+@dataclass(frozen=True)
+class TernaryMatrix:
+    """A matrix [M, K] of -1, 0 and 1 that is made row by row, so that it need not fit in memory.
+
+    Attributes:
+        shape: (outputs M, inputs K).
+        scale: what multiplies its sums.
+        padding: how many packed codes 3 count as 0.
+        rows: trits [stop - start, K] of rows start to stop.
+    """
+
+    shape: tuple[int, int]
+    scale: float
+    padding: int
+    rows: Callable[[int, int], NDArray[np.int8]]
+
+    def blocks(self, multiple: int = 1) -> Iterator[NDArray[np.int8]]:
+        """All rows, in blocks of a bounded size; all blocks but the last have a multiple of `multiple` rows."""
+        step = -(-_step(self.shape[1]) // multiple) * multiple
+        for start in range(0, self.shape[0], step):
+            yield self.rows(start, min(start + step, self.shape[0]))
+
+
+def from_packed(packed: NDArray[np.uint8], scale: float) -> TernaryMatrix:
+    """The matrix of packed bytes [M / 4, K], which stay in memory."""
     if packed.ndim != 2 or packed.dtype != np.uint8:
         raise ValueError(f"packed weights must be a uint8 matrix, not {packed.dtype} of shape {packed.shape}")
-    rows, columns = packed.shape
-    trits = np.empty((4, rows, columns), dtype=np.int8)
-    for part in range(4):
-        np.take(_TRITS, (packed >> (2 * part)) & 3, out=trits[part])
-    return trits.reshape(4 * rows, columns)
+    quarter, columns = packed.shape
+
+    def rows(start: int, stop: int) -> NDArray[np.int8]:
+        trits, done = np.empty((stop - start, columns), dtype=np.int8), 0
+        while start + done < stop:
+            part, first = divmod(start + done, quarter)
+            some = packed[first : first + stop - start - done]
+            np.take(_BYTE_TRITS[part], some, out=trits[done : done + len(some)])
+            done += len(some)
+        return trits
+
+    return TernaryMatrix((4 * quarter, columns), scale, count_padding(packed), rows)
+
+
+def from_master(shape: tuple[int, int], read: Callable[[slice], NDArray[np.float32]]) -> TernaryMatrix:
+    """The matrix of master weights; `read` gives some of their rows. They are read once here, and once by `rows`."""
+    step = _step(shape[1])
+    blocks = (read(slice(start, start + step)) for start in range(0, shape[0], step))
+    total = math.fsum(float(np.abs(block).sum(dtype=np.float64)) for block in blocks)
+    scale = max(total / math.prod(shape), MIN_SCALE)
+    # rint(w / scale) is above 0 where w > scale / 2: exact in float32, once the bound is rounded down.
+    bound = np.float32(scale / 2)
+    if float(bound) > scale / 2:
+        bound = np.nextafter(bound, np.float32(0))
+
+    def rows(start: int, stop: int) -> NDArray[np.int8]:
+        weights = read(slice(start, stop))
+        return (weights > bound).view(np.int8) - (weights < -bound).view(np.int8)
+
+    return TernaryMatrix(shape, scale, 0, rows)
 
 
 def pack(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -42,10 +106,3 @@ def count_padding(packed: NDArray[np.uint8]) -> int:
     """Number of codes 3 in packed bytes."""
     both = packed & (packed >> 1) & 0x55
     return int(np.bitwise_count(both).sum(dtype=np.int64))
-
-
-def quantize(weights: NDArray[np.floating]) -> tuple[NDArray[np.int8], float]:
-    """Trits and scale of master weights: scale = max(mean |w|, 1e-5), trit = clamp(rint(w / scale), -1, 1)."""
-    wide = np.asarray(weights, dtype=np.float64)
-    scale = max(float(np.abs(wide).mean()), MIN_SCALE)
-    return np.clip(np.rint(wide / scale), -1, 1).astype(np.int8), scale

@@ -12,7 +12,7 @@ __all__ = ["pack_matrix"]
 
 
 def pack_matrix(config: AccelConfig, trits: NDArray[np.integer]) -> bytes:
-    """Beats of a matrix [M, K] of -1, 0, +1 in the order in which the array takes them.
+    """Beats of a matrix [M, K] of -1, 0, +1, or of some of its row blocks, in the order in which the array takes them.
 
     Rows are padded to a multiple of R and inputs to a multiple of Kc with zeros. Beats come row block by row block and,
     inside one, input chunk by input chunk; a beat holds R rows of Kc inputs, five trits per byte.

@@ -11,7 +11,7 @@ import pytest
 
 from sim.random_checkpoint import to_bf16, write_random_checkpoint, write_safetensors
 from sw.checkpoint import Checkpoint, CheckpointError, ModelConfig
-from sw.ternary import quantize
+from sw.ternary import TernaryMatrix
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
 UP = "model.layers.1.mlp.up_proj.weight"
@@ -39,6 +39,10 @@ def edit_header(folder: Path, change: Callable[[dict[str, Any]], object]) -> Non
     file.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
 
 
+def trits_of(matrix: TernaryMatrix) -> np.ndarray:
+    return matrix.rows(0, matrix.shape[0])
+
+
 def refused(folder: Path, match: str) -> None:
     with pytest.raises(CheckpointError, match=match) as caught:
         Checkpoint.open(folder)
@@ -51,10 +55,11 @@ def test_demo_model() -> None:
     packed = [info for info in checkpoint.tensors.values() if info.dtype == "U8"]
     assert len(packed) == 28
     for info in packed:
-        trits, scale = checkpoint.ternary(info.name)
-        assert trits.shape == (4 * info.shape[0], info.shape[1])
+        matrix = checkpoint.ternary(info.name)
+        trits = trits_of(matrix)
+        assert matrix.shape == trits.shape == (4 * info.shape[0], info.shape[1])
         assert set(np.unique(trits)) == {-1, 0, 1}
-        assert scale > 0
+        assert matrix.scale > 0
     assert checkpoint.float("model.norm.weight").shape == (128,)
 
 
@@ -64,6 +69,8 @@ LAYOUTS = {
     "separate head": {"separate_head": True},
     "bitlinear": {"bitlinear": True},
     "master weights": {"master_weights": True},
+    "master weights in F16": {"master_weights": True, "dtype": "F16"},
+    "master weights in F32, shards": {"master_weights": True, "dtype": "F32", "shards": 2},
     "head_dim": {"head_dim": 8},
     "new style": {"new_style": True, "rope_theta": 500000.0},
     "outliers": {"outlier_channels": 3},
@@ -75,12 +82,14 @@ def test_layouts(tmp_path: Path, options: dict[str, Any]) -> None:
     checkpoint = Checkpoint.open(write(tmp_path, **options))
     assert checkpoint.config.head_dim == 8
     assert checkpoint.config.rope_theta == options.get("rope_theta", 10000.0)
-    assert checkpoint.config.dtype == "bfloat16"
+    assert checkpoint.config.dtype == {"F16": "float16", "F32": "float32"}.get(options.get("dtype", ""), "bfloat16")
     assert checkpoint.config.tie_word_embeddings == ("lm_head.weight" not in checkpoint.tensors)
-    trits, scale = checkpoint.ternary(UP)
-    assert trits.shape == (48, 32)
+    matrix = checkpoint.ternary(UP)
+    trits = trits_of(matrix)
+    assert matrix.shape == trits.shape == (48, 32)
     assert trits.dtype == np.int8
-    assert 0.1 < scale < 1
+    assert set(np.unique(trits)) == {-1, 0, 1}
+    assert 0.1 < matrix.scale < 1
     assert np.isfinite(checkpoint.float("model.embed_tokens.weight")).all()
     largest = checkpoint.float("model.norm.weight").max()
     assert (largest > 8) == ("outlier_channels" in options)
@@ -95,17 +104,52 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
 
 def test_scale_multiplies_or_divides(tmp_path: Path) -> None:
     folder = write(tmp_path)
-    multiplied = Checkpoint.open(folder).ternary(UP)[1]
+    multiplied = Checkpoint.open(folder).ternary(UP).scale
     edit_config(folder, lambda c: c["quantization_config"].update(linear_class="bitlinear"))
-    assert Checkpoint.open(folder).ternary(UP)[1] == 1 / multiplied
+    assert Checkpoint.open(folder).ternary(UP).scale == 1 / multiplied
 
 
-def test_master_weights_are_quantised(tmp_path: Path) -> None:
-    checkpoint = Checkpoint.open(write(tmp_path, master_weights=True))
-    trits, scale = checkpoint.ternary(UP)
-    expected, expected_scale = quantize(checkpoint.float(UP))
-    assert np.array_equal(trits, expected)
-    assert scale == expected_scale
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_master_weights_are_quantised(tmp_path: Path, dtype: str) -> None:
+    checkpoint = Checkpoint.open(write(tmp_path, master_weights=True, dtype=dtype))
+    assert checkpoint.info(UP).dtype == dtype
+    matrix, weights = checkpoint.ternary(UP), checkpoint.float(UP).astype(np.float64)
+    scale = np.abs(weights).mean()
+    assert matrix.scale == pytest.approx(scale, rel=1e-15)
+    assert np.array_equal(trits_of(matrix), np.clip(np.rint(weights / scale), -1, 1))
+
+
+def test_without_quantization_config(tmp_path: Path) -> None:
+    """The same as quantization_mode online, but somebody should know."""
+    declared = Checkpoint.open(write(tmp_path / "a", master_weights=True))
+    folder = write(tmp_path / "b", master_weights=True, quantization_config=False)
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    with pytest.warns(UserWarning, match="no quantization_config"):
+        silent = Checkpoint.open(folder)
+    assert silent.config == declared.config
+    assert np.array_equal(trits_of(silent.ternary(UP)), trits_of(declared.ternary(UP)))
+
+
+@pytest.mark.parametrize("mode", ["offline", None])
+def test_dtype_and_configuration_must_agree(tmp_path: Path, mode: str | None) -> None:
+    """Master weights that are said to be packed, and packed ones that are said to be master weights."""
+    folder = write(tmp_path, master_weights=mode == "offline")
+    if mode:
+        edit_config(folder, lambda c: c["quantization_config"].update(quantization_mode=mode))
+        refused(folder, "has dtype BF16, but U8 is needed for quantization_mode offline")
+    else:
+        edit_config(folder, lambda c: c.pop("quantization_config"))
+        with pytest.warns(UserWarning, match="no quantization_config"):
+            refused(folder, "has dtype U8, but a float type is needed for quantization_mode online")
+
+
+def test_master_weights_must_be_finite(tmp_path: Path) -> None:
+    folder = write(tmp_path, master_weights=True)
+    weights = np.array(Checkpoint.open(folder).raw(UP))
+    weights[-1, -1] = 0x7F80
+    rewrite(folder, UP, weights)
+    with pytest.raises(CheckpointError, match="NaN or infinite"):
+        Checkpoint.open(folder).ternary(UP)
 
 
 def rewrite(folder: Path, name: str, values: np.ndarray) -> None:
@@ -137,7 +181,7 @@ def test_padding_codes_warn_once(tmp_path: Path) -> None:
     rewrite(folder, UP, packed)
     checkpoint = Checkpoint.open(folder)
     with pytest.warns(UserWarning, match="4 codes 0b11"):
-        trits, _ = checkpoint.ternary(UP)
+        trits = trits_of(checkpoint.ternary(UP))
     assert trits[[0, 12, 24, 36], 0].tolist() == [0, 0, 0, 0]
     checkpoint.ternary(UP)  # a second warning would be an error
 
@@ -180,7 +224,8 @@ CONFIGS = {
     "activation": ({"hidden_act": "silu"}, "hidden_act"),
     "bias": ({"attention_bias": True}, "attention_bias"),
     "rms norm": ({"quantization_config": {"quant_method": "bitnet", "use_rms_norm": True}}, "use_rms_norm"),
-    "no quantisation": ({"quantization_config": None}, "quantization_config"),
+    "empty quantisation": ({"quantization_config": {}}, "quant_method"),
+    "quantisation of another type": ({"quantization_config": [1]}, "quantization_config must be an object"),
     "linear class": ({"quantization_config": {"quant_method": "bitnet", "linear_class": "x"}}, "linear_class"),
     "scaled rope": ({"rope_scaling": {"type": "linear", "factor": 2}}, "rope scaling"),
     "scaled rope, new": ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope scaling"),
@@ -205,7 +250,7 @@ CONFIGS = {
     "online": (
         {"quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
                                  "quantization_mode": "online"}},
-        "has shape",
+        "has dtype U8",
     ),
 }
 

@@ -26,7 +26,7 @@ def read_everything(folder: Path) -> None:
         checkpoint = Checkpoint.open(folder)
         for name, info in checkpoint.tensors.items():
             if info.dtype == "U8":
-                checkpoint.ternary(name)
+                list(checkpoint.ternary(name).blocks())
             else:
                 checkpoint.float(name)
     except CheckpointError:

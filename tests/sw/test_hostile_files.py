@@ -45,8 +45,8 @@ HEADERS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no description": (lambda h: h.update({NORM: 1}), "no description"),
     "gap": (lambda h: h.pop("model.layers.0.input_layernorm.weight"), "unused bytes"),
     "renamed": (lambda h: h.update({"other": h.pop(NORM)}), "model.norm.weight is missing"),
-    "float packed": (lambda h: h[UP].update(dtype="BF16", shape=[12, 16]), "config.json implies"),
-    "byte norm": (lambda h: _swap_in(h, dtype="U8", shape=[64]), "config.json implies"),
+    "float packed": (lambda h: h[UP].update(dtype="BF16", shape=[12, 16]), "has dtype BF16"),
+    "byte norm": (lambda h: _swap_in(h, dtype="U8", shape=[64]), "has dtype U8"),
 }
 
 

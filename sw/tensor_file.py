@@ -1,0 +1,154 @@
+"""Safetensors files: their headers, the index of a sharded checkpoint, and rows of a tensor.
+
+Nothing is trusted: all sizes are checked before any use. Data is read when it is asked for and never mapped, so that a
+file that shrinks meanwhile is an error and not a fault of the process.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sw.model_config import MAX_JSON_BYTES, CheckpointError, parse_json, read_json
+
+__all__ = ["DTYPES", "FLOATS", "INDEX_FILE", "SINGLE_FILE", "TensorInfo", "read_header", "read_rows", "read_shards"]
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+DTYPES = {"U8": np.dtype("u1"), "BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+FLOATS = ("BF16", "F16", "F32")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies: `nbytes` bytes at byte `offset` of `file`. `dtype` is U8, BF16, F16 or F32."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    offset: int
+    nbytes: int
+
+
+def _naturals(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(v) is int and 0 <= v < 1 << 62 for v in value)
+
+
+def _tensor(name: str, entry: Any, path: Path, start: int, size: int) -> TensorInfo:
+    """Check one entry of a header; `start` is the file offset of the data, `size` the bytes of the file."""
+    where = f"tensor {name[:200]!r} in {path.name}"
+    if not isinstance(entry, dict):
+        raise CheckpointError(f"{where} has no description")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise CheckpointError(f"{where} has dtype {str(dtype)[:40]!r}, but only {', '.join(DTYPES)} are supported")
+    if not _naturals(shape) or len(shape) > 8 or 0 in shape:
+        raise CheckpointError(f"{where} has an invalid shape {str(shape)[:80]}")
+    if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise CheckpointError(f"{where} has invalid data offsets {str(offsets)[:80]}")
+    begin, end = offsets
+    if start + end > size:
+        raise CheckpointError(f"{where} ends at byte {start + end}, but the file has {size} bytes")
+    needed = math.prod(shape) * DTYPES[dtype].itemsize
+    if end - begin != needed:
+        raise CheckpointError(f"{where} has {end - begin} bytes, but {dtype} of shape {shape} needs {needed}")
+    return TensorInfo(name, dtype, tuple(shape), path, start + begin, needed)
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """The tensors of one safetensors file, by name. They must cover the data exactly and not overlap."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist or is not a file")
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size < 8:
+                raise CheckpointError(f"{path} is too short for a safetensors header")
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > size - 8:
+                raise CheckpointError(f"{path} declares a header of {length} bytes, but the file has {size} bytes")
+            if length > MAX_JSON_BYTES:
+                raise CheckpointError(f"{path} declares a header of {length} bytes, more than {MAX_JSON_BYTES}")
+            header = parse_json(file.read(length), f"the header of {path}")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    header.pop("__metadata__", None)
+    start = 8 + length
+    tensors = {name: _tensor(name, entry, path, start, size) for name, entry in header.items()}
+    position = start
+    for info in sorted(tensors.values(), key=lambda t: t.offset):
+        if info.offset < position:
+            raise CheckpointError(f"tensor {info.name[:200]!r} in {path.name} overlaps another tensor")
+        if info.offset > position:
+            raise CheckpointError(f"{path} has unused bytes before tensor {info.name[:200]!r}")
+        position = info.offset + info.nbytes
+    if position != size:
+        raise CheckpointError(f"{path} has {size - position} unused bytes at its end")
+    return tensors
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Whether a file, its links followed, lies in the folder, or where the cache of the Hugging Face hub keeps it."""
+    homes = [folder.resolve()]
+    if homes[0].parent.name == "snapshots":
+        homes.append(homes[0].parents[1] / "blobs")
+    return path.resolve().parent in homes
+
+
+def read_shards(folder: Path) -> dict[str, TensorInfo]:
+    """The tensors of all files that the index names; index and files must agree."""
+    index = read_json(folder / INDEX_FILE)
+    mapping = index.get("weight_map")
+    if not isinstance(mapping, dict) or not mapping or not all(isinstance(v, str) for v in mapping.values()):
+        raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map from tensor names to file names")
+    tensors: dict[str, TensorInfo] = {}
+    files = sorted(set(mapping.values()))
+    for name in files:
+        if not name or name.startswith(".") or any(c in name for c in "/\\:\0") or not _inside(folder / name, folder):
+            raise CheckpointError(f"{folder / INDEX_FILE} names {name[:200]!r}, which is not a file of its folder")
+    for name in files:
+        for info in read_header(folder / name).values():
+            if mapping.get(info.name) != name:
+                raise CheckpointError(f"{name[:200]!r} holds tensor {info.name[:200]!r}, but the index does not say so")
+            tensors[info.name] = info
+    missing = next((n for n in mapping if n not in tensors), None)
+    if missing is not None:
+        raise CheckpointError(f"the index says that {mapping[missing]!r} holds {missing[:200]!r}, but it does not")
+    metadata = index.get("metadata")
+    total, held = metadata.get("total_size") if isinstance(metadata, dict) else None, sum(
+        info.nbytes for info in tensors.values()
+    )
+    if total is not None and total != held:
+        warnings.warn(f"the index speaks of {str(total)[:40]} bytes, the shards hold {held}", stacklevel=2)
+    return tensors
+
+
+def read_rows(info: TensorInfo, rows: slice = slice(None)) -> NDArray[Any]:
+    """Rows of a tensor as they are stored, BF16 as uint16; of a scalar, its one element.
+
+    Raises CheckpointError if the file has become shorter or cannot be read.
+    """
+    shape = info.shape or (1,)
+    start, stop, _ = rows.indices(shape[0])
+    row_bytes = info.nbytes // shape[0]
+    values = np.empty((max(stop - start, 0), *shape[1:]), DTYPES[info.dtype])
+    try:
+        with info.file.open("rb", buffering=0) as file:
+            file.seek(info.offset + start * row_bytes)
+            view, read = memoryview(values.reshape(-1).view(np.uint8)), 0
+            while read < len(view):
+                count = file.readinto(view[read:])
+                if not count:
+                    raise CheckpointError(f"{info.file} ends inside tensor {info.name}: it was cut short meanwhile")
+                read += count
+    except OSError as error:
+        raise CheckpointError(f"{info.file} cannot be read: {error.strerror}") from error
+    return values
