@@ -3,6 +3,8 @@
 // All ports of a simulation share the contents. A port is deterministic: what it does depends on the seed, its index
 // and what the master did, never on the host.
 //
+// A port can be told to go wrong, at any moment and without a clock passing: see `Fault`.
+//
 // Without a seed a read is looked up when its beat leaves, and a write takes effect with its response, the last moment
 // that AXI allows. With a seed, bit 0 makes reads be looked up when the address is taken, and bit 1 makes writes
 // take effect with their last beat: seeds 1 to 4 try all four, so that a master that does not wait is found out.
@@ -27,7 +29,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bus lanes are copied a
 
 namespace {
 
-constexpr int kOkay = 0, kDecodeError = 3;
+constexpr int kOkay = 0, kSlaveError = 2, kDecodeError = 3;
 constexpr int kIncrement = 1;
 constexpr uint64_t kPage = 4096;
 constexpr size_t kBufferedBeats = 64;  // write data that is taken before its address
@@ -97,10 +99,34 @@ struct Stall {
     }
 };
 
+// What a port does wrong. Python writes it, through the address that the pin `fault` of axi_memory.sv gives; the layout
+// is also in faults.py. A burst of the channel that reaches into [first, end) is spoiled when it is accepted, once `skip`
+// such bursts have passed, until `count` were. kNoAnswer and kDeaf last until `kind` is something else.
+enum FaultKind : uint32_t {
+    kNone = 0,
+    kSlaveResponse = 1,   // answers SLVERR, a write has no effect
+    kDecodeResponse = 2,  // answers DECERR, a write has no effect
+    kEarlyLast = 3,       // RLAST with the first beat, which ends the burst; spoils bursts of two beats or more
+    kLateLast = 4,        // one beat more than asked for, RLAST with that
+    kNoAnswer = 5,        // the burst is not answered
+    kDeaf = 6,            // as the burst before, and neither addresses nor data are taken from then on
+    kWrongId = 7,         // answers with the lowest bit of the id inverted
+    kTwice = 8,           // answers the burst a second time
+};
+
+struct Fault {
+    uint32_t kind;
+    uint32_t writes;  // 0: AR and R, 1: AW, W and B
+    uint64_t first, end, skip, count;
+    uint64_t spoiled;  // bursts, counted here
+};
+static_assert(sizeof(Fault) == 48, "as in faults.py");
+
 struct Burst {
     int id;
     uint64_t address;
     int beats, size;
+    FaultKind fault = kNone;
     uint64_t due = 0;           // clock from which on it may be answered
     int done = 0;               // beats that have passed
     std::vector<uint8_t> data;  // of all beats: write data, or reads that were looked up early
@@ -130,8 +156,11 @@ class Port {
         beats_.clear();
     }
 
+    Fault *fault() { return &fault_; }
+
     int read_burst(Burst burst, int kind) {
         if (const char *why = refuse(burst, kind)) return complain("AR", burst, why);
+        spoil(burst, false);
         burst.due = now_ + delay() - 1;
         if (early_reads_) {
             burst.data.resize(static_cast<size_t>(burst.beats * beat_bytes_));
@@ -143,6 +172,7 @@ class Port {
 
     int write_burst(Burst burst, int kind) {
         if (const char *why = refuse(burst, kind)) return complain("AW", burst, why);
+        spoil(burst, true);
         writes_.push_back(std::move(burst));
         return distribute();
     }
@@ -159,9 +189,10 @@ class Port {
     // One clock: what to drive in the next one. The fields are those of `step_t` in axi_memory.sv.
     uint64_t clock(bool r_waits, bool b_waits) {
         uint64_t step = 0;
-        if (reads_.size() < outstanding_ && !(hostile_ && ar_stall_.paused(random_))) step |= 1u << 0;
-        if (writes_.size() < outstanding_ && !(hostile_ && aw_stall_.paused(random_))) step |= 1u << 1;
-        if (beats_.size() < kBufferedBeats && !(hostile_ && w_stall_.paused(random_))) step |= 1u << 2;
+        bool hears_reads = !deaf(false), hears_writes = !deaf(true);
+        if (hears_reads && reads_.size() < outstanding_ && !(hostile_ && ar_stall_.paused(random_))) step |= 1u << 0;
+        if (hears_writes && writes_.size() < outstanding_ && !(hostile_ && aw_stall_.paused(random_))) step |= 1u << 1;
+        if (hears_writes && beats_.size() < kBufferedBeats && !(hostile_ && w_stall_.paused(random_))) step |= 1u << 2;
         if (!r_waits && !reads_.empty() && !(hostile_ && r_stall_.paused(random_))) step |= answer_read();
         if (!b_waits && !writes_.empty() && !(hostile_ && b_stall_.paused(random_))) step |= answer_write();
         now_++;
@@ -190,6 +221,30 @@ class Port {
         return 1;
     }
 
+    void spoil(Burst &burst, bool write) {
+        uint64_t end = burst.beat_address(burst.beats - 1) + (1ull << burst.size);
+        if (fault_.kind == kNone || (fault_.writes != 0) != write) return;
+        if (burst.address >= fault_.end || end <= fault_.first) return;
+        if (fault_.kind == kEarlyLast && burst.beats == 1) return;
+        if (fault_.skip) {
+            fault_.skip--;
+        } else if (fault_.spoiled < fault_.count) {
+            burst.fault = static_cast<FaultKind>(fault_.kind);
+            fault_.spoiled++;
+        }
+    }
+
+    bool deaf(bool write) const {
+        return fault_.kind == kDeaf && (fault_.writes != 0) == write && fault_.spoiled != 0;
+    }
+
+    // Whether a burst is still kept waiting.
+    bool silenced(const Burst &burst) const {
+        return (burst.fault == kNoAnswer || burst.fault == kDeaf) && fault_.kind == burst.fault;
+    }
+
+    static int id_of(const Burst &burst) { return burst.fault == kWrongId ? burst.id ^ 1 : burst.id; }
+
     uint64_t delay() {
         if (!hostile_) return latency_;
         uint64_t clocks = 1 + random_.below(2 * latency_);
@@ -205,6 +260,8 @@ class Port {
     }
 
     int response(const Burst &burst, int beat) const {
+        if (burst.fault == kSlaveResponse) return kSlaveError;
+        if (burst.fault == kDecodeResponse) return kDecodeError;
         uint64_t address = container(burst.beat_address(beat));
         return contents.holds(address, static_cast<uint64_t>(beat_bytes_)) ? kOkay : kDecodeError;
     }
@@ -259,32 +316,44 @@ class Port {
     }
 
     uint64_t answer_read() {
-        int chosen = choose(reads_, [this](const Burst &burst) { return burst.due <= now_; });
+        int chosen = choose(reads_, [this](const Burst &burst) { return burst.due <= now_ && !silenced(burst); });
         if (chosen < 0) return 0;
         Burst &burst = reads_[static_cast<size_t>(chosen)];
+        int beat = std::min(burst.done, burst.beats - 1);  // a beat too many repeats the last one
         if (early_reads_)
-            memcpy(word_, &burst.data[offset(burst.done)], static_cast<size_t>(beat_bytes_));
+            memcpy(word_, &burst.data[offset(beat)], static_cast<size_t>(beat_bytes_));
         else
-            look_up(burst, burst.done, word_);
-        uint64_t step = 1u << 3 | static_cast<uint64_t>(response(burst, burst.done)) << 6
-                        | static_cast<uint64_t>(burst.id) << 10;
-        if (++burst.done == burst.beats) {
+            look_up(burst, beat, word_);
+        uint64_t step = 1u << 3 | static_cast<uint64_t>(response(burst, beat)) << 6
+                        | static_cast<uint64_t>(id_of(burst)) << 10;
+        int beats = burst.fault == kEarlyLast ? 1 : burst.beats + (burst.fault == kLateLast);
+        if (++burst.done == beats) {
             step |= 1u << 5;
-            reads_.erase(reads_.begin() + chosen);
+            if (!again(burst)) reads_.erase(reads_.begin() + chosen);
         }
         return step;
     }
 
     uint64_t answer_write() {
-        int chosen = choose(writes_, [this](const Burst &b) { return b.done == b.beats && b.due <= now_; });
+        int chosen = choose(writes_, [this](const Burst &b) {
+            return b.done == b.beats && b.due <= now_ && !silenced(b);
+        });
         if (chosen < 0) return 0;
-        const Burst &burst = writes_[static_cast<size_t>(chosen)];
+        Burst &burst = writes_[static_cast<size_t>(chosen)];
         int worst = kOkay;
         for (int beat = 0; beat < burst.beats; beat++) worst = std::max(worst, response(burst, beat));
         if (!early_writes_) store(burst);
-        uint64_t step = 1u << 4 | static_cast<uint64_t>(worst) << 8 | static_cast<uint64_t>(burst.id) << 26;
-        writes_.erase(writes_.begin() + chosen);
+        uint64_t step = 1u << 4 | static_cast<uint64_t>(worst) << 8 | static_cast<uint64_t>(id_of(burst)) << 26;
+        if (!again(burst)) writes_.erase(writes_.begin() + chosen);
         return step;
+    }
+
+    // Whether an answered burst is answered once more.
+    static bool again(Burst &burst) {
+        if (burst.fault != kTwice) return false;
+        burst.fault = kNone;
+        if (!burst.strobes.size()) burst.done = 0;  // a read: all beats
+        return true;
     }
 
     const int index_, beat_bytes_;
@@ -297,6 +366,7 @@ class Port {
     std::deque<WriteBeat> beats_;  // without an address yet
     Stall ar_stall_, aw_stall_, w_stall_, r_stall_, b_stall_;
     uint8_t word_[64];
+    Fault fault_{};
 };
 
 std::vector<std::unique_ptr<Port>> ports;
@@ -313,6 +383,8 @@ int axi_memory_open(const char *file, int64_t bytes, int64_t base, int latency, 
 }
 
 int64_t axi_memory_contents() { return reinterpret_cast<int64_t>(contents.bytes); }
+
+int64_t axi_memory_fault(int handle) { return reinterpret_cast<int64_t>(ports[static_cast<size_t>(handle)]->fault()); }
 
 void axi_memory_reset(int handle) { ports[static_cast<size_t>(handle)]->reset(); }
 

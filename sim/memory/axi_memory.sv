@@ -50,6 +50,7 @@ module axi_memory #(
     input  wire rready,
 
     output reg  [63:0] contents,  // where the bytes are in this process
+    output reg  [63:0] fault,     // where this port's `Fault` is in this process, see faults.py
     output reg  [63:0] beats_read,
     output reg  [63:0] beats_written
 );
@@ -57,6 +58,7 @@ module axi_memory #(
         input string file, input longint bytes, input longint base, input int latency, input longint seed,
         input int port_index, input int beat_bytes, input int outstanding);
     import "DPI-C" function longint axi_memory_contents();
+    import "DPI-C" function longint axi_memory_fault(input int handle);
     import "DPI-C" function void axi_memory_reset(input int handle);
     import "DPI-C" function int axi_memory_read_burst(
         input int handle, input int id, input longint address, input int beats, input int size, input int burst);
@@ -94,6 +96,7 @@ module axi_memory #(
         handle = axi_memory_open(file, bytes, base, latency, seed, PORT, DATA_BITS / 8, OUTSTANDING);
         if (handle < 0) $fatal(1, "the memory cannot be set up");
         contents = axi_memory_contents();
+        fault = axi_memory_fault(handle);
         beats_read = 0;
         beats_written = 0;
         {arready, awready, wready, rvalid, bvalid} = 0;

@@ -32,6 +32,8 @@ _INPUTS = (  # of axi_memory; tied to 0 where the module has no such pin
 )
 _OUTPUTS = ("awready", "wready", "bid", "bresp", "bvalid", "arready", "rid", "rdata", "rresp", "rlast", "rvalid")
 
+_MEASURES = ("contents", "fault", "beats_read", "beats_written")  # 64 bits each, not of AXI
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimulatedMemory:
@@ -72,7 +74,7 @@ def _memory(number: str, master: str, widths: dict[str, int]) -> str:
             connected.append(f".{pin}({master}_{pin})")
         else:
             connected.append(f".{pin}('0)" if pin in _INPUTS else f".{pin}()")
-    connected += [f".{pin}({master}_{pin})" for pin in ("contents", "beats_read", "beats_written")]
+    connected += [f".{pin}({master}_{pin})" for pin in _MEASURES]
     parameters = {
         "DATA_BITS": widths.get("rdata") or widths["wdata"],
         "ADDRESS_BITS": widths.get("araddr") or widths["awaddr"],
@@ -87,7 +89,7 @@ def join_memory(module: VerilogModule) -> tuple[str, list[str]]:
     """Verilog of the wrapper, and the names of its pins.
 
     Besides the pins of the module there are, for each memory port, `m_axi_<n>_contents` (see `memory_bytes`),
-    `m_axi_<n>_beats_read` and `m_axi_<n>_beats_written`.
+    `m_axi_<n>_fault` (see faults.py), `m_axi_<n>_beats_read` and `m_axi_<n>_beats_written`.
 
     Raises ValueError for a module without a memory port.
     """
@@ -103,7 +105,7 @@ def join_memory(module: VerilogModule) -> tuple[str, list[str]]:
     if not masters:
         raise ValueError(f"{module.name} has no port m_axi_0")
     ports = [*pins, *(Port(f"{master}_{name}", "output", 64) for master in masters
-                      for name in ("contents", "beats_read", "beats_written"))]
+                      for name in _MEASURES)]
     lines = [
         f"module {TOP} (",
         ",\n".join(f"    {port.direction} wire {_declaration(port)}" for port in ports),

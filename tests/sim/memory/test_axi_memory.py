@@ -72,6 +72,13 @@ def test_moment_of_effect(seed: int) -> None:
     run_protocol(CONFIGS["narrow"], "moment_of_effect", SimulatedMemory(size=1 << 17, seed=seed))
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_faults(seed: int) -> None:
+    config = CONFIGS["narrow"]
+    run_bench(PassThrough(config), config, "tests.sim.memory.fault_bench",
+              memory=SimulatedMemory(size=1 << 17, seed=seed), parameters={"seed": seed})
+
+
 RULES = {
     "wrap": "AR at 0x0, 1 beats, is not INCR",
     "boundary": "AW at 0xff8, 2 beats, crosses 4 KB",

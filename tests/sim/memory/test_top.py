@@ -30,7 +30,8 @@ def module_with(**ports: object) -> VerilogModule:
 def test_memory_ports_disappear_inside() -> None:
     text, pins = join_memory(module_with(m_axi_0=axi_signature(CONFIG), m_axi_1=axi_read_signature(CONFIG)))
     assert pins == ["aclk", "aresetn", "irq",
-                    *(f"m_axi_{n}_{name}" for n in (0, 1) for name in ("contents", "beats_read", "beats_written"))]
+                    *(f"m_axi_{n}_{name}" for n in (0, 1)
+                      for name in ("contents", "fault", "beats_read", "beats_written"))]
     assert f"wire [{CONFIG.address_bits - 1}:0] m_axi_1_araddr;" in text
     first, second = re.split(r"axi_memory #", text)[1:]
     assert f".DATA_BITS({CONFIG.port_bits}), .ADDRESS_BITS({CONFIG.address_bits}), .ID_BITS(1), .PORT(0)" in first
