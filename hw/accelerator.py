@@ -23,12 +23,11 @@ from hw.formats import Flags, Opcode
 from hw.logits.argmax import Argmax
 from hw.logits.head import LmHead
 from hw.logits.logits_writer import LogitsWriter
-from hw.memory.axi import AxiError, axi_signature
-from hw.memory.read_engine import ReadEngine
+from hw.memory.axi import AxiError
+from hw.memory.memory_ports import MemoryPorts
 from hw.memory.row_address import RowAddress
 from hw.memory.scratchpad import Scratchpad, scratchpad_address
 from hw.memory.vector_writer import VectorWriter
-from hw.memory.write_engine import WriteEngine
 from hw.norm.norm_memory import NormMemory
 from hw.norm.pack_activations import PackActivations
 from hw.norm.quantize import Quantize
@@ -44,14 +43,14 @@ class Accelerator(wiring.Component):
     until the memory has answered what it owes.
 
     Members:
-        m_axi_0: AXI4 memory port.
+        m_axi_<n>: AXI4 memory ports; those behind the first only read.
         s_axi_ctrl: AXI4-Lite registers (docs/registers.md).
     """
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            "m_axi_0": Out(axi_signature(config)),
+            **{f"m_axi_{n}": Out(MemoryPorts.port_signature(config, n)) for n in range(config.ports)},
             "s_axi_ctrl": In(axi_lite_signature(ADDRESS_BITS)),
         })
 
@@ -65,15 +64,12 @@ class Accelerator(wiring.Component):
             m.submodules[name] = ResetInserter(clear)(unit)
             return unit
 
-        # ---- outside: registers and memory port, alive through a fault
+        # ---- outside: registers and memory ports, alive through a fault
         m.submodules.registers = registers = RegisterFile(config)
-        m.submodules.read = read = ReadEngine(config)
-        m.submodules.write = write = WriteEngine(config)
+        m.submodules.memory = memory = MemoryPorts(config)
         wiring.connect(m, wiring.flipped(self.s_axi_ctrl), registers.axi)
-        for engine in (read, write):
-            for name, member in engine.axi.signature.members.items():
-                mine, theirs = getattr(self.m_axi_0, name), getattr(engine.axi, name)
-                m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)
+        for n in range(config.ports):
+            wiring.connect(m, getattr(memory, f"axi_{n}"), wiring.flipped(getattr(self, f"m_axi_{n}")))
 
         # ---- control
         packets = add("packets", PacketReader(config))
@@ -104,8 +100,8 @@ class Accelerator(wiring.Component):
             executor.descriptors.eq(loop.descriptors),
             executor.head_column.eq(loop.head_column),
         ]
-        wiring.connect(m, loop.o_stream, read.stream)
-        wiring.connect(m, read.o_stream, packets.i)
+        wiring.connect(m, loop.o_stream, memory.stream)
+        wiring.connect(m, memory.o_stream, packets.i)
         wiring.connect(m, packets.o_header, executor.i_header)
         wiring.connect(m, executor.o_row, row_address.i)
         wiring.connect(m, row_address.o, executor.i_address)
@@ -145,14 +141,14 @@ class Accelerator(wiring.Component):
             (attention.o_gather, attention.i_gather, doing(Opcode.ATTEND) & executor.busy),
         )
         for request, sink, owner in gathers:
-            m.d.comb += [sink.payload.eq(read.o_gather.payload), sink.valid.eq(read.o_gather.valid & owner)]
+            m.d.comb += [sink.payload.eq(memory.o_gather.payload), sink.valid.eq(memory.o_gather.valid & owner)]
             with m.If(owner):
                 m.d.comb += [
-                    read.gather.payload.eq(request.payload), read.gather.valid.eq(request.valid),
-                    request.ready.eq(read.gather.ready), read.o_gather.ready.eq(sink.ready),
+                    memory.gather.payload.eq(request.payload), memory.gather.valid.eq(request.valid),
+                    request.ready.eq(memory.gather.ready), memory.o_gather.ready.eq(sink.ready),
                 ]
         m.d.comb += executor.gather_last.eq(
-            read.o_gather.valid & read.o_gather.ready & read.o_gather.payload.last & doing(Opcode.EMBED))
+            memory.o_gather.valid & memory.o_gather.ready & memory.o_gather.payload.last & doing(Opcode.EMBED))
 
         # writes: tokens between passes, KV rows, logits
         writes = (
@@ -163,12 +159,12 @@ class Accelerator(wiring.Component):
         for request, beats, owner in writes:
             with m.If(owner):
                 m.d.comb += [
-                    write.request.payload.eq(request.payload), write.request.valid.eq(request.valid),
-                    request.ready.eq(write.request.ready),
-                    write.data.payload.eq(beats.payload), write.data.valid.eq(beats.valid),
-                    beats.ready.eq(write.data.ready),
+                    memory.request.payload.eq(request.payload), memory.request.valid.eq(request.valid),
+                    request.ready.eq(memory.request.ready),
+                    memory.data.payload.eq(beats.payload), memory.data.valid.eq(beats.valid),
+                    beats.ready.eq(memory.data.ready),
                 ]
-        m.d.comb += [loop.write_idle.eq(write.idle), attention.write_idle.eq(write.idle)]
+        m.d.comb += [loop.write_idle.eq(memory.write_idle), attention.write_idle.eq(memory.write_idle)]
 
         # norms and quantisation
         quantizing = doing(Opcode.QUANTIZE, Opcode.HEAD)
@@ -286,20 +282,19 @@ class Accelerator(wiring.Component):
         # has ended; the engines keep their error until then
         fault, running, aborting = Signal(ErrorCode), Signal(), Signal()
         with m.If((fault == ErrorCode.NONE) & ~aborting):
-            with m.If(read.error != AxiError.NONE):
-                m.d.sync += fault.eq(read.error.as_value())
-            with m.Elif(write.error != AxiError.NONE):
-                m.d.sync += fault.eq(Cat(write.error.as_value(), 1))
+            with m.If(memory.read_error != AxiError.NONE):
+                m.d.sync += fault.eq(memory.read_error.as_value())
+            with m.Elif(memory.write_error != AxiError.NONE):
+                m.d.sync += fault.eq(Cat(memory.write_error.as_value(), 1))
             with m.Elif(packets.o_error):
                 m.d.sync += fault.eq(ErrorCode.BAD_OPCODE)
         with m.If(registers.abort):
             m.d.sync += [fault.eq(ErrorCode.NONE), aborting.eq(1)]
-        with m.Elif(read.idle & write.idle):
+        with m.Elif(memory.idle):
             m.d.sync += aborting.eq(0)
         m.d.comb += [
             clear.eq((fault != ErrorCode.NONE) | registers.abort | aborting),
-            read.abort.eq(registers.abort),
-            write.abort.eq(registers.abort),
+            memory.abort.eq(registers.abort),
             running.eq(loop.busy & (fault == ErrorCode.NONE)),
             registers.busy.eq(running | aborting),
             registers.done.eq(loop.done | (fault != ErrorCode.NONE)),
@@ -313,10 +308,10 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             counters.clear.eq(registers.start & ~loop.busy & ~clear),
             counters.cycles_en.eq(running),
-            counters.stream_busy_en.eq(read.o_stream.valid & read.o_stream.ready),
-            counters.stream_starved_en.eq(running & read.o_stream.ready & ~read.o_stream.valid),
+            counters.stream_busy_en.eq(memory.o_stream.valid & memory.o_stream.ready),
+            counters.stream_starved_en.eq(running & memory.o_stream.ready & ~memory.o_stream.valid),
             counters.array_waiting_en.eq(array.i_weights.valid & ~array.i_weights.ready),
-            counters.stream_waiting_en.eq(running & read.o_stream.valid & ~read.o_stream.ready),
+            counters.stream_waiting_en.eq(running & memory.o_stream.valid & ~memory.o_stream.ready),
             counters.attention_busy_en.eq(executor.busy & doing(Opcode.ATTEND)),
             counters.head_busy_en.eq(executor.busy & doing(Opcode.HEAD)),
             counters.embed_busy_en.eq(executor.busy & doing(Opcode.EMBED)),

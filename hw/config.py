@@ -22,6 +22,9 @@ SUM_PARTIALS = 16
 HEADER_BYTES = 32
 """Bytes of a command header in the packet stream (`docs/isa.md`)."""
 
+STRIPE_BYTES = 16384
+"""The packet stream lies on several ports in stripes of this size: the ports' addresses differ modulo 64 KiB."""
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be built, or a model that a configuration cannot run."""
@@ -38,9 +41,12 @@ class AccelConfig:
 
     Attributes:
         name: preset name, stored in the image.
+        ports: P, AXI memory ports, 1, 2 or 4. All of them read the packet stream; port 0 alone does random reads and
+            writes.
         port_bits: data width of an AXI port, 64 to 512 bit.
         rows: R, output rows that the array computes at a time; a multiple of `vector`.
-        inputs: Kc, inputs per clock and row. rows * inputs must equal 5 trits per byte of a beat.
+        inputs: Kc, inputs per clock and row. rows * inputs must equal 5 trits per byte of a beat of the packet stream,
+            which is a beat of every port.
         columns: T, tokens that share one pass over the weights.
         vector: V, elements per clock of every elementwise unit: 1, 2 or 4.
         kv_bits: 8 or 16, bits of a cached key or value element.
@@ -51,15 +57,16 @@ class AccelConfig:
         max_head_dim: largest head dimension.
         max_group: most query heads that share a KV head.
         max_positions: most positions of one sequence.
-        stream_fifo_beats: depth of the weight FIFO. It must cover the read latency plus the longest step in
+        stream_fifo_beats: depth of each port's weight FIFO. It must cover the read latency plus the longest step in
             which no weight is consumed; see docs/decisions/0001-geometry.md.
         burst_beats: longest AXI burst in beats; a burst never crosses 4 KB whatever this says.
-        outstanding: reads in flight at most.
+        outstanding: reads in flight per port at most.
         address_bits: AXI address width.
         timeout_cycles: an AXI port that does not answer for this long is an error.
     """
 
     name: str
+    ports: int = 1
     port_bits: int = 64
     rows: int = 2
     inputs: int = 20
@@ -80,11 +87,13 @@ class AccelConfig:
     timeout_cycles: int = 100_000
 
     def __post_init__(self) -> None:
+        if self.ports not in (1, 2, 4):
+            raise ConfigError(f"ports must be 1, 2 or 4, not {self.ports}")
         if self.port_bits not in (64, 128, 256, 512):
             raise ConfigError(f"port_bits must be 64, 128, 256 or 512, not {self.port_bits}")
-        if self.rows * self.inputs != 5 * self.beat_bytes:
+        if self.rows * self.inputs != 5 * self.stream_bytes:
             raise ConfigError(
-                f"rows * inputs must be 5 trits per byte of a {self.beat_bytes}-byte beat = {5 * self.beat_bytes}, "
+                f"rows * inputs must be 5 trits per byte of a {self.stream_bytes}-byte beat = {5 * self.stream_bytes}, "
                 f"not {self.rows} * {self.inputs} = {self.rows * self.inputs}"
             )
         if self.vector not in (1, 2, 4):
@@ -109,8 +118,13 @@ class AccelConfig:
     # ---- derived: bytes and words ----
     @property
     def beat_bytes(self) -> int:
-        """Bytes of one beat of the packet stream."""
+        """Bytes of one beat of a memory port."""
         return self.port_bits // 8
+
+    @property
+    def stream_bytes(self) -> int:
+        """Bytes of one beat of the packet stream: a beat of every port, port 0 in the lowest bytes."""
+        return self.ports * self.beat_bytes
 
     @property
     def lanes(self) -> int:
@@ -119,8 +133,8 @@ class AccelConfig:
 
     @property
     def header_beats(self) -> int:
-        """Beats of a command header."""
-        return ceil_div(HEADER_BYTES, self.beat_bytes)
+        """Beats of the packet stream in a command header."""
+        return ceil_div(HEADER_BYTES, self.stream_bytes)
 
     @property
     def max_k(self) -> int:
@@ -199,6 +213,14 @@ PRESETS = {
     for c in (
         AccelConfig(name="tiny"),
         AccelConfig(name="tiny-kv16", kv_bits=16),
+        AccelConfig(
+            name="medium", port_bits=128, rows=4, columns=4, vector=4, stream_fifo_beats=1024,
+            max_hidden=2560, max_intermediate=6912, max_vocab=128256,
+        ),
+        AccelConfig(
+            name="wide4", ports=4, port_bits=128, rows=16, columns=8, vector=4, stream_fifo_beats=2048,
+            max_hidden=2560, max_intermediate=6912, max_vocab=128256,
+        ),
     )
 }
 """Named configurations; a command line takes the name."""

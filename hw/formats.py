@@ -72,8 +72,13 @@ class Trit(enum.Enum, shape=2):
 
 
 def beat(config: AccelConfig) -> data.ArrayLayout:
-    """One beat of memory as bytes."""
+    """One beat of a memory port as bytes."""
     return data.ArrayLayout(unsigned(8), config.beat_bytes)
+
+
+def stream_beat(config: AccelConfig) -> data.ArrayLayout:
+    """One beat of the packet stream as bytes: those of port 0, of port 1, and so on."""
+    return data.ArrayLayout(unsigned(8), config.stream_bytes)
 
 
 def column_values(config: AccelConfig) -> data.ArrayLayout:

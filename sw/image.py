@@ -1,8 +1,8 @@
 """The memory image: bytes on disk are bytes in the accelerator's memory. This file is the format; sw/pack.py fills it.
 
 Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions at multiples of
-4096 bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`. Every field is in
-docs/model-image.md.
+4096 bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`. On a machine with
+several ports the first two are striped over them. Every field is in docs/model-image.md.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from typing import BinaryIO
 
 import numpy as np
 
-from hw.config import AccelConfig, ConfigError, ceil_div
+from hw.config import STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
 
 __all__ = ["HEADER_SIZE", "ImageError", "ImageWriter", "ModelImage", "ModelShape", "Region", "VERSION", "write_mem"]
 
 MAGIC = b"BN158IMG"
-VERSION = 1
+VERSION = 2
 HEADER_SIZE = 4096
 REGION_NAMES = ("stream", "head", "embed", "rope")
+STREAMED = ("stream", "head")
+"""Regions that are read through all ports."""
+
 _FIXED = struct.Struct("<8sIIQQI")  # magic, version, regions, build id, total bytes, JSON bytes
 _REGION = struct.Struct("<8sQQI")  # name, offset, bytes, CRC-32
 _CHUNK = 1 << 22
@@ -105,12 +108,32 @@ class ModelShape:
 
 @dataclass(frozen=True)
 class Region:
-    """A named range of the image."""
+    """A named range of the image: `size` bytes of content in `area` bytes of the file, over which the CRC goes."""
 
     name: str
     offset: int
     size: int
+    area: int
     crc32: int
+
+
+def _stripes(config: AccelConfig, name: str) -> int:
+    """Ports that a region is striped over."""
+    return config.ports if name in STREAMED else 1
+
+
+def _area(config: AccelConfig, name: str, size: int) -> int:
+    """Bytes of the file that `size` bytes of a region take."""
+    stripes = _stripes(config, name)
+    return size if stripes == 1 else ceil_div(size, stripes * STRIPE_BYTES) * stripes * STRIPE_BYTES
+
+
+def _swap(config: AccelConfig, content: np.ndarray, *, to_stripes: bool) -> np.ndarray:
+    """Bytes in the order of the stream to bytes in the order of memory, or back; whole rows of stripes."""
+    order = (-1, STRIPE_BYTES // config.beat_bytes, config.ports, config.beat_bytes)
+    if not to_stripes:
+        order = (-1, config.ports, STRIPE_BYTES // config.beat_bytes, config.beat_bytes)
+    return content.reshape(order).swapaxes(1, 2).reshape(-1)
 
 
 class ImageWriter:
@@ -130,17 +153,35 @@ class ImageWriter:
     @contextmanager
     def region(self, name: str) -> Iterator[Callable[[bytes], None]]:
         """Gives a function that appends bytes; the region ends with the block."""
-        offset = ceil_div(self._file.tell(), HEADER_SIZE) * HEADER_SIZE
+        unit = HEADER_SIZE if self.config.ports == 1 else STRIPE_BYTES
+        offset = ceil_div(self._file.tell(), unit) * unit
         self._file.seek(offset)
+        stripes = _stripes(self.config, name)
+        row = stripes * STRIPE_BYTES
         crc = size = 0
+        waiting = bytearray()  # less than a row of stripes
+
+        def put(part: bytes) -> None:
+            nonlocal crc
+            self._file.write(part)
+            crc = zlib.crc32(part, crc)
 
         def write(part: bytes) -> None:
-            nonlocal crc, size
-            self._file.write(part)
-            crc, size = zlib.crc32(part, crc), size + len(part)
+            nonlocal size
+            size += len(part)
+            if stripes == 1:
+                put(part)
+                return
+            waiting.extend(part)
+            whole = len(waiting) // row * row
+            if whole:
+                put(_swap(self.config, np.frombuffer(waiting[:whole], dtype=np.uint8), to_stripes=True).tobytes())
+                del waiting[:whole]
 
         yield write
-        self._regions.append(Region(name, offset, size, crc))
+        if waiting:
+            put(_swap(self.config, np.frombuffer(waiting.ljust(row, b"\0"), dtype=np.uint8), to_stripes=True).tobytes())
+        self._regions.append(Region(name, offset, size, _area(self.config, name, size), crc))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -174,6 +215,7 @@ class ModelImage:
     """An image opened for reading, memory-mapped; header checked, regions by name."""
 
     path: Path
+    config: AccelConfig
     shape: ModelShape
     regions: dict[str, Region]
     memory: np.memmap
@@ -206,26 +248,33 @@ class ModelImage:
         if total != size:
             raise ImageError(f"{path} has {size} bytes, its header says {total}: the file is truncated or damaged")
         entries = [_REGION.unpack_from(head, _FIXED.size + i * _REGION.size) for i in range(count)]
-        regions = {r.name: r for r in (Region(n.rstrip(b"\0").decode(), o, s, c) for n, o, s, c in entries)}
+        names = [entry[0].rstrip(b"\0").decode() for entry in entries]
+        regions = {
+            name: Region(name, offset, length, _area(config, name, length), crc)
+            for name, (_, offset, length, crc) in zip(names, entries, strict=True)
+        }
         for r in regions.values():
-            if r.offset % HEADER_SIZE or r.offset + r.size > size:
+            if r.offset % HEADER_SIZE or r.offset + r.area > size:
                 raise ImageError(f"{path}: region {r.name} lies outside the file")
         if set(regions) != set(REGION_NAMES):
             raise ImageError(f"{path}: regions are {sorted(regions)}, expected {sorted(REGION_NAMES)}")
         values["eos"] = tuple(values["eos"])
-        return cls(path, ModelShape(**values), regions, np.memmap(path, dtype=np.uint8, mode="r"))
+        return cls(path, config, ModelShape(**values), regions, np.memmap(path, dtype=np.uint8, mode="r"))
 
     def view(self, name: str) -> np.ndarray:
-        """Bytes of a region, not copied."""
+        """Content of a region; not copied, unless it is striped over ports."""
         r = self.regions[name]
-        return self.memory[r.offset : r.offset + r.size]
+        area = self.memory[r.offset : r.offset + r.area]
+        if _stripes(self.config, name) > 1:
+            area = _swap(self.config, area, to_stripes=False)
+        return area[: r.size]
 
     def verify(self) -> None:
         """Recomputes every region's CRC; raises ImageError that names the damaged one."""
         for r in self.regions.values():
             crc = 0
-            for start in range(r.offset, r.offset + r.size, _CHUNK):
-                crc = zlib.crc32(self.memory[start : min(start + _CHUNK, r.offset + r.size)], crc)
+            for start in range(r.offset, r.offset + r.area, _CHUNK):
+                crc = zlib.crc32(self.memory[start : min(start + _CHUNK, r.offset + r.area)], crc)
             if crc != r.crc32:
                 raise ImageError(f"{self.path}: region {r.name} is damaged (CRC {crc:08x}, expected {r.crc32:08x})")
 

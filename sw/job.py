@@ -261,8 +261,8 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, l
     ):
         await _write_pair(bus, name, value)
     for name, value in (
-        ("STREAM_OFFSET", regions["stream"].offset), ("STREAM_BEATS", regions["stream"].size // config.beat_bytes),
-        ("HEAD_OFFSET", regions["head"].offset), ("HEAD_BEATS", regions["head"].size // config.beat_bytes),
+        ("STREAM_OFFSET", regions["stream"].offset), ("STREAM_BEATS", regions["stream"].size // config.stream_bytes),
+        ("HEAD_OFFSET", regions["head"].offset), ("HEAD_BEATS", regions["head"].size // config.stream_bytes),
         ("EMBED_OFFSET", regions["embed"].offset), ("EMBED_STRIDE", shape.embed_stride(config)),
         ("ROPE_OFFSET", regions["rope"].offset), ("ROPE_STRIDE", shape.rope_stride(config)),
         ("LOGITS_BEATS", layout.logits_beats), ("PROMPT_LENGTH", len(job.prompt)),

@@ -68,12 +68,12 @@ def pack(
 def _header(config: AccelConfig, opcode: Opcode, flags: Flags | None = None, payload: int = 0, **fields: int) -> bytes:
     """A padded header for `payload` bytes."""
     values = {"opcode": opcode.value, "flags": flags.value if flags else 0,
-              "payload_beats": ceil_div(payload, config.beat_bytes), **fields}
-    return HEADER.const(values).as_bits().to_bytes(32, "little").ljust(config.header_beats * config.beat_bytes, b"\0")
+              "payload_beats": ceil_div(payload, config.stream_bytes), **fields}
+    return HEADER.const(values).as_bits().to_bytes(32, "little").ljust(config.header_beats * config.stream_bytes, b"\0")
 
 
 def _pad(data: bytes, config: AccelConfig) -> bytes:
-    return data.ljust(ceil_div(len(data), config.beat_bytes) * config.beat_bytes, b"\0")
+    return data.ljust(ceil_div(len(data), config.stream_bytes) * config.stream_bytes, b"\0")
 
 
 def _bf16(values: NDArray[np.floating]) -> bytes:
@@ -149,20 +149,20 @@ def _chunks(ckpt: Checkpoint, name: str, vocab: int, step: int) -> Iterator[NDAr
 
 
 def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
-    group = config.beat_bytes // 4
-    row_bytes = ceil_div(shape.hidden, config.beat_bytes) * config.beat_bytes
-    total = ceil_div(shape.vocab, group) * (config.beat_bytes + group * row_bytes)
+    group = config.stream_bytes // 4
+    row_bytes = ceil_div(shape.hidden, config.stream_bytes) * config.stream_bytes
+    total = ceil_div(shape.vocab, group) * (config.stream_bytes + group * row_bytes)
     yield _header(config, Opcode.HEAD, payload=total, k=shape.hidden, m=shape.vocab)
     name = "model.embed_tokens.weight" if ckpt.config.tie_word_embeddings else "lm_head.weight"
     for rows in _chunks(ckpt, name, shape.vocab, ROWS_PER_CHUNK):
         padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden))
         padded[: len(rows)] = rows
         codes, scales = _row_codes(padded, 8)
-        out = np.zeros((len(padded) // group, config.beat_bytes + group * row_bytes), dtype=np.uint8)
-        out[:, : config.beat_bytes] = scales.view(np.uint8).reshape(len(out), -1)
+        out = np.zeros((len(padded) // group, config.stream_bytes + group * row_bytes), dtype=np.uint8)
+        out[:, : config.stream_bytes] = scales.view(np.uint8).reshape(len(out), -1)
         body = np.zeros((len(padded), row_bytes), dtype=np.uint8)
         body[:, : shape.hidden] = codes.astype(np.int8).view(np.uint8)
-        out[:, config.beat_bytes :] = body.reshape(len(out), -1)
+        out[:, config.stream_bytes :] = body.reshape(len(out), -1)
         yield out.tobytes()
 
 

@@ -21,7 +21,7 @@ from hw.array.column import (
 )
 from hw.array.decoder import TritDecoder
 from hw.config import AccelConfig, ceil_div
-from hw.formats import acc_word, beat
+from hw.formats import acc_word, stream_beat
 
 __all__ = ["SystolicArray", "array_command"]
 
@@ -55,7 +55,7 @@ class SystolicArray(wiring.Component):
         self.columns = [ArrayColumn(config) for _ in range(config.columns)]
         super().__init__({
             "i_command": In(stream.Signature(array_command(config))),
-            "i_weights": In(stream.Signature(beat(config))),
+            "i_weights": In(stream.Signature(stream_beat(config))),
             "i_write": In(activation_write(config)),
             "i_write_en": In(1),
             "o": Out(stream.Signature(acc_word(config))),
@@ -107,9 +107,9 @@ class SystolicArray(wiring.Component):
         m.d.sync += [control.valid.eq(take), control.first.eq(first), control.last.eq(last), control.address.eq(word)]
 
         # Weights: one register before and one after the decoders, then as late as the activations.
-        packed = Signal(beat(config))
+        packed = Signal(stream_beat(config))
         weights = Signal(array_weights(config))
-        decoders = [TritDecoder() for _ in range(config.beat_bytes)]
+        decoders = [TritDecoder() for _ in range(config.stream_bytes)]
         m.d.sync += packed.eq(self.i_weights.payload)
         for n, decoder in enumerate(decoders):
             m.submodules[f"decoder_{n}"] = decoder

@@ -79,7 +79,8 @@ class Attention(wiring.Component):
         m.submodules.queries = queries = QueryMemory(config)
         m.submodules.loader = loader = BlockLoader(config)
         m.submodules.player = player = BlockPlayer(config)
-        m.submodules.dot = dot = DotEngine(config, element_bits=config.kv_bits, max_elements=config.max_head_dim)
+        m.submodules.dot = dot = DotEngine(
+            config, lanes=config.beat_bytes, element_bits=config.kv_bits, max_elements=config.max_head_dim)
         m.submodules.chain = chain = HeadChain(config)
 
         # commands

@@ -57,7 +57,7 @@ class BlockPlayer(wiring.Component):
             "block": Out(block_read(config)),
             "query": Out(query_read(config)),
             "o_scales": Out(stream.Signature(key_scales(config))),
-            "o_keys": Out(stream.Signature(dot_word(config))),
+            "o_keys": Out(stream.Signature(dot_word(config.beat_bytes))),
             "o_values": Out(stream.Signature(value_beat(config))),
         })
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.array.ternary_dot import pipelined_tree
 from hw.config import AccelConfig
-from hw.formats import beat
 
 __all__ = ["OPERAND_BITS", "DotEngine", "dot_latency", "dot_word"]
 
@@ -19,22 +18,22 @@ OPERAND_BITS = 16
 _LARGEST_OPERAND = 2 ** (OPERAND_BITS - 1) - 1
 
 
-def dot_word(config: AccelConfig) -> data.StructLayout:
-    """One beat of a row, an operand per byte of it, and whether it is the first or last beat of its row.
+def dot_word(lanes: int) -> data.StructLayout:
+    """One beat of a row, `lanes` bytes with an operand each, and whether it is the first or last beat of its row.
 
     The two bytes of a 16-bit element come with the same operand.
     """
     return data.StructLayout({
-        "beat": beat(config),
-        "operands": data.ArrayLayout(signed(OPERAND_BITS), config.beat_bytes),
+        "beat": data.ArrayLayout(unsigned(8), lanes),
+        "operands": data.ArrayLayout(signed(OPERAND_BITS), lanes),
         "first": 1,
         "last": 1,
     })
 
 
-def dot_latency(config: AccelConfig) -> int:
+def dot_latency(lanes: int) -> int:
     """Clocks from the last beat of a row to its sum: operands, products, tree, accumulator."""
-    return 2 + ceil_log2(config.beat_bytes) + 1
+    return 2 + ceil_log2(lanes) + 1
 
 
 class DotEngine(wiring.Component):
@@ -48,6 +47,7 @@ class DotEngine(wiring.Component):
 
     Parameters
     ----------
+    lanes: bytes of a beat: those of a port or of the packet stream
     element_bits: 8 or 16, bits of an element in memory
     max_elements: elements of the longest row; with it the width of the sum, `sum_bits`: codes are at most
         2^(bits-1) - 1 in magnitude
@@ -58,23 +58,24 @@ class DotEngine(wiring.Component):
     o: one exact sum per row
     """
 
-    def __init__(self, config: AccelConfig, *, element_bits: int, max_elements: int):
+    def __init__(self, config: AccelConfig, *, lanes: int, element_bits: int, max_elements: int):
         if element_bits not in (8, 16):
             raise ValueError(f"element_bits must be 8 or 16, not {element_bits}")
         if max_elements < 1:
             raise ValueError(f"max_elements must be at least 1, not {max_elements}")
         self.config = config
+        self.lanes = lanes
         self.element_bits = element_bits
         self.sum_bits = (_LARGEST_OPERAND * (2 ** (element_bits - 1) - 1) * max_elements).bit_length() + 1
         super().__init__({
-            "i": In(stream.Signature(dot_word(config))),
+            "i": In(stream.Signature(dot_word(lanes))),
             "o": Out(stream.Signature(signed(self.sum_bits))),
         })
 
     @property
     def latency(self) -> int:
         """Clocks from the last beat of a row to its sum."""
-        return dot_latency(self.config)
+        return dot_latency(self.lanes)
 
     def elaborate(self, platform):
         m = Module()
@@ -88,7 +89,7 @@ class DotEngine(wiring.Component):
                 delayed = Signal(3, name=f"flags_{n}")
                 m.d.sync += delayed.eq(flags)
                 flags = delayed
-            terms = self._elements(m, [self._product(m, n) for n in range(self.config.beat_bytes)])
+            terms = self._elements(m, [self._product(m, n) for n in range(self.lanes)])
             tree = pipelined_tree(m, terms)
 
             valid, first, last = flags[0], flags[1], flags[2]

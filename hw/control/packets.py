@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import HEADER_BYTES, AccelConfig
-from hw.formats import HEADER, Opcode, beat
+from hw.formats import HEADER, Opcode, stream_beat
 
 __all__ = ["PacketReader", "payload_beat"]
 
@@ -33,7 +33,7 @@ class PacketReader(wiring.Component):
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(beat(config))),
+            "i": In(stream.Signature(stream_beat(config))),
             "o_header": Out(stream.Signature(HEADER)),
             "o_payload": Out(stream.Signature(payload_beat(config))),
             "o_error": Out(1),
@@ -42,7 +42,7 @@ class PacketReader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         beats = self.config.header_beats
-        step = min(self.config.port_bits, 8 * HEADER_BYTES)
+        step = min(8 * self.config.stream_bytes, 8 * HEADER_BYTES)
         collected = Signal(8 * HEADER_BYTES)
         count = Signal(range(beats + 1))
         left = Signal(32)
@@ -86,7 +86,7 @@ class PacketReader(wiring.Component):
 
 def payload_beat(config: AccelConfig) -> data.StructLayout:
     """A beat of payload and whether it is the packet's last."""
-    return data.StructLayout({"data": beat(config), "last": 1})
+    return data.StructLayout({"data": stream_beat(config), "last": 1})
 
 
 def _is_command(m: Module, header: data.View) -> Value:

@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 
 from hw.attention.dot_engine import OPERAND_BITS, DotEngine, dot_latency
 from hw.config import AccelConfig, ceil_div
-from hw.formats import FLOAT_BITS, beat
+from hw.formats import FLOAT_BITS, stream_beat
 from hw.logits.argmax import logit_word
 from hw.logits.row_reader import HeadRowReader
 from hw.logits.scaled_sum import ScaledSum
@@ -53,33 +53,34 @@ class LmHead(wiring.Component):
         super().__init__({
             "i_activations": In(stream.Signature(head_write(config))),
             "i_command": In(stream.Signature(head_command(config))),
-            "i_beats": In(stream.Signature(beat(config))),
+            "i_beats": In(stream.Signature(stream_beat(config))),
             "o": Out(stream.Signature(logit_word(config))),
         })
 
     @property
     def latency(self) -> int:
         """Clocks from the last beat of a row to its logit: activation memory, engine, scaling."""
-        return 1 + dot_latency(self.config) + ScaledSum.LATENCY
+        return 1 + dot_latency(self.config.stream_bytes) + ScaledSum.LATENCY
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
         m.submodules.reader = reader = HeadRowReader(config)
         m.submodules.engine = engine = DotEngine(
-            config, element_bits=8, max_elements=config.max_hidden)
+            config, lanes=config.stream_bytes, element_bits=8, max_elements=config.max_hidden)
 
-        codes = data.ArrayLayout(signed(OPERAND_BITS), config.beat_bytes)
+        codes = data.ArrayLayout(signed(OPERAND_BITS), config.stream_bytes)
         m.submodules.activations = activations = memory.Memory(
-            shape=codes, depth=ceil_div(config.max_hidden, config.beat_bytes), init=[])
+            shape=codes, depth=ceil_div(config.max_hidden, config.stream_bytes), init=[])
         write, read = activations.write_port(granularity=config.vector), activations.read_port()
-        parts = config.beat_bytes // config.vector
+        parts = config.stream_bytes // config.vector
         index = self.i_activations.payload.index
         m.d.comb += [
             self.i_activations.ready.eq(1),
             write.addr.eq(index >> exact_log2(parts)),
             write.en.eq(Mux(self.i_activations.valid, 1 << index[:exact_log2(parts)], 0)),
-            *(write.data[n].eq(self.i_activations.payload.codes[n % config.vector]) for n in range(config.beat_bytes)),
+            *(write.data[n].eq(self.i_activations.payload.codes[n % config.vector])
+              for n in range(config.stream_bytes)),
         ]
 
         # What a logit needs besides its sum. Every row in the engine has a place, and one more may enter.
@@ -105,7 +106,7 @@ class LmHead(wiring.Component):
 
         # One clock for the activation memory; the beat waits beside it.
         word = reader.o.payload
-        lanes = Signal(config.beat_bytes)
+        lanes = Signal(config.stream_bytes)
         taken = Signal()
         m.d.comb += [
             reader.o.ready.eq((engine.i.ready | ~engine.i.valid) & tickets.w_rdy),
@@ -116,7 +117,7 @@ class LmHead(wiring.Component):
             entering.last.eq(word.last_row),
             entering.scale.eq(word.scale),
             tickets.w_en.eq(taken & word.last),
-            *(engine.i.payload.operands[n].eq(Mux(lanes[n], read.data[n], 0)) for n in range(config.beat_bytes)),
+            *(engine.i.payload.operands[n].eq(Mux(lanes[n], read.data[n], 0)) for n in range(config.stream_bytes)),
         ]
         with m.If(engine.i.ready):
             m.d.sync += engine.i.valid.eq(0)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AccelConfig
-from hw.formats import FLOAT_BITS, beat
+from hw.formats import FLOAT_BITS, stream_beat
 
 __all__ = ["HeadRowReader", "head_extent", "row_beat"]
 
@@ -21,9 +21,9 @@ def head_extent(config: AccelConfig) -> data.StructLayout:
 def row_beat(config: AccelConfig) -> data.StructLayout:
     """A beat of a row that counts: its place in the row, the lanes in use, and what belongs to the row."""
     return data.StructLayout({
-        "beat": beat(config),
-        "address": range(max(2, -(-config.max_hidden // config.beat_bytes))),
-        "lanes": unsigned(config.beat_bytes),
+        "beat": stream_beat(config),
+        "address": range(max(2, -(-config.max_hidden // config.stream_bytes))),
+        "lanes": unsigned(config.stream_bytes),
         "first": 1,
         "last": 1,
         "row": range(max(2, config.max_vocab)),
@@ -53,7 +53,7 @@ class HeadRowReader(wiring.Component):
         self.config = config
         super().__init__({
             "i_command": In(stream.Signature(head_extent(config))),
-            "i_beats": In(stream.Signature(beat(config))),
+            "i_beats": In(stream.Signature(stream_beat(config))),
             "o": Out(stream.Signature(row_beat(config))),
             "o_idle": Out(1),
         })
@@ -61,7 +61,7 @@ class HeadRowReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        size, group = config.beat_bytes, config.beat_bytes // 4
+        size, group = config.stream_bytes, config.stream_bytes // 4
         word = self.o.payload
 
         last_row = Signal(word.row.shape())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.config import STRIPE_BYTES, AccelConfig
 from hw.memory.axi import BOUNDARY_BYTES, beat_size, burst_request
 
 __all__ = ["BurstSplitter", "burst_layout"]
@@ -21,7 +21,8 @@ class BurstSplitter(wiring.Component):
     """Turns regions of any length into bursts that AXI allows.
 
     Rules: a burst has at most `limit` beats, never crosses 4 KB, and bursts leave in address order. A region of
-    0 beats yields nothing. The address is rounded down to a beat.
+    0 beats yields nothing. The address is rounded down to a beat. With `stripes` above 1 a region lies in stripes of
+    STRIPE_BYTES, aligned, of which every `stripes`-th is read: behind its end the address skips the others.
     Latency: 2 clocks from a region to its first burst; then one burst per clock, with one idle clock between regions.
 
     Attributes:
@@ -30,12 +31,13 @@ class BurstSplitter(wiring.Component):
         busy: a region is being cut or a burst waits at `o`.
     """
 
-    def __init__(self, config: AccelConfig, *, beat_bits: int, limit: int) -> None:
+    def __init__(self, config: AccelConfig, *, beat_bits: int, limit: int, stripes: int = 1) -> None:
         if not 1 <= limit <= 256:
             raise ValueError(f"a burst has 1 to 256 beats, so the limit cannot be {limit}")
         self.config = config
         self.beat_bits = beat_bits
         self.limit = limit
+        self.stripes = stripes
         super().__init__({
             "i": In(stream.Signature(burst_request(config, beat_bits))),
             "o": Out(stream.Signature(burst_layout(config))),
@@ -71,6 +73,12 @@ class BurstSplitter(wiring.Component):
         with m.Else():
             m.d.comb += length.eq(allowed)
 
+        stripe_bits = (STRIPE_BYTES >> size).bit_length() - 1
+        following = Signal.like(index)
+        ends_stripe = index[page_bits:stripe_bits].all() & (length == to_boundary)
+        skipped = Cat(C(0, stripe_bits), (index[stripe_bits:] + self.stripes)[: len(index) - stripe_bits])
+        m.d.comb += following.eq(Mux(ends_stripe & (self.stripes > 1), skipped, index + length))
+
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(active & (~self.o.valid | self.o.ready)):
@@ -79,7 +87,7 @@ class BurstSplitter(wiring.Component):
                 self.o.payload.address.eq(index << size),
                 self.o.payload.beats.eq(length),
                 self.o.payload.final.eq(final),
-                index.eq(index + length),
+                index.eq(following),
                 remaining.eq(remaining - length),
                 active.eq(~final),
             ]

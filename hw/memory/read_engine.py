@@ -38,6 +38,9 @@ class ReadEngine(wiring.Component):
     `stream` is for long regions and is prefetched as far as the FIFO of `config.stream_fifo_beats` reaches, across the
     end of a region into the next queued command. `gather` is for short random reads and wins whenever both want AR.
 
+    One of the engines of a machine with several ports: its part of the stream is every `config.ports`-th stripe (see
+    `BurstSplitter`). Ports other than the first have no gather client.
+
     Rules:
         - A burst is only issued when its client's FIFO has room for all of it, so RREADY is always 1.
         - Bursts never cross 4 KB; at most `config.outstanding` are in flight, counted from ARVALID to RLAST.
@@ -61,14 +64,18 @@ class ReadEngine(wiring.Component):
         error: `AxiError`.
     """
 
-    def __init__(self, config: AccelConfig) -> None:
+    def __init__(self, config: AccelConfig, *, gathers: bool = True) -> None:
         self.config = config
+        self.gathers = gathers
+        gather = {
+            "gather": In(stream.Signature(gather_request(config))),
+            "o_gather": Out(stream.Signature(gather_beat(config))),
+        }
         super().__init__({
             "axi": Out(axi_read_signature(config)),
             "stream": In(stream.Signature(stream_command(config))),
             "o_stream": Out(stream.Signature(beat(config))),
-            "gather": In(stream.Signature(gather_request(config))),
-            "o_gather": Out(stream.Signature(gather_beat(config))),
+            **(gather if gathers else {}),
             "abort": In(1),
             "idle": Out(1),
             "error": Out(AxiError),
@@ -102,15 +109,15 @@ class ReadEngine(wiring.Component):
         burst_end = Signal(2)
         unexpected = Signal(2)
         bursts = []
-        clients = (
-            ("stream", self.stream, self.o_stream, 32, config.stream_fifo_beats, config.burst_beats),
-            ("gather", self.gather, self.o_gather, 16, GATHER_FIFO_BEATS,
-             min(config.burst_beats, GATHER_FIFO_BEATS // 2)),
-        )
-        for client, (name, commands, output, beat_bits, depth, limit) in enumerate(clients):
+        clients = [
+            ("stream", self.stream, self.o_stream, 32, config.stream_fifo_beats, config.burst_beats, config.ports)]
+        if self.gathers:
+            clients.append(("gather", self.gather, self.o_gather, 16, GATHER_FIFO_BEATS,
+                            min(config.burst_beats, GATHER_FIFO_BEATS // 2), 1))
+        for client, (name, commands, output, beat_bits, depth, limit, stripes) in enumerate(clients):
             reset = ResetInserter(flush)
             queue = fifo.SyncFIFO(width=config.address_bits + beat_bits, depth=QUEUED_COMMANDS)
-            splitter = BurstSplitter(config, beat_bits=beat_bits, limit=limit)
+            splitter = BurstSplitter(config, beat_bits=beat_bits, limit=limit, stripes=stripes)
             pending = fifo.SyncFIFO(width=10, depth=config.outstanding)  # beats and `final` of each burst in flight
             # One place more than `free` counts: the output register fills a clock late, and beats cannot wait.
             store = fifo.SyncFIFOBuffered(width=config.port_bits + 1, depth=depth + 1)
@@ -177,6 +184,11 @@ class ReadEngine(wiring.Component):
                 output.payload.eq(store.r_data[: output.payload.shape().size]),
                 busy[client].eq(queue.r_rdy | splitter.busy | store.r_rdy | (free != depth)),
             ]
+
+        if not self.gathers:  # nobody owns the other id
+            m.d.comb += unexpected[GATHER_ID].eq(arrived & response.id)
+            with m.If(unexpected[GATHER_ID] & ~flush & ~failed):
+                m.d.sync += self.error.eq(AxiError.UNEXPECTED)
 
         # AR: a register; gather first.
         open_slot = Signal()

@@ -7,7 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
-from hw.formats import FLOAT_BITS, beat, column_values
+from hw.formats import FLOAT_BITS, column_values, stream_beat
 
 __all__ = ["NormMemory", "norm_read"]
 
@@ -26,7 +26,7 @@ def norm_read(config: AccelConfig) -> wiring.Signature:
 class NormMemory(wiring.Component):
     """`norm_words` words of V bf16, filled from the payload of LOAD_NORM, read as machine floats.
 
-    A beat brings beat_bytes / 2 weights, element 0 in the lowest bytes. A bf16 becomes a machine float by appending
+    A beat brings stream_bytes / 2 weights, element 0 in the lowest bytes. A bf16 becomes a machine float by appending
     zeros; a zero exponent reads as 0. Lanes of the last word beyond the count are stored as 0.
 
     Cycles: one per word. `i` is taken with the last word of a beat, so ceil(count / V) clocks from `start` on if every
@@ -35,7 +35,7 @@ class NormMemory(wiring.Component):
     Members
     -------
     start: load `count` elements, 1 to max_k; not while loading
-    i: beats; only those of the payload, ceil(count * 2 / beat_bytes), are taken
+    i: beats; only those of the payload, ceil(count * 2 / stream_bytes), are taken
     done: high for one clock, when every word can be read
     read: read port; not in use while loading
     """
@@ -45,7 +45,7 @@ class NormMemory(wiring.Component):
         super().__init__({
             "start": In(1),
             "count": In(range(config.max_k + 1)),
-            "i": In(stream.Signature(beat(config))),
+            "i": In(stream.Signature(stream_beat(config))),
             "done": Out(1),
             "read": In(norm_read(config)),
         })
@@ -54,7 +54,7 @@ class NormMemory(wiring.Component):
         m = Module()
         config = self.config
         lanes = config.vector
-        words_per_beat = config.beat_bytes // 2 // lanes
+        words_per_beat = config.stream_bytes // 2 // lanes
         word = data.ArrayLayout(unsigned(BF16_BITS), lanes)
         m.submodules.weights = weights = memory.Memory(shape=word, depth=config.norm_words, init=[])
         write, read = weights.write_port(), weights.read_port()

@@ -14,8 +14,8 @@ __all__ = ["bitlinear_sums", "unpack_matrix"]
 def unpack_matrix(config: AccelConfig, packed: bytes, k: int, m: int) -> NDArray[np.int8]:
     """Trits [M, K] of packed beats, decoded as the hardware decodes them."""
     blocks, words = ceil_div(m, config.rows), ceil_div(k, config.inputs)
-    if len(packed) != blocks * words * config.beat_bytes:
-        raise ValueError(f"expected {blocks * words} beats of {config.beat_bytes} bytes, not {len(packed)} bytes")
+    if len(packed) != blocks * words * config.stream_bytes:
+        raise ValueError(f"expected {blocks * words} beats of {config.stream_bytes} bytes, not {len(packed)} bytes")
     trits = decode_bytes(np.frombuffer(packed, dtype=np.uint8))
     rows = trits.reshape(blocks, words, config.rows, config.inputs).transpose(0, 2, 1, 3)
     return rows.reshape(blocks * config.rows, words * config.inputs)[:m, :k]

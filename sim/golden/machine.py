@@ -30,11 +30,11 @@ def float_field(code: int) -> float:
 
 def packets(config: AccelConfig, region: NDArray[np.uint8]) -> Iterator[tuple[Any, NDArray[np.uint8]]]:
     """Header and payload of every packet up to END or the region's end."""
-    at, header_bytes = 0, config.header_beats * config.beat_bytes
+    at, header_bytes = 0, config.header_beats * config.stream_bytes
     while at < len(region):
         header = HEADER.from_bits(int.from_bytes(region[at : at + 32].tobytes(), "little"))
         start = at + header_bytes
-        at = start + header["payload_beats"] * config.beat_bytes
+        at = start + header["payload_beats"] * config.stream_bytes
         yield header, region[start:at]
         if header["opcode"] == Opcode.END.value:
             return
@@ -48,6 +48,7 @@ class GoldenMachine:
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
         self.config, self.image, self.shape = config, image, image.shape
+        self.streams = {name: image.view(name) for name in ("stream", "head")}
         self.kv = np.zeros((self.shape.sequences, self.shape.slot_stride(config)), dtype=np.uint8)
         self.h = self.work = np.zeros((0, 0))
         self.norm = np.zeros(0)
@@ -64,11 +65,11 @@ class GoldenMachine:
         self.positions = list(range(position, position + len(tokens)))
         self.h = np.zeros((len(tokens), self.shape.hidden))
         self.work = np.zeros((len(tokens), self.config.work_elements))
-        for header, payload in packets(self.config, self.image.view("stream")):
+        for header, payload in packets(self.config, self.streams["stream"]):
             opcode = Opcode(header["opcode"])
             if opcode is not Opcode.END:
                 getattr(self, opcode.name.lower())(header, payload)
-        head, payload = next(packets(self.config, self.image.view("head")))
+        head, payload = next(packets(self.config, self.streams["head"]))
         return [self.head(head, payload, column) if wanted else None for column, wanted in enumerate(want)]
 
     def load_norm(self, header: Any, payload: NDArray[np.uint8]) -> None:
@@ -135,7 +136,7 @@ class GoldenMachine:
 
     def head(self, header: Any, payload: NDArray[np.uint8], column: int) -> Array:
         """Logits of one column over the whole vocabulary."""
-        beat, k, m = self.config.beat_bytes, header["k"], header["m"]
+        beat, k, m = self.config.stream_bytes, header["k"], header["m"]
         group, row = beat // 4, ceil_div(k, beat) * beat
         groups = payload.reshape(-1, beat + group * row)
         scales = np.ascontiguousarray(groups[:, :beat]).view("<f4").ravel()[:m].astype(np.float64)

@@ -95,5 +95,8 @@ async def run_job(dut: Any) -> None:
         np.save(parameters["kv"], (await bus.read_memory(kv_base, kv.size)).reshape(kv.shape))
         if result.logits:
             np.save(parameters["logits"], np.stack(result.logits))
-        beats = {name: int(getattr(dut, f"m_axi_0_{name}").value) for name in ("beats_read", "beats_written")}
+        beats = {
+            name: sum(int(getattr(dut, f"m_axi_{port}_{name}").value) for port in range(config.ports))
+            for name in ("beats_read", "beats_written")
+        }
         print(json.dumps({"cycles": result.cycles, "counters": result.counters, **beats}), file=events)

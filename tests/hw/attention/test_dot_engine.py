@@ -16,7 +16,7 @@ LONGEST = 128
 
 def engine(name):
     config, bits = CONFIGS[name]
-    return DotEngine(config, element_bits=bits, max_elements=LONGEST)
+    return DotEngine(config, lanes=config.beat_bytes, element_bits=bits, max_elements=LONGEST)
 
 
 def beats(config, bits, operands, codes):
@@ -64,15 +64,15 @@ def test_verilated():
 
 
 def test_sum_widths_of_the_numeric_contract():
-    assert DotEngine(TINY, element_bits=8, max_elements=128).sum_bits == 30
-    assert DotEngine(TINY, element_bits=16, max_elements=128).sum_bits == 38
-    assert DotEngine(TINY, element_bits=8, max_elements=2048).sum_bits == 34
+    assert DotEngine(TINY, lanes=8, element_bits=8, max_elements=128).sum_bits == 30
+    assert DotEngine(TINY, lanes=8, element_bits=16, max_elements=128).sum_bits == 38
+    assert DotEngine(TINY, lanes=8, element_bits=8, max_elements=2048).sum_bits == 34
 
 
 @pytest.mark.parametrize("bits", [0, 4, 12])
 def test_refuses_other_elements(bits):
     with pytest.raises(ValueError, match=f"element_bits must be 8 or 16, not {bits}"):
-        DotEngine(TINY, element_bits=bits, max_elements=128)
+        DotEngine(TINY, lanes=8, element_bits=bits, max_elements=128)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

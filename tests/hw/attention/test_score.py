@@ -71,6 +71,6 @@ def test_verilated():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_sum_is_as_wide_as_that_of_the_dot_engine(name):
     config = CONFIGS[name]
-    engine = DotEngine(config, element_bits=config.kv_bits, max_elements=config.max_head_dim)
+    engine = DotEngine(config, lanes=config.beat_bytes, element_bits=config.kv_bits, max_elements=config.max_head_dim)
     Fragment.get(engine, platform=None)
     assert dot_bits(config) == engine.sum_bits
