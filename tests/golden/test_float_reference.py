@@ -142,7 +142,14 @@ def master_weights(config: dict[str, Any], tensors: dict[str, Any]) -> None:
         tensors[name] = signs * scale / np.abs(signs).mean()
 
 
-@pytest.mark.parametrize("change", [newer_config, separate_head, dividing_scale, master_weights])
+def master_weights_without_a_word(config: dict[str, Any], tensors: dict[str, Any]) -> None:
+    master_weights(config, tensors)
+    del config["quantization_config"]
+
+
+@pytest.mark.parametrize(
+    "change", [newer_config, separate_head, dividing_scale, master_weights, master_weights_without_a_word]
+)
 def test_checkpoint_variants_mean_the_same(
     reference: FloatReference, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None]
 ) -> None:
@@ -183,7 +190,9 @@ def test_padding_code_counts_as_zero_and_is_reported(tmp_path: Path) -> None:
         ("rope_scaling", {"type": "linear", "factor": 2.0}, "rotary"),
         ("quantization_config", {"linear_class": "dense"}, "linear_class 'dense'"),
         ("quantization_config", {"use_rms_norm": True}, "use_rms_norm"),
-        ("quantization_config", {"quantization_mode": "online"}, "packed weights contradict"),
+        ("quantization_config", {"linear_class": "autobitlinear", "quantization_mode": "online"}, "packed weights con"),
+        ("quantization_config", {"linear_class": "bitlinear", "quantization_mode": "online"}, "bitlinear has no"),
+        ("quantization_config", None, "packed weights contradict"),
     ],
 )
 def test_what_is_not_computed_is_refused(tmp_path: Path, key: str, value: object, message: str) -> None:

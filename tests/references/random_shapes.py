@@ -7,7 +7,7 @@ from typing import Any
 
 from sim.random_checkpoint import write_random_checkpoint
 
-__all__ = ["SHAPES", "write_shape"]
+__all__ = ["MASTER_SHAPES", "SHAPES", "write_shape"]
 
 SHAPES: dict[str, dict[str, Any]] = {
     "five-heads-on-one": {
@@ -21,13 +21,26 @@ SHAPES: dict[str, dict[str, Any]] = {
         "hidden": 256, "intermediate": 768, "layers": 4, "heads": 2, "kv_heads": 2, "vocab": 400, "seed": 3,
         "new_style": True,
     },
+    "master-weights": {
+        "hidden": 256, "intermediate": 640, "layers": 3, "heads": 4, "kv_heads": 2, "vocab": 350, "seed": 5,
+        "master_weights": True,
+    },
     "outliers": {
         "hidden": 192, "intermediate": 512, "layers": 4, "heads": 3, "kv_heads": 3, "vocab": 256, "seed": 4,
         "outlier_channels": 2, "outlier_gain": 40.0,
     },
 }
 
+MASTER_SHAPES: dict[str, dict[str, Any]] = {
+    f"master-{dtype}": {
+        "hidden": 64, "intermediate": 88, "layers": 2, "heads": 4, "kv_heads": 2, "vocab": 90, "seed": seed,
+        "master_weights": True, "dtype": dtype,
+    }
+    for seed, dtype in enumerate(("BF16", "F16", "F32"), 6)
+}
+"""Unpacked master weights in every float type."""
+
 
 def write_shape(name: str, folder: Path) -> Path:
     """The checkpoint of that name, in a folder of its own."""
-    return write_random_checkpoint(folder / name, positions=128, **SHAPES[name])
+    return write_random_checkpoint(folder / name, positions=128, **(SHAPES | MASTER_SHAPES)[name])

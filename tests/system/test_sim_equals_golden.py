@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hw.config import PRESETS, AccelConfig
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
-from sim.random_checkpoint import write_random_checkpoint
+from sim.random_checkpoint import write_random_checkpoint, write_safetensors
 from sw.checkpoint import Checkpoint
 from sw.driver import Accelerator, Generation
 from sw.image import ModelImage
@@ -120,6 +121,43 @@ def test_shapes(name: str, tmp_path: Path) -> None:
     job = Job(prompt=prompt, max_new_tokens=2, chunk=2, all_logits=True)
     got, _ = simulated(config, image, job)
     assert_same(got, golden(config, image, job))
+
+
+def packed_offline(source: Path, target: Path) -> Path:
+    """A checkpoint of master weights as somebody else would pack it: U8 tensors, float32 scales, mode offline."""
+    config = json.loads((source / "config.json").read_text())
+    config["quantization_config"]["quantization_mode"] = "offline"
+    checkpoint, tensors = Checkpoint.open(source), {}
+    for name in checkpoint.tensors:
+        tensors[name] = checkpoint.raw(name)
+        if name.endswith("_proj.weight"):
+            weights = checkpoint.float(name).astype(np.float64)
+            scale = np.abs(weights).mean()
+            codes = (np.clip(np.rint(weights / scale), -1, 1) + 1).astype(np.uint8).reshape(4, -1, weights.shape[1])
+            tensors[name] = codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6
+            tensors[f"{name}_scale"] = np.array([scale], np.float32)
+    target.mkdir()
+    (target / "config.json").write_text(json.dumps(config))
+    write_safetensors(target / "model.safetensors", tensors)
+    return target
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_master_weights_are_what_they_are_packed(dtype: str, tmp_path: Path) -> None:
+    """The same image, and so the same logits, from master weights and from their packed form."""
+    config = PRESETS["tiny"]
+    unpacked = write_random_checkpoint(
+        tmp_path / "m", positions=40, seed=12, master_weights=True, dtype=dtype, hidden=64, intermediate=136, layers=2,
+        heads=2, kv_heads=1, vocab=70,
+    )
+    offline = packed_offline(unpacked, tmp_path / "offline")
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    image, twin = image_of(unpacked, config, tmp_path / "a"), image_of(offline, config, tmp_path / "b")
+    assert image.path.read_bytes() == twin.path.read_bytes()
+    job = Job(prompt=(1, 69, 33, 5), max_new_tokens=2, chunk=2, all_logits=True)
+    expected = golden(config, twin, job)
+    assert_same(golden(config, image, job), expected)
+    assert_same(simulated(config, image, job)[0], expected)
 
 
 def test_largest_shape(tmp_path: Path) -> None:
