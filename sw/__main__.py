@@ -1,12 +1,12 @@
 """Command line: `bitnet-fpga COMMAND` or `python -m sw COMMAND`.
 
-Exit codes: 0 success, 1 internal error, 2 bad input or usage, 3 hardware error, 4 verification mismatch,
-130 interrupted. Every error but an internal one is a single sentence on stderr.
+Exit codes: 0 success (also where nobody reads the output to its end), 1 internal error, 2 bad input or usage,
+3 hardware error, 4 verification mismatch, 130 interrupted. Every error but an internal one is a single sentence on
+stderr.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 import warnings
@@ -23,6 +23,7 @@ from sw.commands.verilog import verilog
 from sw.driver import JobError
 from sw.errors import HardwareError, VerificationError
 from sw.image import ImageError
+from sw.streams import open_streams, settle_stdout, tell
 
 __all__ = ["app", "main"]
 
@@ -55,7 +56,14 @@ def _about() -> None:
 
 
 def _warn(message: Warning | str, *_: object) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    tell(f"warning: {message}")
+
+
+def _sentence(error: Exception) -> str:
+    """The error on one line; an error of the operating system without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -63,12 +71,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         sys.stdout.flush()
+        if result == INTERRUPTED:  # typer turns the interrupt into its exit code
+            tell("interrupted")
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):  # the latter is how typer and rich answer the former
         return 0
     except Exception as error:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # usage errors of typer and of click alike
@@ -76,18 +85,23 @@ def _run(arguments: Sequence[str] | None) -> int:
             return 2
         for kind, code in EXIT_CODES:
             if isinstance(error, kind):
-                print(f"error: {error}", file=sys.stderr)
+                tell(f"error: {_sentence(error)}")
                 return code
         traceback.print_exc()
-        print(f"internal error: {error}", file=sys.stderr)
+        tell(f"internal error: {error}")
         return INTERNAL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with the given arguments (default: those of the process); the exit code."""
-    with warnings.catch_warnings():
-        warnings.showwarning = _warn
-        return _run(arguments)
+    if arguments is None:
+        open_streams()
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return _run(arguments)
+    finally:
+        settle_stdout()
 
 
 if __name__ == "__main__":

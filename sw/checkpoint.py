@@ -77,6 +77,12 @@ class Checkpoint:
             if name != "lm_head.weight" or info.shape != shape or info.dtype not in FLOATS:
                 raise CheckpointError(f"tensor {name[:200]!r} is not part of the model that config.json describes")
 
+    @property
+    def files(self) -> list[Path]:
+        """All files that belong to the checkpoint, whether they exist or not."""
+        names = ("config.json", SINGLE_FILE, INDEX_FILE, "tokenizer.json")
+        return sorted({self.path / name for name in names} | {info.file for info in self.tensors.values()})
+
     def info(self, name: str) -> TensorInfo:
         """Where a tensor lies. Raises CheckpointError if there is none of that name."""
         if name not in self.tensors:

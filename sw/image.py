@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -137,18 +135,13 @@ def _swap(config: AccelConfig, content: np.ndarray, *, to_stripes: bool) -> np.n
 
 
 class ImageWriter:
-    """Writes `path` through `path.partial`: the name appears only when the image is whole."""
+    """Fills a file with regions; `finish` puts the header in front of them."""
 
-    def __init__(self, path: Path, config: AccelConfig, shape: ModelShape) -> None:
-        self.path, self.config, self.shape = path, config, shape
-        self._partial = path.with_name(path.name + ".partial")
-        self._file: BinaryIO
-        self._regions: list[Region] = []
-
-    def __enter__(self) -> ImageWriter:
-        self._file = open(self._partial, "wb")
+    def __init__(self, file: BinaryIO, config: AccelConfig, shape: ModelShape) -> None:
+        self.config, self.shape = config, shape
+        self._file = file
         self._file.seek(HEADER_SIZE)
-        return self
+        self._regions: list[Region] = []
 
     @contextmanager
     def region(self, name: str) -> Iterator[Callable[[bytes], None]]:
@@ -183,23 +176,12 @@ class ImageWriter:
             put(_swap(self.config, np.frombuffer(waiting.ljust(row, b"\0"), dtype=np.uint8), to_stripes=True).tobytes())
         self._regions.append(Region(name, offset, size, _area(self.config, name, size), crc))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._file.write(bytes(-self._file.tell() % HEADER_SIZE))
-                total = self._file.tell()
-                self._file.seek(0)
-                self._file.write(self._header(total))
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            self._file.close()
-            if kind is None:
-                os.replace(self._partial, self.path)
-        finally:
-            self._file.close()
-            self._partial.unlink(missing_ok=True)
+    def finish(self) -> None:
+        """Nothing may follow."""
+        self._file.write(bytes(-self._file.tell() % HEADER_SIZE))
+        total = self._file.tell()
+        self._file.seek(0)
+        self._file.write(self._header(total))
 
     def _header(self, total: int) -> bytes:
         text = json.dumps({"preset": self.config.name, **dataclasses.asdict(self.shape)}, sort_keys=True).encode()
@@ -279,10 +261,9 @@ class ModelImage:
                 raise ImageError(f"{self.path}: region {r.name} is damaged (CRC {crc:08x}, expected {r.crc32:08x})")
 
 
-def write_mem(image: ModelImage, config: AccelConfig, path: Path) -> None:
+def write_mem(image: ModelImage, config: AccelConfig, file: BinaryIO) -> None:
     """Text for $readmemh: one beat per line, most significant byte first; the block RAM that holds it starts at 0."""
     beats = np.asarray(image.memory).reshape(-1, config.beat_bytes)
-    with open(path, "w", newline="\n") as file:
-        for start in range(0, len(beats), _CHUNK // config.beat_bytes):
-            part = beats[start : start + _CHUNK // config.beat_bytes, ::-1]
-            file.writelines(row.tobytes().hex() + "\n" for row in part)
+    for start in range(0, len(beats), _CHUNK // config.beat_bytes):
+        part = beats[start : start + _CHUNK // config.beat_bytes, ::-1]
+        file.writelines(row.tobytes().hex().encode() + b"\n" for row in part)

@@ -14,6 +14,7 @@ from sw.checkpoint import Checkpoint
 from sw.image import ImageWriter, ModelShape
 from sw.machine_float import float32_code, float32_codes
 from sw.weights import pack_matrix
+from sw.whole_file import whole_file
 
 __all__ = ["model_shape", "pack"]
 
@@ -47,11 +48,13 @@ def pack(
 ) -> ModelShape:
     """Writes the image. `progress(part, bytes)` is called after every part.
 
-    Raises ConfigError if the preset cannot run the model. Memory: one matrix at a time.
+    Raises ConfigError if the preset cannot run the model, OutputError if the image cannot be written. Memory: a packed
+    matrix, or some million elements of what is not packed.
     """
     shape = model_shape(checkpoint, context, sequences)
     shape.check(config)
-    with ImageWriter(path, config, shape) as image:
+    with whole_file(path, checkpoint.files) as file:
+        image = ImageWriter(file, config, shape)
         for name, parts in (
             ("stream", _layers(checkpoint, config, shape)),
             ("head", _head(checkpoint, config, shape)),
@@ -62,6 +65,7 @@ def pack(
                 for part in parts:
                     write(part)
                     progress(name, len(part))
+        image.finish()
     return shape
 
 

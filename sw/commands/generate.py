@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,8 @@ from sw.driver import Accelerator, Generation, JobError, open_link
 from sw.image import ImageError, ModelImage
 from sw.pack import model_shape
 from sw.requests import Job
+from sw.streams import discard_stdout, tell
+from sw.whole_file import OutputError, output_target, whole_file
 
 __all__ = ["generate"]
 
@@ -46,16 +48,6 @@ def _prompt_ids(text: str | None, ids: str | None, tokenizer: Tokenizer | None) 
     if tokenizer is None:
         raise JobError("the checkpoint has no tokenizer.json: use --prompt-ids")
     return tokenizer.encode(text or "").ids
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A file that is there whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -> dict[str, Any]:
@@ -84,22 +76,34 @@ def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -
 
 
 class _TextStream:
-    """Prints what each token adds to the decoded text; a character split over tokens waits for its last byte."""
+    """Prints what each token adds to the decoded text; a character split over tokens waits for its last byte.
 
-    def __init__(self, tokenizer: Tokenizer | None) -> None:
-        self._tokenizer = tokenizer
+    When nobody reads stdout any more, BrokenPipeError ends the run, unless it shall keep going for the sake of a file.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | None, keep_going: bool) -> None:
+        self._tokenizer, self._keep_going = tokenizer, keep_going
         self._tokens: list[int] = []
         self._shown = ""
 
     def __call__(self, token: int) -> None:
         self._tokens.append(token)
         if self._tokenizer is None:
-            print(token, end=" ", flush=True)
+            self.write(f"{token} ")
             return
         text = self._tokenizer.decode(self._tokens)
         if not text.endswith("\ufffd"):
-            print(text[len(self._shown) :], end="", flush=True)
+            self.write(text[len(self._shown) :])
             self._shown = text
+
+    def write(self, text: str) -> None:
+        """Prints at once."""
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:
+            if not self._keep_going:
+                raise
+            discard_stdout()
 
 
 def generate(
@@ -126,7 +130,14 @@ def generate(
         prompt=tuple(ids), max_new_tokens=max_new_tokens, all_logits=logits is not None,
         chunk=config.columns if chunk is None else chunk,
     )
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
+        inputs = opened.files if image is None else [*opened.files, image]
+        stats_file, logits_file = (
+            None if path is None else stack.enter_context(whole_file(path, inputs)) for path in (stats, logits)
+        )
+        if stats is not None and logits is not None and output_target(stats) == output_target(logits):
+            raise OutputError(f"cannot write {logits}: --logits and --stats are the same file")
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         if image is None:
             path = Path(folder) / "model.img"
             pack_with_progress(opened, path, config, None, 1)
@@ -142,18 +153,18 @@ def generate(
         accelerator.check(job)
         build = getattr(link, "build", None)
         if build is not None:
-            with Console(stderr=True).status("building the simulator (the first time takes a minute or two)"):
+            console = Console(stderr=True, quiet=not sys.stderr.isatty())
+            with console.status("building the simulator (the first time takes a minute or two)"):
                 build()
-        result = accelerator.generate(job, _TextStream(tokenizer))
-        measured = getattr(link, "stats", None)
-    print()
-    print(f"stopped: {result.stopped}", file=sys.stderr)
-    if stats is not None:
-        write_whole(stats, json.dumps(summary(config, result, measured or {}), indent=2).encode() + b"\n")
-    if logits is not None:
-        content = io.BytesIO()
-        np.savez(
-            content, prompt_ids=np.array(result.prompt_ids, np.int64), tokens=np.array(result.tokens, np.int64),
-            logits=np.stack(result.logits),
-        )
-        write_whole(logits, content.getvalue())
+        stream = _TextStream(tokenizer, keep_going=bool(stats_file or logits_file))
+        result = accelerator.generate(job, stream)
+        stream.write("\n")
+        tell(f"stopped: {result.stopped}")
+        if stats_file is not None:
+            content = summary(config, result, getattr(link, "stats", {}))
+            stats_file.write(json.dumps(content, indent=2).encode() + b"\n")
+        if logits_file is not None:
+            np.savez(
+                logits_file, prompt_ids=np.array(result.prompt_ids, np.int64),
+                tokens=np.array(result.tokens, np.int64), logits=np.stack(result.logits),
+            )

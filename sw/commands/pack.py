@@ -17,6 +17,7 @@ from hw.config import AccelConfig, preset
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage, write_mem
 from sw.pack import pack as write_image
+from sw.whole_file import whole_file
 
 __all__ = ["Form", "pack", "pack_with_progress"]
 
@@ -57,13 +58,12 @@ def pack(
         pack_with_progress(opened, output, config, context, sequences)
         _report(ModelImage.open(output, config), config, output, as_json)
         return
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        binary, text = Path(folder) / "image", Path(folder) / "mem"
+    with whole_file(output, opened.files) as text, tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        binary = Path(folder) / "image"
         pack_with_progress(opened, binary, config, context, sequences)
         image = ModelImage.open(binary, config)
         write_mem(image, config, text)
-        text.replace(output)
-        _report(image, config, output, as_json)
+    _report(image, config, output, as_json)
 
 
 def _report(image: ModelImage, config: AccelConfig, output: Path, as_json: bool) -> None:

@@ -1,0 +1,44 @@
+"""Standard output and error of the process, whatever state somebody left them in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+__all__ = ["discard_stdout", "open_streams", "settle_stdout", "tell"]
+
+
+def open_streams() -> None:
+    """Nothing is printed into the files of others, and nothing fails to print, where descriptors are closed.
+
+    A closed descriptor would be given to the next file that is opened. What the encoding does not know is escaped.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def tell(text: str) -> None:
+    """A line on stderr, if somebody listens."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr)
+
+
+def discard_stdout() -> None:
+    """What is printed from now on, or still waits to be, goes nowhere."""
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, sys.stdout.fileno())
+    os.close(descriptor)
+
+
+def settle_stdout() -> None:
+    """What waits to be printed is, or never will be: the end of the process has nothing left to fail with."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_stdout()
