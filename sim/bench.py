@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ __all__ = ["BenchError", "bench_config", "bench_parameters", "build_model", "pre
 ROOT = Path(__file__).resolve().parent.parent
 """Folder of the project; cocotb imports the test modules from here."""
 
-BUILD_ARGS = ("-O3", "--no-public-flat-rw", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal")
+BUILD_ARGS = ("-O3", "--assert", "--no-public-flat-rw", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal")
 """Flags of Verilator. Public signals cost half the speed, so that only the ports are public."""
 
 CONFIG_VARIABLE = "BENCH_CONFIG"
@@ -95,7 +96,7 @@ def _component_alone(component: wiring.Component, top: str) -> _Model:
 
 
 def _component_and_memory(component: wiring.Component, name: str) -> _Model:
-    module = generate_verilog(component, name)
+    module = generate_verilog(component, name, simulation=True)
     wrapper, pins = join_memory(module)
     files = {f"{name}.v": module.text, f"{TOP}.sv": wrapper} | {path.name: path.read_text() for path in SOURCES}
     return _Model(TOP, files, pins)
@@ -190,9 +191,19 @@ def _failures(results: Path) -> list[str]:
 
 
 def _complaints(log: Path) -> list[str]:
-    """What the simulator and the simulated memory said before they gave up."""
+    """What a watch of the design, the simulated memory and the simulator said before they gave up.
+
+    A watch that fails (hw/watch.py) prints its text in a line; Verilator follows with the path of the unit.
+    """
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return [line for line in lines if line.startswith("axi_memory:") or "%Fatal:" in line]
+    found = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        failed = re.search(r"%Error: .*Assertion failed in ([^:\s]+)", line)
+        if failed:
+            found.append(f"{failed[1]}: {before}")
+        elif line.startswith("axi_memory:") or "%Fatal:" in line:
+            found.append(line)
+    return found
 
 
 def run_bench(
@@ -265,7 +276,7 @@ def run_bench(
         raise BenchError(f"the simulator ended without a result\n{tail}") from stopped
     failures = _failures(results)
     if failures:
-        raise BenchError("\n".join([*failures, *_complaints(log), f"log: {log}"]))
+        raise BenchError("\n".join([*_complaints(log), *failures, f"log: {log}"]))
     if stopped is not None:
         raise BenchError(f"the simulator ended with {stopped}; log: {log}") from stopped
     if waves:

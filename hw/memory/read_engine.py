@@ -10,6 +10,7 @@ from hw.config import AccelConfig
 from hw.formats import beat, gather_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request
 from hw.memory.burst_splitter import BurstSplitter
+from hw.watch import watch, watch_fifo
 
 __all__ = ["GATHER_FIFO_BEATS", "QUEUED_COMMANDS", "ReadEngine", "gather_beat", "stream_command"]
 
@@ -150,6 +151,9 @@ class ReadEngine(wiring.Component):
             m.d.sync += free.eq(free - Mux(issue[client], burst.beats, 0) + taken)
             with m.If(flush):
                 m.d.sync += free.eq(depth)
+            watch(m, platform, free <= depth, f"the {name} FIFO of {depth} beats has room for {{}}", free)
+            watch_fifo(m, platform, store, f"the {name} FIFO")
+            watch_fifo(m, platform, pending, f"the FIFO of {name} bursts in flight")
 
             # Beats come in: compare RLAST with the burst that is due.
             count = Signal(9, init=1, name=f"{name}_count")
@@ -214,6 +218,7 @@ class ReadEngine(wiring.Component):
         ended = Signal()
         m.d.comb += ended.eq(burst_end.any() & (in_flight != 0) & (flush | ~unexpected.any()))
         m.d.sync += in_flight.eq(in_flight + issue.any() - ended)
+        watch(m, platform, in_flight <= config.outstanding, "{} bursts are in flight", in_flight)
 
         # Time-out: the port owes something and does nothing.
         timer = Signal(range(config.timeout_cycles + 1))

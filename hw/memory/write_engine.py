@@ -10,6 +10,7 @@ from hw.config import AccelConfig
 from hw.formats import write_beat, write_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_write_signature, beat_size
 from hw.memory.burst_splitter import BurstSplitter
+from hw.watch import watch, watch_fifo
 
 __all__ = ["QUEUED_REQUESTS", "WriteEngine"]
 
@@ -136,6 +137,9 @@ class WriteEngine(wiring.Component):
             in_flight.eq(in_flight + issue - answered),
             unanswered.eq(unanswered + sent - answered),
         ]
+        watch(m, platform, in_flight <= config.outstanding, "{} bursts are in flight", in_flight)
+        watch(m, platform, unanswered <= in_flight, "{} bursts wait for a response, of {}", unanswered, in_flight)
+        watch_fifo(m, platform, lengths, "the FIFO of bursts to send")
         with m.If(axi.bvalid & ~flush & ~failed):
             with m.If(~answered):
                 m.d.sync += self.error.eq(AxiError.UNEXPECTED)

@@ -63,5 +63,5 @@ def test_a_model_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert small != large
     monkeypatch.setattr(sim.bench, "_build", lambda *arguments: pytest.fail("built again"))
     assert found(CONFIG) == small
-    monkeypatch.setattr(sim.bench, "generate_verilog", lambda *arguments: pytest.fail("made again"))
+    monkeypatch.setattr(sim.bench, "generate_verilog", lambda *arguments, **options: pytest.fail("made again"))
     assert found(CONFIG) == small
