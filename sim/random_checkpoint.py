@@ -126,6 +126,8 @@ def write_random_checkpoint(
     quantization_config: bool = True,
     outlier_channels: int = 0,
     outlier_gain: float = 16.0,
+    embedding_gain: float = 1.0,
+    zero_rows: int = 0,
     rope_theta: float = 10000.0,
     new_style: bool = False,
 ) -> Path:
@@ -142,6 +144,8 @@ def write_random_checkpoint(
         dtype: BF16, F16 or F32, of everything that is not packed.
         quantization_config: whether `config.json` has one; master weights do without.
         outlier_channels: channels of every norm whose weight is `outlier_gain` times larger.
+        embedding_gain: factor of the embedding; 0 makes it all zero, thousands make a residual stream of thousands.
+        zero_rows: rows at the start of every ternary matrix that are all zero.
         new_style: `rope_parameters` and `dtype` in `config.json` instead of `rope_theta` and `torch_dtype`.
     """
     if bitlinear and master_weights:
@@ -171,7 +175,9 @@ def write_random_checkpoint(
             return
 
         def packed() -> Iterator[NDArray[Any]]:
-            yield ternary.pack(_trits(random, rows, inputs))
+            trits = _trits(random, rows, inputs)
+            trits[:zero_rows] = 0
+            yield ternary.pack(trits)
 
         def scales() -> Iterator[NDArray[Any]]:
             drawn = scale * random.uniform(0.8, 1.25)
@@ -180,7 +186,7 @@ def write_random_checkpoint(
         tensors[f"{name}.weight"] = Tensor("U8", (rows // 4, inputs), packed())
         tensors[f"{name}.weight_scale"] = Tensor(dtype, (1,), scales())
 
-    table("model.embed_tokens.weight", vocab, hidden)
+    table("model.embed_tokens.weight", vocab, hidden, embedding_gain)
     for layer in range(layers):
         prefix = f"model.layers.{layer}."
         norm(f"{prefix}input_layernorm", hidden)

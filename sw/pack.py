@@ -104,7 +104,7 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
     def matmul(name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> Iterator[bytes]:
         matrix = ckpt.ternary(name + ".weight")
         blocks, words = ceil_div(m, config.rows), ceil_div(k, config.inputs)
-        yield _header(config, Opcode.MATMUL, flags, blocks * words * config.beat_bytes, k=k, m=m,
+        yield _header(config, Opcode.MATMUL, flags, blocks * words * config.stream_bytes, k=k, m=m,
                       scale=float32_code(matrix.scale), offset=offset, offset2=words, address=blocks)
         for rows in matrix.blocks(config.rows):
             yield pack_matrix(config, rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.config import PRESETS, ConfigError
+from hw.config import PRESETS, STRIPE_BYTES, ConfigError
 from hw.formats import HEADER, Opcode
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
@@ -164,3 +164,23 @@ def test_mem_text_holds_the_same_bytes(image: Path, tmp_path: Path, capsys: pyte
     assert b"".join(bytes.fromhex(line)[::-1] for line in lines) == image.read_bytes()
     assert json.loads(capsys.readouterr().out)["image_bytes"] == image.stat().st_size
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.img", "model.mem"]
+
+
+def test_stripes_are_undone(tmp_path: Path) -> None:
+    """The content of the streamed regions on P ports: port by port what docs/model-image.md says, and whole again."""
+    config = PRESETS["tiny"].replace(name="two ports", ports=2, rows=4)
+    path = tmp_path / "striped.img"
+    pack(Checkpoint.open(DEMO), path, config)
+    opened = ModelImage.open(path, config)
+    opened.verify()
+    for name in ("stream", "head"):
+        region, content = opened.regions[name], opened.view(name)
+        assert region.offset % STRIPE_BYTES == 0
+        assert region.area % (2 * STRIPE_BYTES) == 0
+        assert 0 <= region.area - region.size < 2 * STRIPE_BYTES
+        raw = opened.memory[region.offset : region.offset + region.area].reshape(-1, 2, STRIPE_BYTES)
+        for port in (0, 1):
+            part = content.reshape(-1, 2, 8)[:, port].ravel()
+            np.testing.assert_array_equal(raw[:, port].ravel()[: len(part)], part)
+    header = HEADER.from_bits(int.from_bytes(opened.view("head")[:32].tobytes(), "little"))
+    assert header["payload_beats"] * 16 + 32 == opened.regions["head"].size
