@@ -118,7 +118,8 @@ class Checkpoint:
         scale = self.float(f"{name}_scale").item()
         if scale <= 0:
             raise CheckpointError(f"the weight scale of {name} must be above 0, not {scale:g}")
-        matrix = from_packed(self.raw(name), 1.0 / scale if self.config.linear_class == "bitlinear" else scale)
+        factor = 1.0 / scale if self.config.linear_class == "bitlinear" else scale
+        matrix = from_packed((info.shape[0], info.shape[1]), lambda rows: self.raw(name, rows), factor)
         if matrix.padding and name not in self._warned:
             self._warned.add(name)
             warnings.warn(f"tensor {name} holds {matrix.padding} codes 0b11, which count as 0", stacklevel=2)

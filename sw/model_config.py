@@ -11,23 +11,25 @@ from typing import Any
 
 __all__ = ["CheckpointError", "ModelConfig", "parse_json", "read_json"]
 
-MAX_JSON_BYTES = 100_000_000
+MAX_JSON_BYTES = 8_000_000
+"""Largest header, index or configuration; 3000 layers take so much. Python objects take up to 30 times as much."""
+
 MAX_EOS = 4
 LINEAR_CLASSES = ("autobitlinear", "bitlinear")
 MODES = ("offline", "online")
 DTYPES = ("bfloat16", "float16", "float32")
 
 LIMITS = {
-    "hidden_size": 1 << 20,
-    "intermediate_size": 1 << 20,
-    "num_hidden_layers": 1 << 12,
+    "hidden_size": (1 << 16) - 1,
+    "intermediate_size": (1 << 16) - 1,
+    "num_hidden_layers": 1 << 11,
     "num_attention_heads": 1 << 12,
     "num_key_value_heads": 1 << 12,
     "head_dim": 1 << 14,
     "vocab_size": 1 << 24,
     "max_position_embeddings": 1 << 24,
 }
-"""Largest accepted value of every size; the smallest is 1."""
+"""Largest accepted value of every size; the smallest is 1. The packet stream has 16 bits for a vector's length."""
 
 
 class CheckpointError(ValueError):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hw.config import AccelConfig, ConfigError, ceil_div
 from hw.formats import HEADER, Flags, Opcode
-from sw.checkpoint import Checkpoint
+from sw.checkpoint import Checkpoint, CheckpointError
 from sw.image import ImageWriter, ModelShape
 from sw.machine_float import float32_code, float32_codes
 from sw.weights import pack_matrix
@@ -70,9 +70,12 @@ def pack(
 
 
 def _header(config: AccelConfig, opcode: Opcode, flags: Flags | None = None, payload: int = 0, **fields: int) -> bytes:
-    """A padded header for `payload` bytes."""
+    """A padded header for `payload` bytes. Raises ConfigError for a number that its field does not hold."""
     values = {"opcode": opcode.value, "flags": flags.value if flags else 0,
               "payload_beats": ceil_div(payload, config.stream_bytes), **fields}
+    for name, value in values.items():
+        if value >> HEADER[name].width:
+            raise ConfigError(f"the model is too large for the packet stream: field {name} of {opcode.name} is {value}")
     return HEADER.const(values).as_bits().to_bytes(32, "little").ljust(config.header_beats * config.stream_bytes, b"\0")
 
 
@@ -80,10 +83,13 @@ def _pad(data: bytes, config: AccelConfig) -> bytes:
     return data.ljust(ceil_div(len(data), config.stream_bytes) * config.stream_bytes, b"\0")
 
 
-def _bf16(values: NDArray[np.floating]) -> bytes:
-    """bf16 codes, half to even."""
+def _bf16(values: NDArray[np.floating], name: str) -> NDArray[np.uint16]:
+    """bf16 codes, half to even. Raises CheckpointError where bf16 has no such large numbers."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
+    codes = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    if (codes & 0x7FFF >= 0x7F80).any():
+        raise CheckpointError(f"tensor {name} holds values that are too large for bf16")
+    return codes
 
 
 def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
@@ -95,7 +101,7 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
     softmax_scale = float32_code(d**-0.5 * np.log2(np.e))
 
     def norm(name: str, k: int) -> bytes:
-        data = _pad(_bf16(ckpt.float(name)), config)
+        data = _pad(_bf16(ckpt.float(name), name).tobytes(), config)
         return _header(config, Opcode.LOAD_NORM, payload=len(data), k=k) + data
 
     def quantize(k: int, flags: Flags | None = None) -> bytes:
@@ -172,10 +178,11 @@ def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[
 
 def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
     stride, bits = shape.embed_stride(config), config.embedding_bits
-    for rows in _chunks(ckpt, "model.embed_tokens.weight", shape.vocab, ROWS_PER_CHUNK):
+    name = "model.embed_tokens.weight"
+    for rows in _chunks(ckpt, name, shape.vocab, ROWS_PER_CHUNK):
         out = np.zeros((len(rows), stride), dtype=np.uint8)
         if bits == 16:
-            out[:, : 2 * shape.hidden] = np.frombuffer(_bf16(rows), dtype=np.uint8).reshape(len(rows), -1)
+            out[:, : 2 * shape.hidden] = _bf16(rows, name).view(np.uint8)
         else:
             codes, scales = _row_codes(rows, bits)
             out[:, :4] = scales.view(np.uint8).reshape(-1, 4)

@@ -7,7 +7,6 @@ file that shrinks meanwhile is an error and not a fault of the process.
 from __future__ import annotations
 
 import math
-import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             size = path.stat().st_size
             if size < 8:
                 raise CheckpointError(f"{path} is too short for a safetensors header")
-            (length,) = struct.unpack("<Q", file.read(8))
+            length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
                 raise CheckpointError(f"{path} declares a header of {length} bytes, but the file has {size} bytes")
             if length > MAX_JSON_BYTES:
@@ -95,12 +94,13 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     return tensors
 
 
-def _inside(path: Path, folder: Path) -> bool:
-    """Whether a file, its links followed, lies in the folder, or where the cache of the Hugging Face hub keeps it."""
-    homes = [folder.resolve()]
-    if homes[0].parent.name == "snapshots":
-        homes.append(homes[0].parents[1] / "blobs")
-    return path.resolve().parent in homes
+def _inside(name: str, folder: Path) -> bool:
+    """Whether a file of that name, its links followed, is in the folder, or where the cache of the hub keeps it."""
+    if not name.isprintable() or len(name.encode()) > 255 or name.startswith(".") or set(name) & set("/\\:"):
+        return False
+    home = folder.resolve()
+    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
+    return bool(name) and (folder / name).resolve().parent in homes
 
 
 def read_shards(folder: Path) -> dict[str, TensorInfo]:
@@ -112,7 +112,7 @@ def read_shards(folder: Path) -> dict[str, TensorInfo]:
     tensors: dict[str, TensorInfo] = {}
     files = sorted(set(mapping.values()))
     for name in files:
-        if not name or name.startswith(".") or any(c in name for c in "/\\:\0") or not _inside(folder / name, folder):
+        if not _inside(name, folder):
             raise CheckpointError(f"{folder / INDEX_FILE} names {name[:200]!r}, which is not a file of its folder")
     for name in files:
         for info in read_header(folder / name).values():
@@ -122,10 +122,8 @@ def read_shards(folder: Path) -> dict[str, TensorInfo]:
     missing = next((n for n in mapping if n not in tensors), None)
     if missing is not None:
         raise CheckpointError(f"the index says that {mapping[missing]!r} holds {missing[:200]!r}, but it does not")
-    metadata = index.get("metadata")
-    total, held = metadata.get("total_size") if isinstance(metadata, dict) else None, sum(
-        info.nbytes for info in tensors.values()
-    )
+    metadata, held = index.get("metadata"), sum(info.nbytes for info in tensors.values())
+    total = metadata.get("total_size") if isinstance(metadata, dict) else None
     if total is not None and total != held:
         warnings.warn(f"the index speaks of {str(total)[:40]} bytes, the shards hold {held}", stacklevel=2)
     return tensors

@@ -56,22 +56,25 @@ class TernaryMatrix:
             yield self.rows(start, min(start + step, self.shape[0]))
 
 
-def from_packed(packed: NDArray[np.uint8], scale: float) -> TernaryMatrix:
-    """The matrix of packed bytes [M / 4, K], which stay in memory."""
-    if packed.ndim != 2 or packed.dtype != np.uint8:
-        raise ValueError(f"packed weights must be a uint8 matrix, not {packed.dtype} of shape {packed.shape}")
-    quarter, columns = packed.shape
+def from_packed(shape: tuple[int, int], read: Callable[[slice], NDArray[np.uint8]], scale: float) -> TernaryMatrix:
+    """The matrix of packed bytes of that shape [M / 4, K]; `read` gives some of their rows.
+
+    They are read once here, and once for each of the four rows of trits that a row of bytes holds.
+    """
+    quarter, columns = shape
+    step = _step(columns)
+    padding = sum(count_padding(read(slice(start, start + step))) for start in range(0, quarter, step))
 
     def rows(start: int, stop: int) -> NDArray[np.int8]:
         trits, done = np.empty((stop - start, columns), dtype=np.int8), 0
         while start + done < stop:
             part, first = divmod(start + done, quarter)
-            some = packed[first : first + stop - start - done]
+            some = read(slice(first, min(quarter, first + stop - start - done)))
             np.take(_BYTE_TRITS[part], some, out=trits[done : done + len(some)])
             done += len(some)
         return trits
 
-    return TernaryMatrix((4 * quarter, columns), scale, count_padding(packed), rows)
+    return TernaryMatrix((4 * quarter, columns), scale, padding, rows)
 
 
 def from_master(shape: tuple[int, int], read: Callable[[slice], NDArray[np.float32]]) -> TernaryMatrix:

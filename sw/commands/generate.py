@@ -12,42 +12,41 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from tokenizers import Tokenizer
 
 from hw.config import AccelConfig, preset
-from sw.checkpoint import Checkpoint, CheckpointError
+from sw.checkpoint import Checkpoint
 from sw.commands.pack import pack_with_progress
 from sw.driver import Accelerator, Generation, JobError, open_link
 from sw.image import ImageError, ModelImage
 from sw.pack import model_shape
 from sw.requests import Job
 from sw.streams import discard_stdout, tell
+from sw.tokenizer import CheckpointTokenizer
 from sw.whole_file import OutputError, output_target, whole_file
 
 __all__ = ["generate"]
 
 
-def _tokenizer(checkpoint: Path) -> Tokenizer | None:
+def _tokenizer(checkpoint: Path) -> CheckpointTokenizer | None:
     path = checkpoint / "tokenizer.json"
-    if not path.is_file():
-        return None
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return CheckpointTokenizer(path) if path.is_file() else None
 
 
-def _prompt_ids(text: str | None, ids: str | None, tokenizer: Tokenizer | None) -> list[int]:
+def _prompt_ids(text: str | None, ids: str | None, tokenizer: CheckpointTokenizer | None) -> list[int]:
     if (text is None) == (ids is None):
         raise JobError("give either --prompt or --prompt-ids")
     if ids is not None:
         try:
             return [int(part) for part in ids.split(",")]
         except ValueError:
-            raise JobError(f"--prompt-ids must be numbers with commas between them, not {ids!r}") from None
+            raise JobError(f"--prompt-ids must be numbers with commas between them, not {ids[:80]!r}") from None
     if tokenizer is None:
         raise JobError("the checkpoint has no tokenizer.json: use --prompt-ids")
-    return tokenizer.encode(text or "").ids
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise JobError("--prompt is not valid UTF-8") from None
+    return tokenizer.encode(text or "")
 
 
 def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +80,7 @@ class _TextStream:
     When nobody reads stdout any more, BrokenPipeError ends the run, unless it shall keep going for the sake of a file.
     """
 
-    def __init__(self, tokenizer: Tokenizer | None, keep_going: bool) -> None:
+    def __init__(self, tokenizer: CheckpointTokenizer | None, keep_going: bool) -> None:
         self._tokenizer, self._keep_going = tokenizer, keep_going
         self._tokens: list[int] = []
         self._shown = ""

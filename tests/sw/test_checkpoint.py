@@ -236,7 +236,7 @@ CONFIGS = {
     "zero": ({"vocab_size": 0}, "vocab_size must be 1 to"),
     "negative": ({"num_attention_heads": -4}, "num_attention_heads must be 1 to"),
     "huge": ({"hidden_size": 10**400}, "hidden_size must be 1 to"),
-    "many layers": ({"num_hidden_layers": 4000}, "more than there are tensors"),
+    "many layers": ({"num_hidden_layers": 2000}, "more than there are tensors"),
     "KV heads": ({"num_key_value_heads": 3}, "not a multiple"),
     "head size": ({"head_dim": 16}, "do not make up"),
     "eos": ({"eos_token_id": [1, 2, 3, 4, 5]}, "at most 4"),

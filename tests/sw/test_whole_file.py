@@ -198,6 +198,7 @@ class Interrupt:
         sys.settrace(None)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an input that is closed by itself
 def test_interrupted_before_any_line(small: Path, good: bytes, tmp_path: Path) -> None:
     """The image is the old one or, after the very last step, the new one; never anything else beside it."""
     checkpoint, path = Checkpoint.open(small), tmp_path / "i"
