@@ -85,8 +85,8 @@ class Accelerator(wiring.Component):
             return (flags & flag.value).any()
 
         for name in ("image_base", "prompt_address", "logits_address", "tokens_address", "stream_offset",
-                     "stream_beats", "head_offset", "head_beats", "logits_beats", "prompt_length", "start_position",
-                     "slot", "chunk", "max_new_tokens", "context", "end_count", "logits_mode"):
+                     "stream_beats", "head_offset", "head_beats", "logits_beats", "batch", "prompt_length",
+                     "start_position", "slot", "chunk", "max_new_tokens", "context", "end_count", "logits_mode"):
             m.d.comb += getattr(loop, name).eq(getattr(registers, name))
         for name in ("image_base", "embed_offset", "embed_stride", "rope_offset", "rope_stride"):
             m.d.comb += getattr(executor, name).eq(getattr(registers, name))

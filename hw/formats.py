@@ -8,8 +8,8 @@ from amaranth.lib import data, enum
 from hw.config import AccelConfig
 
 __all__ = [
-    "FLOAT_BITS", "FRACTION_BITS", "HEADER", "Flags", "Opcode", "Trit", "acc_word", "beat", "column_values",
-    "gather_request", "vector_word", "write_beat", "write_request",
+    "BATCH_ENTRY", "FLOAT_BITS", "FRACTION_BITS", "HEADER", "Flags", "Opcode", "Trit", "acc_word", "beat",
+    "column_values", "gather_request", "vector_word", "write_beat", "write_request",
 ]
 
 FRACTION_BITS = 16
@@ -61,6 +61,15 @@ HEADER = data.StructLayout({
     "address": unsigned(64),  # ATTEND: byte offset of the layer inside a KV slot; MATMUL: row blocks, ceil(m/R)
 })
 """A command header, 32 bytes little endian: `HEADER.const({...}).as_bits().to_bytes(32, "little")`."""
+
+
+BATCH_ENTRY = data.StructLayout({
+    "token": unsigned(32),     # to be fed next
+    "position": unsigned(32),  # where
+    "slot": unsigned(32),      # KV slot of the sequence
+    "reserved": unsigned(32),  # 0
+})
+"""A sequence of a batch as it lies in the prompt area, 16 bytes little endian (docs/registers.md, BATCH)."""
 
 
 class Trit(enum.Enum, shape=2):

@@ -23,9 +23,12 @@ LIMIT = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Registers of a job, and what the model would choose at each position."""
+    """Registers of a job, and what the model would choose at each position. A batch has `entries` for a prompt: token,
+    position, slot."""
 
-    prompt: tuple[int, ...]
+    prompt: tuple[int, ...] = ()
+    batch: bool = False
+    entries: tuple[tuple[int, int, int], ...] = ()
     max_new_tokens: int = 3
     chunk: int = 3
     start_position: int = 0
@@ -39,8 +42,13 @@ class Run:
     tokens_address: int = 0x9000
     logits_address: int = 0xA0000
 
-    def choice(self, position: int) -> int:
-        return 1000 + 7 * position % 90
+    def choice(self, position: int, slot: int | None = None) -> int:
+        return 1000 + (7 * position + 13 * (self.slot if slot is None else slot)) % 90
+
+    def memory(self) -> bytes:
+        """What lies at `prompt_address`."""
+        words = [w for entry in self.entries for w in (*entry, 0xEEEEEEEE)] if self.batch else self.prompt
+        return b"".join(w.to_bytes(4, "little") for w in words)
 
     def registers(self) -> dict[str, int]:
         values = {name: getattr(self, name) for name in (
@@ -48,7 +56,8 @@ class Run:
             "prompt_address", "tokens_address", "logits_address")}
         return values | {
             "image_base": 0x1_0000_0000, "stream_offset": 0x1000, "stream_beats": 321, "head_offset": 0x5000,
-            "head_beats": 123, "prompt_length": len(self.prompt), "end_count": len(self.end_ids),
+            "head_beats": 123, "end_count": len(self.end_ids), "batch": self.batch,
+            "prompt_length": len(self.entries if self.batch else self.prompt),
         }
 
 
@@ -71,37 +80,43 @@ class Seen:
 def expected(run: Run, config: AccelConfig) -> Seen:
     """The rules of the loop, without clocks."""
     seen = Seen()
-    if not (1 <= run.chunk <= config.columns and run.prompt and run.context <= config.max_positions
-            and run.logits_mode < 3 and run.slot < 64 and (run.logits_beats or not run.logits_mode)):
+    good_columns = 1 <= len(run.entries) <= config.columns if run.batch else 1 <= run.chunk <= config.columns
+    if not (good_columns and (run.batch or (run.prompt and run.slot < 64)) and run.context <= config.max_positions
+            and run.logits_mode < 3 and (run.logits_beats or not run.logits_mode)):
         seen.error = ErrorCode.BAD_PARAMETER.value
         return seen
-    if run.start_position + len(run.prompt) > run.context:
+    if not run.batch and run.start_position + len(run.prompt) > run.context:
         seen.error = ErrorCode.CONTEXT_FULL.value
         return seen
-    position, at, token = run.start_position, 0, 0
+    for _, position, slot in run.entries if run.batch else ():
+        if slot >= 64 or position >= run.context:
+            seen.error = (ErrorCode.BAD_PARAMETER if slot >= 64 else ErrorCode.CONTEXT_FULL).value
+            return seen
+    fed = [(t, run.slot, run.start_position + n) for n, t in enumerate(run.prompt)]
+    waiting = [[(t, s, p) for t, p, s in run.entries]] if run.batch else [
+        fed[at : at + run.chunk] for at in range(0, len(fed), run.chunk)]
+    rounds = 0
     while True:
-        part = run.prompt[at : at + run.chunk] or (token,)
-        at += len(part)
-        seen.passes.append([(t, run.slot, position + n) for n, t in enumerate(part)])
-        position += len(part)
-        chooses = at >= len(run.prompt) and run.max_new_tokens
-        heads = list(range(len(part))) if run.logits_mode == 2 else [len(part) - 1] if chooses else []
+        columns = waiting.pop(0)
+        seen.passes.append(columns)
+        choosing = [] if waiting or not run.max_new_tokens else columns if run.batch else columns[-1:]
+        heads = columns if run.logits_mode == 2 else choosing
         seen.streams += [LAYERS, *[HEAD] * len(heads)]
-        seen.heads += heads
+        seen.heads += [columns.index(column) for column in heads]
         if run.logits_mode:
-            first, step = run.logits_address + len(seen.rows) * run.logits_beats * config.beat_bytes, 0
-            for _ in heads:
-                seen.rows.append((first + step, run.logits_beats))
-                step += run.logits_beats * config.beat_bytes
-        if at < len(run.prompt):
+            size = run.logits_beats * config.beat_bytes
+            seen.rows += [(run.logits_address + (len(seen.rows) + n) * size, run.logits_beats)
+                          for n in range(len(heads))]
+        if waiting:
             continue
-        if not chooses:
+        following = [(run.choice(position, slot), slot, position + 1) for _, slot, position in choosing]
+        for token, _, _ in following:
+            seen.written[run.tokens_address + 4 * len(seen.tokens)] = token
+            seen.tokens.append(token)
+        rounds += 1
+        if rounds >= run.max_new_tokens or any(t in run.end_ids or p == run.context for t, _, p in following):
             return seen
-        token = run.choice(position - 1)
-        seen.written[run.tokens_address + 4 * len(seen.tokens)] = token
-        seen.tokens.append(token)
-        if token in run.end_ids or len(seen.tokens) == run.max_new_tokens or position == run.context:
-            return seen
+        waiting = [following]
 
 
 class Surroundings:
@@ -139,7 +154,7 @@ class Surroundings:
             address = int(request.address)
             assert int(request.beats) == 1
             assert address % size == 0
-            memory = b"".join(t.to_bytes(4, "little") for t in self.run.prompt)
+            memory = self.run.memory()
             before = self.run.prompt_address - address
             content = b"\xEE" * before + memory[max(0, -before) :]
             await self.pause(ctx)
@@ -177,7 +192,8 @@ class Surroundings:
                 await ctx.tick()
             await self.pause(ctx, least=4)
             assert ctx.get(dut.head_column) == column
-            ctx.set(dut.i_best.row, self.run.choice(self.seen.passes[-1][column][2]))
+            _, slot, position = self.seen.passes[-1][column]
+            ctx.set(dut.i_best.row, self.run.choice(position, slot))
             await self.pulse(ctx, dut.head_done)
             ctx.set(dut.i_best.row, 4095)
 
@@ -395,15 +411,90 @@ def test_jobs_after_one_another() -> None:
     check(GOOD, replace(GOOD, prompt=prompt(1), logits_mode=0, start_position=9), replace(GOOD, max_new_tokens=0), GOOD)
 
 
+# ---- batches
+ENTRIES = ((700, 17, 3), (701, 0, 63), (702, 40, 0))
+BATCH = Run(batch=True, entries=ENTRIES, chunk=99, slot=0xFFFF, start_position=0xFFFF_FFFF)
+"""What a batch does not use holds what could not run."""
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_batch(count: int, mode: int) -> None:
+    """Every column has its own token, position and slot, passes the head, and goes on with what it chose."""
+    run = replace(BATCH, entries=ENTRIES[:count], logits_mode=mode)
+    assert len(expected(run, NARROW).tokens) == 3 * count
+    check(run)
+
+
+@pytest.mark.parametrize("mode", [0, 2])
+def test_a_batch_that_chooses_nothing(mode: int) -> None:
+    check(replace(BATCH, max_new_tokens=0, logits_mode=mode))
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_an_end_id_ends_a_batch_with_its_pass(column: int) -> None:
+    _, position, slot = ENTRIES[column]
+    run = replace(BATCH, max_new_tokens=9)
+    run = replace(run, end_ids=(run.choice(position + 1, slot),))
+    assert len(expected(run, NARROW).tokens) == 6
+    check(run)
+
+
+@pytest.mark.parametrize("column", range(3))
+def test_a_full_context_ends_a_batch_with_its_pass(column: int) -> None:
+    entries = [(700 + n, 5 * n, 3 * n) for n in range(3)]
+    entries[column] = (710, NARROW.max_positions - 2, 50)
+    run = replace(BATCH, max_new_tokens=9, entries=tuple(entries), context=NARROW.max_positions)
+    assert len(expected(run, NARROW).tokens) == 6
+    check(run)
+
+
+BAD_BATCH = {
+    "no sequence": {"entries": ()},
+    "more sequences than columns": {"entries": (*ENTRIES, (703, 1, 1))},
+    "slot too large": {"entries": (*ENTRIES[:2], (702, 40, 64))},
+    "highest slot bit": {"entries": ((700, 17, 1 << 31), *ENTRIES[1:])},
+    "position beyond the context": {"entries": (*ENTRIES[:1], (701, 100, 63))},
+    "position that wraps around": {"entries": ((700, 0xFFFF_FFFF, 3),)},
+    "position with a high bit": {"entries": ((700, 1 << 12, 3),)},
+    "unknown logits mode": {"logits_mode": 3},
+    "context larger than the machine's": {"context": NARROW.max_positions + 1},
+}
+
+
+@pytest.mark.parametrize("name", BAD_BATCH)
+def test_a_batch_that_cannot_run(name: str) -> None:
+    """Nothing but its entries is touched, and the next run is as ever."""
+    bad = replace(BATCH, **BAD_BATCH[name])
+    refused = expected(bad, NARROW)
+    assert refused.error
+    assert not refused.streams
+    check(bad, BATCH, bad, GOOD)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("word", [0, 1, 2, 3, 15])
+def test_entries_anywhere_in_a_beat(word: int, name: str) -> None:
+    config = CONFIGS[name]
+    check(replace(BATCH, entries=ENTRIES[: config.columns], prompt_address=0x8000 + 4 * word), config=config)
+
+
+def test_batches_and_jobs_after_one_another() -> None:
+    check(GOOD, BATCH, GOOD, replace(BATCH, entries=ENTRIES[1:]), BATCH, replace(GOOD, prompt=prompt(1)))
+
+
 def in_verilator() -> None:
-    """Prompts around a chunk, an end id, a full context, all that is refused, and jobs with stalls."""
+    """Prompts around a chunk, an end id, a full context, all that is refused, and jobs and batches with stalls."""
     for mode, length in ((0, 1), (1, 3), (2, 7)):
         check(Run(prompt=prompt(length), logits_mode=mode))
     run = Run(prompt=prompt(4), max_new_tokens=20)
     check(replace(run, end_ids=(1, run.choice(5))), replace(run, context=6), replace(run, max_new_tokens=0))
     for bad in BAD.values():
         check(replace(GOOD, **bad), GOOD)
-    check(GOOD, replace(GOOD, prompt=prompt(1), start_position=9), stall=0.4, seed=1, restarts=0.3)
+    for bad in BAD_BATCH.values():
+        check(replace(BATCH, **bad), BATCH)
+    batches = [replace(BATCH, entries=ENTRIES[:count], logits_mode=count - 1) for count in (1, 2, 3)]
+    check(GOOD, replace(GOOD, prompt=prompt(1), start_position=9), *batches, stall=0.4, seed=1, restarts=0.3)
 
 
 def test_verilated() -> None:
@@ -429,5 +520,9 @@ def test_random_jobs_and_stalls(seed: int, name: str) -> None:
             logits_beats=choose.randint(1, 9), prompt_address=4 * choose.randrange(1 << 12),
             tokens_address=4 * choose.randrange(1 << 20, 1 << 21),
         )
+        if choose.random() < 0.4:
+            run = replace(run, batch=True, entries=tuple(
+                (choose.randrange(1 << 13), choose.randrange(run.context), choose.randrange(64))
+                for _ in range(choose.randint(1, config.columns))))
         runs.append(replace(run, end_ids=tuple(run.choice(choose.randrange(20)) for _ in range(choose.randrange(5)))))
     check(*runs, config=config, stall=choose.choice((0.0, 0.3, 0.6)), seed=seed)
