@@ -2,24 +2,26 @@
 
 A job is one sequence: prompt, start position, how many tokens at most. The loop over tokens, the argmax and the stop
 conditions run behind the link, as they do in fabric; the driver checks the job, streams tokens and says why it stopped.
+Many jobs share the machine by `sw/scheduler.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hw.config import AccelConfig
+from sw.errors import HardwareError
 from sw.image import ModelImage, ModelShape
-from sw.requests import Job
+from sw.requests import Job, Request
 
-__all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "open_link"]
+__all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link"]
 
 LINKS = {"golden": "sim.links.golden", "sim": "sim.links.simulated"}
 """Where a link is defined; imported when it is asked for, so that the host needs no simulator."""
@@ -31,19 +33,19 @@ class JobError(ValueError):
 
 @dataclass(frozen=True)
 class Step:
-    """What one pass gives: logits of the rows that were asked for, and the token chosen if there is one."""
+    """What comes next: logits of rows that were asked for, in order, and a token if one was chosen."""
 
     rows: list[NDArray[np.float64]]
     token: int | None
 
 
 class Link(Protocol):
-    """Executes jobs on a model image."""
+    """Executes requests on a model image."""
 
     shape: ModelShape
 
-    def run(self, job: Job) -> Generator[Step, None, None]:
-        """Steps of a job in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the job."""
+    def run(self, request: Request) -> Generator[Step, None, None]:
+        """Steps of a run in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the run."""
         ...
 
 
@@ -65,10 +67,11 @@ def open_link(name: str, config: AccelConfig, image: ModelImage, **options: int)
 
 
 class Accelerator:
-    """A model on a link."""
+    """A model on a link. `measured` is what the link told of each run, if it measures."""
 
     def __init__(self, config: AccelConfig, link: Link) -> None:
         self.config, self.link, self.shape = config, link, link.shape
+        self.measured: list[dict[str, Any]] = []
 
     def check(self, job: Job) -> None:
         """Raises JobError for a job that cannot run, before anything is fed."""
@@ -90,24 +93,52 @@ class Accelerator:
         if not 0 <= job.slot < shape.sequences:
             raise JobError(f"slot {job.slot} does not exist; the image has {shape.sequences}")
 
+    def run(
+        self, request: Request, sequences: Sequence[Generation], on_token: Callable[[int], None] = lambda token: None
+    ) -> None:
+        """Runs a checked request; tokens and rows go to its sequences in turn. `on_token` is called as tokens come.
+
+        Raises HardwareError when the run fails; what `on_token` raises ends it. In every case the link can run the next
+        request.
+        """
+        rows = tokens = 0
+        with closing(self.link.run(request)) as steps:
+            for step in steps:
+                for row in step.rows:
+                    sequences[rows % len(sequences)].logits.append(row.astype(np.float32))
+                    rows += 1
+                if step.token is not None:
+                    sequences[tokens % len(sequences)].tokens.append(step.token)
+                    tokens += 1
+                    on_token(step.token)
+        measured = getattr(self.link, "stats", None)
+        if measured:
+            self.measured.append(measured)
+
+    def stopped(self, job: Job, result: Generation) -> str:
+        """Why a sequence ends where it is; empty if it may go on."""
+        if result.tokens and result.tokens[-1] in self.shape.eos:
+            return f"end id {result.tokens[-1]}"
+        if len(result.tokens) == job.max_new_tokens:
+            return f"{job.max_new_tokens} tokens reached"
+        if next_position(job, result) >= self.shape.context:
+            return f"context of {self.shape.context} full"
+        return ""
+
     def generate(self, job: Job, on_token: Callable[[int], None] = lambda token: None) -> Generation:
         """Runs a job; `on_token` is called as tokens come. Greedy: the link chooses the largest logit.
 
-        Raises JobError before anything runs, HardwareError when the run fails; what `on_token` raises ends the job.
-        In every case the link can run the next job.
+        Raises JobError before anything runs, and what `run` raises.
         """
         self.check(job)
         result = Generation(list(job.prompt))
-        with closing(self.link.run(job)) as steps:
-            for step in steps:
-                result.logits += [row.astype(np.float32) for row in step.rows]
-                if step.token is not None:
-                    result.tokens.append(step.token)
-                    on_token(step.token)
-        if result.tokens and result.tokens[-1] in self.shape.eos:
-            result.stopped = f"end id {result.tokens[-1]}"
-        elif len(result.tokens) == job.max_new_tokens:
-            result.stopped = f"{job.max_new_tokens} tokens reached"
-        else:
-            result.stopped = f"context of {self.shape.context} full"
+        self.run(job, [result], on_token)
+        result.stopped = self.stopped(job, result)
+        if not result.stopped:
+            raise HardwareError(f"the run ended after {len(result.tokens)} tokens, though nothing ended the sequence")
         return result
+
+
+def next_position(job: Job, result: Generation) -> int:
+    """Where the last token of a result would be fed."""
+    return job.start_position + len(job.prompt) + len(result.tokens) - 1

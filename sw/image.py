@@ -93,6 +93,10 @@ class ModelShape:
         """Bytes of the KV cache of one sequence."""
         return self.layers * self.layer_stride(config)
 
+    def run_rows(self, config: AccelConfig) -> int:
+        """Tokens, and rows of logits, that a run has room for: those of every position, or of a pass of all columns."""
+        return max(self.context, config.columns)
+
     def embed_stride(self, config: AccelConfig) -> int:
         """Bytes of one embedding row: a beat with the float32 row scale unless bf16, then the codes."""
         codes = ceil_div(self.hidden * config.embedding_bits, 8)

@@ -1,8 +1,8 @@
-"""A job on a machine with registers and memory, board or simulator alike: the protocol of docs/registers.md.
+"""A request on a machine with registers and memory, board or simulator alike: the protocol of docs/registers.md.
 
 The bus is asynchronous, so that a simulator can let clocks pass inside `await`. No wait is endless: a run is given up
 when the machine's own counters say that nothing moves, and a run that did not end by itself is aborted, so that the
-machine is ready for the next job.
+machine is ready for the next one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from hw.config import AccelConfig, ceil_div
 from hw.control.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, ErrorCode, LogitsMode, find
+from hw.formats import BATCH_ENTRY
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.requests import Job
+from sw.requests import Batch, Request
 
 __all__ = ["COUNTERS", "Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience"]
 
@@ -76,7 +77,7 @@ class Layout:
 
     @classmethod
     def of(cls, config: AccelConfig, image: ModelImage) -> Layout:
-        """Areas start at multiples of 64 KiB; there is room for the logits of every position."""
+        """Areas start at multiples of 64 KiB; there is room for `ModelShape.run_rows` tokens and rows of logits."""
 
         def after(start: int, size: int) -> int:
             return ceil_div(start + size, ALIGNMENT) * ALIGNMENT
@@ -84,16 +85,16 @@ class Layout:
         shape = image.shape
         kv = after(0, len(image.memory))
         prompt = after(kv, shape.sequences * shape.slot_stride(config))
-        tokens = after(prompt, 4 * shape.context)
-        logits = after(tokens, 4 * shape.context)
+        tokens = after(prompt, max(4 * shape.context, BATCH_ENTRY.size // 8 * config.columns))
+        logits = after(tokens, 4 * shape.run_rows(config))
         beats = ceil_div(4 * shape.vocab, config.beat_bytes)
-        end = after(logits, shape.context * beats * config.beat_bytes)
+        end = after(logits, shape.run_rows(config) * beats * config.beat_bytes)
         return cls(0, kv, prompt, tokens, logits, end, beats)
 
 
 @dataclass
 class JobResult:
-    """What is known when a job has ended."""
+    """What is known when a run has ended."""
 
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     cycles: int = 0
@@ -148,7 +149,7 @@ async def abort(bus: Bus) -> None:
     )
 
 
-def patience(config: AccelConfig, image: ModelImage, job: Job) -> int:
+def patience(config: AccelConfig, image: ModelImage, request: Request) -> int:
     """Clocks without a beat of the packet stream after which a run counts as hung.
 
     The longest healthy pause is an ATTEND of a full context: every query head of every column plays the cache of its KV
@@ -156,7 +157,7 @@ def patience(config: AccelConfig, image: ModelImage, job: Job) -> int:
     """
     shape = image.shape
     cache_beats = shape.head_stride(config) // config.beat_bytes
-    return PATIENCE_CLOCKS + config.timeout_cycles + 4 * job.chunk * shape.heads * cache_beats
+    return PATIENCE_CLOCKS + config.timeout_cycles + 4 * request.columns * shape.heads * cache_beats
 
 
 class _Progress:
@@ -195,8 +196,10 @@ async def _stop(bus: Bus, error: BaseException) -> None:
             raise HardwareError(f"{error}; then {second}") from error
 
 
-async def execute(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, result: JobResult) -> AsyncIterator[int]:
-    """Runs a checked job; yields its tokens as they come and fills `result` at the end.
+async def execute(
+    bus: Bus, config: AccelConfig, image: ModelImage, request: Request, result: JobResult
+) -> AsyncIterator[int]:
+    """Runs a checked request; yields its tokens as they come and fills `result` at the end.
 
     A machine that is busy, or keeps the error of a run before, is aborted first. Every way out but the end of the run,
     closing this iterator included, aborts it.
@@ -207,10 +210,10 @@ async def execute(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, re
     if await _read(bus, "STATUS") & ~(1 << 1):
         await abort(bus)
     layout = Layout.of(config, image)
-    await _prepare(bus, config, image, job, layout)
+    await _prepare(bus, config, image, request, layout)
     try:
         await _write(bus, "CONTROL", 1)
-        progress = _Progress(patience(config, image, job))
+        progress = _Progress(patience(config, image, request))
         seen = done = 0
         while not done:
             await bus.pause()
@@ -221,8 +224,8 @@ async def execute(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, re
             if not busy and not done:
                 raise HardwareError("the accelerator did not start, or was aborted by somebody else")
             count = await _read(bus, "TOKEN_COUNT")
-            if count > job.max_new_tokens:
-                raise HardwareError(f"the accelerator counts {count} tokens; {job.max_new_tokens} were asked for")
+            if count > request.most_tokens:
+                raise HardwareError(f"the accelerator counts {count} tokens; {request.most_tokens} were asked for")
             if count > seen:
                 area = await bus.read_memory(layout.tokens + 4 * seen, 4 * (count - seen))
                 seen = count
@@ -235,9 +238,9 @@ async def execute(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, re
         raise
     result.cycles = await _read_pair(bus, "CYCLES")
     result.counters = {name.lower(): await _read(bus, name) for name in COUNTERS}
-    if job.all_logits:
+    if request.all_logits:
         stride = layout.logits_beats * config.beat_bytes
-        rows = len(job.prompt) + max(seen - 1, 0)
+        rows = request.fed(seen)
         area = await bus.read_memory(layout.logits, rows * stride)
         result.logits = list(area.view("<f4").reshape(rows, -1)[:, : image.shape.vocab].copy())
 
@@ -251,10 +254,26 @@ def _sentence(code: int) -> str:
     return f"the accelerator stopped with {error.name}: {ERROR_SENTENCES[error]}"
 
 
-async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, layout: Layout) -> None:
+def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:
+    """What goes to the prompt area, and the registers that say how it is fed."""
+    if isinstance(request, Batch):
+        entries = (BATCH_ENTRY.const({"token": e.token, "position": e.position, "slot": e.slot})
+                   for e in request.entries)
+        content = b"".join(entry.as_bits().to_bytes(BATCH_ENTRY.size // 8, "little") for entry in entries)
+        return content, {
+            "BATCH": 1, "PROMPT_LENGTH": request.columns, "START_POSITION": 0, "SLOT": 0, "CHUNK": 0,
+        }
+    return np.array(request.prompt, dtype="<u4").tobytes(), {
+        "BATCH": 0, "PROMPT_LENGTH": len(request.prompt), "START_POSITION": request.start_position,
+        "SLOT": request.slot, "CHUNK": request.chunk,
+    }
+
+
+async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Request, layout: Layout) -> None:
     """The prompt into memory, and every register of a run."""
     shape, regions = image.shape, image.regions
-    await bus.write_memory(layout.prompt, np.array(job.prompt, dtype="<u4").tobytes())
+    content, registers = _prompt(request)
+    await bus.write_memory(layout.prompt, content)
     for name, value in (
         ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", shape.slot_stride(config)),
         ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
@@ -265,10 +284,9 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, job: Job, l
         ("HEAD_OFFSET", regions["head"].offset), ("HEAD_BEATS", regions["head"].size // config.stream_bytes),
         ("EMBED_OFFSET", regions["embed"].offset), ("EMBED_STRIDE", shape.embed_stride(config)),
         ("ROPE_OFFSET", regions["rope"].offset), ("ROPE_STRIDE", shape.rope_stride(config)),
-        ("LOGITS_BEATS", layout.logits_beats), ("PROMPT_LENGTH", len(job.prompt)),
-        ("START_POSITION", job.start_position),
-        ("SLOT", job.slot), ("CHUNK", job.chunk), ("MAX_NEW_TOKENS", job.max_new_tokens), ("CONTEXT", shape.context),
+        ("LOGITS_BEATS", layout.logits_beats), ("MAX_NEW_TOKENS", request.max_new_tokens), ("CONTEXT", shape.context),
+        *registers.items(),
         ("END_COUNT", len(shape.eos)), *((f"END_ID_{n}", eos) for n, eos in enumerate(shape.eos)),
-        ("LOGITS_MODE", LogitsMode.ALL.value if job.all_logits else LogitsMode.NONE.value),
+        ("LOGITS_MODE", LogitsMode.ALL.value if request.all_logits else LogitsMode.NONE.value),
     ):
         await _write(bus, name, value)

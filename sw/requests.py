@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Job"]
+from hw.config import ceil_div
+
+__all__ = ["Batch", "Entry", "Job", "Request", "request_from"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +23,89 @@ class Job:
     start_position: int = 0
     chunk: int
     all_logits: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Columns that a pass uses at most."""
+        return self.chunk
+
+    @property
+    def prompt_words(self) -> int:
+        """Words that are read of the prompt area."""
+        return len(self.prompt)
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that can be chosen."""
+        return self.max_new_tokens
+
+    def fed(self, made: int) -> int:
+        """Positions that were fed when the run has ended with so many tokens; as many as rows of logits, if all."""
+        return len(self.prompt) + max(made - 1, 0)
+
+    def passes(self, made: int) -> int:
+        """Passes over the layers until then."""
+        return ceil_div(len(self.prompt), self.chunk) + max(made - 1, 0)
+
+    def heads(self, made: int) -> int:
+        """Passes over the LM head until then."""
+        return self.fed(made) if self.all_logits else made
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sequence that goes on: the token to feed next, its position, and the slot that holds the positions before."""
+
+    token: int
+    position: int
+    slot: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """1 to T sequences that decode together, one token of each per pass, for at most `max_new_tokens` passes.
+
+    Token and row i of the run belong to sequence i modulo their number. The run ends with the pass in which the first
+    of them chose an end id or filled its context.
+    """
+
+    entries: tuple[Entry, ...]
+    max_new_tokens: int
+    all_logits: bool = False
+
+    @property
+    def columns(self) -> int:
+        """Columns that a pass uses."""
+        return len(self.entries)
+
+    @property
+    def prompt_words(self) -> int:
+        """Words that are read of the prompt area: those of an entry but the one that is reserved."""
+        return 3 * self.columns
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that can be chosen."""
+        return self.max_new_tokens * self.columns
+
+    def fed(self, made: int) -> int:
+        """Positions that were fed when the run has ended with so many tokens; as many as rows of logits, if all."""
+        return made
+
+    def passes(self, made: int) -> int:
+        """Passes over the layers until then."""
+        return made // self.columns
+
+    def heads(self, made: int) -> int:
+        """Passes over the LM head until then."""
+        return made
+
+
+Request = Job | Batch
+
+
+def request_from(fields: dict[str, Any]) -> Request:
+    """The request whose `dataclasses.asdict` went through JSON."""
+    if "entries" in fields:
+        return Batch(**fields | {"entries": tuple(Entry(**entry) for entry in fields["entries"])})
+    return Job(**fields | {"prompt": tuple(fields["prompt"])})

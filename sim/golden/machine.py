@@ -57,12 +57,14 @@ class GoldenMachine:
         self.act_scale = self.factor = np.zeros(0)
         self.tokens: list[int] = []
         self.positions: list[int] = []
-        self.slot = 0
+        self.slots: list[int] = []
 
-    def run_chunk(self, tokens: Sequence[int], position: int, slot: int, want: Sequence[bool]) -> list[Array | None]:
-        """Feeds up to T tokens of one sequence from `position` on; logits [vocab] for the columns that want them."""
-        self.tokens, self.slot = list(tokens), slot
-        self.positions = list(range(position, position + len(tokens)))
+    def run_pass(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool]
+    ) -> list[Array | None]:
+        """Feeds a token per column, up to T, of one sequence or of several; logits [vocab] of the columns that want
+        them. Columns of the same slot are consecutive positions in ascending order."""
+        self.tokens, self.positions, self.slots = list(tokens), list(positions), list(slots)
         self.h = np.zeros((len(tokens), self.shape.hidden))
         self.work = np.zeros((len(tokens), self.config.work_elements))
         for header, payload in packets(self.config, self.streams["stream"]):
@@ -122,13 +124,13 @@ class GoldenMachine:
         q = rope(heads_at(0, heads), cos, sin)
         k = rope(heads_at(header["offset"], kv_heads), cos, sin)
         v = heads_at(header["offset2"], kv_heads)
-        caches = [self._kv_head(header, g, d) for g in range(kv_heads)]
+        caches = [[self._kv_head(header, slot, g, d) for g in range(kv_heads)] for slot in self.slots]
         for column, position in enumerate(self.positions):
-            for g, cache in enumerate(caches):
+            for g, cache in enumerate(caches[column]):
                 cache.append(position, k[column, g], v[column, g], self.config.kv_bits, float(self.factor[column]))
         out = np.empty_like(q)
         for column, position in enumerate(self.positions):
-            for g, cache in enumerate(caches):
+            for g, cache in enumerate(caches[column]):
                 mine = slice(g * group, (g + 1) * group)
                 out[column, mine] = attend_head(q[column, mine], cache, position, float_field(header["scale"]))
         self.work[:, : heads * d] = out.reshape(columns, -1)
@@ -150,7 +152,7 @@ class GoldenMachine:
         both = np.stack(rows)[:, None, :]
         return both[..., : d // 2], both[..., d // 2 :]
 
-    def _kv_head(self, header: Any, g: int, d: int) -> KvHead:
+    def _kv_head(self, header: Any, slot: int, g: int, d: int) -> KvHead:
         start = header["address"] + g * header["eps"]
         size = ModelShape.head_stride(self.shape, self.config)
-        return KvHead.view(self.config, self.kv[self.slot, start : start + size], d)
+        return KvHead.view(self.config, self.kv[slot, start : start + size], d)

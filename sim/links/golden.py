@@ -9,41 +9,55 @@ from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
 from sw.driver import Step
 from sw.image import ModelImage
-from sw.requests import Job
+from sw.requests import Batch, Entry, Request
 
 __all__ = ["GoldenLink", "open_link"]
 
 
 class GoldenLink:
-    """Executes jobs in NumPy."""
+    """Executes requests in NumPy."""
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
         self.shape = image.shape
         self.machine = GoldenMachine(config, image)
 
-    def run(self, job: Job) -> Generator[Step, None, None]:
-        """Prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
-        fed, position, last = 0, job.start_position, len(job.prompt) - 1
-        row = None
+    def run(self, request: Request) -> Generator[Step, None, None]:
+        """A prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
+        if isinstance(request, Batch):
+            yield from self._decode(request.entries, request.max_new_tokens, request.all_logits)
+            return
+        job, fed, last = request, 0, len(request.prompt) - 1
+        rows = []
         while fed <= last:
             part = job.prompt[fed : fed + job.chunk]
+            positions = range(job.start_position + fed, job.start_position + fed + len(part))
             want = [job.all_logits or (fed + i == last and job.max_new_tokens > 0) for i in range(len(part))]
-            rows = [r for r in self.machine.run_chunk(part, position, job.slot, want) if r is not None]
-            fed, position = fed + len(part), position + len(part)
-            row = rows[-1] if rows else None
+            given = self.machine.run_pass(part, positions, [job.slot] * len(part), want)
+            rows = [row for row in given if row is not None]
+            fed += len(part)
             if fed <= last or not job.max_new_tokens:
                 yield Step(rows, None)
-            else:
-                yield Step(rows, argmax(rows[-1]))
-        for made in range(1, job.max_new_tokens):
-            assert row is not None
-            token = argmax(row)
-            if token in self.shape.eos or position >= self.shape.context:
+        if job.max_new_tokens:
+            first = Entry(argmax(rows[-1]), job.start_position + fed, job.slot)
+            yield Step(rows if job.all_logits else [], first.token)
+            if not self._ends(first):
+                yield from self._decode((first,), job.max_new_tokens - 1, job.all_logits)
+
+    def _decode(self, entries: tuple[Entry, ...], passes: int, all_logits: bool) -> Generator[Step, None, None]:
+        """A token of each sequence per pass; the first one that ends, ends the run."""
+        for _ in range(passes):
+            tokens, positions, slots = ([getattr(e, name) for e in entries] for name in ("token", "position", "slot"))
+            rows = [row for row in self.machine.run_pass(tokens, positions, slots, [True] * len(tokens))
+                    if row is not None]
+            entries = tuple(Entry(argmax(row), e.position + 1, e.slot) for e, row in zip(entries, rows, strict=True))
+            for entry, row in zip(entries, rows, strict=True):
+                yield Step([row] if all_logits else [], entry.token)
+            if any(map(self._ends, entries)):
                 return
-            row = self.machine.run_chunk([token], position, job.slot, [True])[0]
-            assert row is not None, made
-            position += 1
-            yield Step([row], argmax(row))
+
+    def _ends(self, entry: Entry) -> bool:
+        """Nothing follows: an end id, or no position where it could be fed."""
+        return entry.token in self.shape.eos or entry.position >= self.shape.context
 
 
 def open_link(config: AccelConfig, image: ModelImage) -> GoldenLink:

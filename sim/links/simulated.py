@@ -1,4 +1,4 @@
-"""The Verilated accelerator behind the driver: a simulator process per job, tokens as they come."""
+"""The Verilated accelerator behind the driver: a simulator process per run, tokens as they come."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig, ceil_div
+from hw.config import AccelConfig
 from sim.bench import BenchError, build_model, run_bench
 from sim.memory.top import SimulatedMemory
 from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import Layout
-from sw.requests import Job
+from sw.requests import Request
 
 __all__ = ["SimulatedLink", "open_link"]
 
@@ -32,10 +32,10 @@ CYCLES_PER_BEAT = 40
 
 
 class SimulatedLink:
-    """Executes jobs in Verilator.
+    """Executes requests in Verilator.
 
-    `stats` is filled by each job: cycles, counters, beats of memory traffic, seconds of wall time. `kv` is the KV
-    memory between jobs, all zero at first: a later job may continue where an earlier one ended.
+    `stats` is filled by each run: cycles, counters, beats of memory traffic, seconds of wall time. `kv` is the KV
+    memory between runs, all zero at first: a later one may continue where an earlier one ended.
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
@@ -48,28 +48,26 @@ class SimulatedLink:
         """Builds the simulator, or finds it; the first time takes a minute or two."""
         return build_model(Accelerator(self.config), top=TOP, memory=True)
 
-    def _limit_cycles(self, job: Job) -> int:
-        """A generous bound: every pass reads the whole stream, every row the head, every position the cache."""
-        passes = len(job.prompt) + job.max_new_tokens
+    def _limit_cycles(self, request: Request) -> int:
+        """A generous bound: every token reads the whole stream, the head, and the cache."""
+        passes = request.fed(request.most_tokens) + 1
         beats = sum(r.size for r in self.image.regions.values()) // self.config.beat_bytes
         cache = self.shape.slot_stride(self.config) * self.shape.heads // self.config.beat_bytes
         return CYCLES_PER_BEAT * passes * (beats + cache) + 1_000_000
 
-    def _read_bytes(self, job: Job, tokens: int, beats_read: int) -> dict[str, int]:
+    def _read_bytes(self, request: Request, tokens: int, beats_read: int) -> dict[str, int]:
         """Bytes read per region: what the token loop asks for is known exactly, the rest of the total is KV cache."""
-        beat, regions = self.config.beat_bytes, self.image.regions
-        generated = max(tokens - 1, 0)
-        fed = len(job.prompt) + generated
+        beat, regions, fed = self.config.beat_bytes, self.image.regions, request.fed(tokens)
         found = {
-            "stream": (ceil_div(len(job.prompt), job.chunk) + generated) * regions["stream"].size,
-            "head": (fed if job.all_logits else tokens) * regions["head"].size,
+            "stream": request.passes(tokens) * regions["stream"].size,
+            "head": request.heads(tokens) * regions["head"].size,
             "embed": fed * self.shape.embed_stride(self.config),
             "rope": fed * self.shape.rope_stride(self.config),
-            "prompt": len(job.prompt) * beat,
+            "prompt": request.prompt_words * beat,
         }
         return found | {"kv": beats_read * beat - sum(found.values()), "total": beats_read * beat}
 
-    def run(self, job: Job) -> Generator[Step, None, None]:
+    def run(self, request: Request) -> Generator[Step, None, None]:
         """Raises HardwareError if the accelerator reports an error or the simulator fails; ends it when closed."""
         layout = Layout.of(self.config, self.image)
         memory = SimulatedMemory(file=self.image.path, size=layout.end, seed=self.memory_seed)
@@ -79,8 +77,8 @@ class SimulatedLink:
             events, logits, kv, stop = (Path(folder) / name for name in ("events", "logits.npy", "kv.npy", "stop"))
             np.save(kv, self.kv)
             parameters = {
-                "image": str(self.image.path.resolve()), "job": asdict(job), "events": str(events),
-                "logits": str(logits), "limit_cycles": self._limit_cycles(job), "kv": str(kv),
+                "image": str(self.image.path.resolve()), "request": asdict(request), "events": str(events),
+                "logits": str(logits), "limit_cycles": self._limit_cycles(request), "kv": str(kv),
                 "stop": str(stop),
             }
 
@@ -103,7 +101,7 @@ class SimulatedLink:
                         yield Step([], event["token"])
                     else:
                         self.stats = event | {"seconds": time.perf_counter() - started}
-                        self.stats["read_bytes"] = self._read_bytes(job, tokens, event["beats_read"])
+                        self.stats["read_bytes"] = self._read_bytes(request, tokens, event["beats_read"])
             finally:  # also when the tokens are not wanted any more: the simulator ends before its folder does
                 stop.touch()
                 worker.join()
@@ -112,7 +110,7 @@ class SimulatedLink:
                     raise HardwareError(f"the simulator failed: {failed[0]}") from failed[0]
                 raise failed[0]
             self.kv = np.load(kv)
-            if job.all_logits:
+            if request.all_logits:
                 yield Step(list(np.load(logits).astype(np.float64)), None)
 
 

@@ -1,4 +1,4 @@
-"""Runs a job inside the simulator: the register protocol of sw/job.py on the Verilated accelerator."""
+"""Runs a request inside the simulator: the register protocol of sw/job.py on the Verilated accelerator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sim.memory.top import memory_bytes
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, Layout, execute
-from sw.requests import Job
+from sw.requests import request_from
 
 PERIOD_NS = 10
 POLL_CLOCKS = 1000
@@ -80,14 +80,14 @@ async def run_job(dut: Any) -> None:
     parameters: dict[str, Any] = bench_parameters()
     config = bench_config()
     image = ModelImage.open(Path(parameters["image"]), config)
-    job = Job(**(parameters["job"] | {"prompt": tuple(parameters["job"]["prompt"])}))
+    request = request_from(parameters["request"])
     bus = await start(dut, parameters["limit_cycles"], Path(parameters["stop"]))
     kv, kv_base = np.load(parameters["kv"]), Layout.of(config, image).kv
     await bus.write_memory(kv_base, kv.tobytes())
     result = JobResult()
     with open(parameters["events"], "w", buffering=1) as events:
         try:
-            async for token in execute(bus, config, image, job, result):
+            async for token in execute(bus, config, image, request, result):
                 print(json.dumps({"token": token}), file=events)
         except HardwareError as error:
             print(json.dumps({"error": str(error)}), file=events)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hw.control.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGIS
 from sw.errors import HardwareError
 from sw.image import ModelImage, ModelShape, Region
 from sw.job import ABORT_PAUSES, COUNTERS, FROZEN_PAUSES, JobResult, Layout, abort, check_identity, execute, patience
-from sw.requests import Job
+from sw.requests import Batch, Entry, Job, Request, request_from
 
 CONFIG = PRESETS["tiny"]
 MIB = 1 << 20
@@ -123,7 +124,7 @@ def fails(code: int, done: int = DONE) -> Behaviour:
     return act
 
 
-def run(bus: FakeBus, job: Job = JOB, image: ModelImage = IMAGE) -> tuple[list[int], JobResult]:
+def run(bus: FakeBus, job: Request = JOB, image: ModelImage = IMAGE) -> tuple[list[int], JobResult]:
     result = JobResult()
 
     async def collect() -> list[int]:
@@ -158,10 +159,59 @@ def test_values() -> None:
         "PROMPT_ADDRESS_LO": LAYOUT.prompt, "PROMPT_ADDRESS_HI": 0, "PROMPT_LENGTH": 3, "START_POSITION": 0,
         "SLOT": 2, "CHUNK": 2, "MAX_NEW_TOKENS": 4, "CONTEXT": 40, "END_ID_0": 7, "END_ID_1": 9, "END_ID_2": 31,
         "END_COUNT": 3, "LOGITS_MODE": 2, "LOGITS_ADDRESS_LO": LAYOUT.logits, "LOGITS_ADDRESS_HI": 0,
-        "TOKENS_ADDRESS_LO": LAYOUT.tokens, "TOKENS_ADDRESS_HI": 0, "LOGITS_BEATS": 17, "CONTROL": START,
+        "TOKENS_ADDRESS_LO": LAYOUT.tokens, "TOKENS_ADDRESS_HI": 0, "LOGITS_BEATS": 17, "BATCH": 0, "CONTROL": START,
     }
     prompt = bus.memory[LAYOUT.prompt : LAYOUT.prompt + 12].view("<u4")
     assert tuple(prompt) == JOB.prompt
+
+
+BATCH = Batch(entries=(Entry(30, 17, 2), Entry(5, 0, 0)), max_new_tokens=2, all_logits=True)
+
+
+def test_values_of_a_batch() -> None:
+    """Four words for each sequence in the prompt area."""
+    bus = FakeBus(ends(4))
+    run(bus)
+    job = dict(bus.written)
+    bus = FakeBus(ends(4))
+    assert run(bus, BATCH)[0] == TOKENS
+    assert dict(bus.written) == job | {
+        "BATCH": 1, "PROMPT_LENGTH": 2, "START_POSITION": 0, "SLOT": 0, "CHUNK": 0, "MAX_NEW_TOKENS": 2,
+    }
+    assert [*bus.memory[LAYOUT.prompt : LAYOUT.prompt + 32].view("<u4")] == [30, 17, 2, 0, 5, 0, 0, 0]
+
+
+def test_a_batch_has_a_row_for_every_token() -> None:
+    logits = np.arange(4 * 34, dtype="<f4").reshape(4, 34)
+
+    def act(bus: FakeBus) -> None:
+        ends(4)(bus)
+        bus.memory[LAYOUT.logits : LAYOUT.logits + logits.nbytes] = logits.view(np.uint8).reshape(-1)
+
+    _, result = run(FakeBus(act), BATCH)
+    np.testing.assert_array_equal(np.stack(result.logits), logits[:, :33])
+
+
+def test_a_batch_makes_a_token_per_sequence_and_pass_at_most() -> None:
+    with pytest.raises(HardwareError, match="counts 5 tokens; 4 were asked for"):
+        run(FakeBus(lambda bus: bus.values.update(TOKEN_COUNT=5)), BATCH)
+
+
+@pytest.mark.parametrize("request_", [JOB, BATCH])
+def test_requests_survive_json(request_: Request) -> None:
+    assert request_from(json.loads(json.dumps(asdict(request_)))) == request_
+
+
+@pytest.mark.parametrize("columns", [2, 64])
+def test_areas_hold_what_a_run_can_make(columns: int) -> None:
+    """With more columns than positions a pass makes more rows than a sequence."""
+    config = CONFIG.replace(columns=columns)
+    layout = Layout.of(config, IMAGE)
+    rows = SHAPE.run_rows(config)
+    assert rows == max(40, columns)
+    assert layout.tokens - layout.prompt >= 16 * columns
+    assert layout.logits - layout.tokens >= 4 * rows
+    assert layout.end - layout.logits >= rows * layout.logits_beats * config.beat_bytes
 
 
 def test_no_logits_are_asked_for_without_need() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from sim.links.simulated_bench import SimulatedBus, start
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, Layout, execute
-from sw.requests import Job
+from sw.requests import Batch, Request, request_from
 
 LIMIT_CYCLES = 20_000_000
 PARAMETERS: dict[str, Any] = bench_parameters()
 CONFIG = bench_config()
-JOB = Job(**(PARAMETERS["job"] | {"prompt": tuple(PARAMETERS["job"]["prompt"])}))
+REQUEST = request_from(PARAMETERS["request"])
 
 
 class ChangedBus:
@@ -83,15 +84,15 @@ async def status(bus: SimulatedBus) -> int:
     return await bus.read(find("STATUS").address)
 
 
-async def run(bus: Any, job: Job = JOB) -> tuple[list[int], list[NDArray[np.float32]], JobResult]:
+async def run(bus: Any, request: Request = REQUEST) -> tuple[list[int], list[NDArray[np.float32]], JobResult]:
     """Tokens and logits."""
     result = JobResult()
-    tokens = [token async for token in execute(bus, CONFIG, image(), job, result)]
+    tokens = [token async for token in execute(bus, CONFIG, image(), request, result)]
     return tokens, result.logits, result
 
 
 async def run_as_golden(bus: Any) -> JobResult:
-    """The job gives what the golden machine gave."""
+    """The request gives what the golden machine gave."""
     tokens, logits, result = await run(bus)
     assert tokens == PARAMETERS["tokens"]
     np.testing.assert_array_equal(np.stack(logits), np.load(PARAMETERS["logits"]))
@@ -99,7 +100,7 @@ async def run_as_golden(bus: Any) -> JobResult:
 
 
 async def run_into(bus: Any, name: str) -> None:
-    """The job ends with this error."""
+    """The run ends with this error."""
     with pytest.raises(HardwareError, match=name) as caught:
         await run(bus)
     assert "then" not in str(caught.value), "the abort failed"
@@ -118,7 +119,7 @@ async def addresses_outside_of_memory(dut: Any) -> None:
     """Whatever leaves the memory stops the run with its error; after the abort the right job runs as ever."""
     bus = await start(dut, LIMIT_CYCLES)
     size, shape, layout = PARAMETERS["size"], image().shape, Layout.of(CONFIG, image())
-    cut = size - CONFIG.kv_block_bytes(shape.head_dim) + 64 - JOB.slot * shape.slot_stride(CONFIG)
+    cut = size - CONFIG.kv_block_bytes(shape.head_dim) + 64 - REQUEST.slot * shape.slot_stride(CONFIG)
     await run_as_golden(bus)
     for error, registers in (
         ("READ_DECERR", {"EMBED_OFFSET": size}),
@@ -145,6 +146,23 @@ async def addresses_outside_of_memory(dut: Any) -> None:
 
 
 @cocotb.test()
+async def bad_entries(dut: Any) -> None:
+    """A sequence that cannot run is found before anything is written, and the right batch runs afterwards."""
+    bus = await start(dut, LIMIT_CYCLES)
+    assert isinstance(REQUEST, Batch)
+    good, last = REQUEST.entries
+    for error, entry in (
+        ("CONTEXT_FULL", replace(last, position=image().shape.context)),
+        ("BAD_PARAMETER", replace(last, slot=64)),
+    ):
+        written = int(dut.m_axi_0_beats_written.value)
+        with pytest.raises(HardwareError, match=error):
+            await run(bus, replace(REQUEST, entries=(good, entry)))
+        assert int(dut.m_axi_0_beats_written.value) == written
+        await run_as_golden(bus)
+
+
+@cocotb.test()
 async def abort_at_any_moment(dut: Any) -> None:
     """The run ends, and the same job gives the same logits, from whatever state."""
     bus = await start(dut, LIMIT_CYCLES)
@@ -161,7 +179,7 @@ async def abort_at_any_moment(dut: Any) -> None:
 async def closing_the_iterator_aborts(dut: Any) -> None:
     """A consumer that wants no more tokens leaves a machine at rest."""
     bus = await start(dut, LIMIT_CYCLES)
-    iterator = execute(bus, CONFIG, image(), JOB, JobResult())
+    iterator = execute(bus, CONFIG, image(), REQUEST, JobResult())
     assert await iterator.__anext__() == PARAMETERS["tokens"][0]
     assert await status(bus) & 1
     await iterator.aclose()

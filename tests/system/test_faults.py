@@ -29,12 +29,15 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import Layout
 from sw.pack import pack
-from sw.requests import Job
+from sw.requests import Batch, Entry, Job, Request
 
 TINY = PRESETS["tiny"]
 SLOW = TINY.replace(columns=4, outstanding=1, burst_beats=16, stream_fifo_beats=1024, timeout_cycles=600)
 """One burst at a time, so that a slow memory holds up everything."""
 JOB = Job(prompt=(3, 1, 30, 4, 15), max_new_tokens=4, chunk=2, slot=1, all_logits=True)
+
+
+BATCH = Batch(entries=(Entry(3, 0, 1), Entry(30, 0, 0)), max_new_tokens=4, all_logits=True)
 
 
 def checkpoint_of(folder: Path, hidden: int = 64) -> Path:
@@ -52,13 +55,14 @@ def image_of(folder: Path, config: AccelConfig = TINY, name: str = "good.img", h
 
 def simulate(
     folder: Path, testcase: str, *, config: AccelConfig = TINY, driver_config: AccelConfig | None = None,
-    image: ModelImage | None = None, job: Job = JOB, hidden: int = 64, latency: int = 32, seed: int = 0,
+    image: ModelImage | None = None, request: Request = JOB, hidden: int = 64, latency: int = 32, seed: int = 0,
     **parameters: Any,
 ) -> None:
-    """Runs a test of faults_bench.py; it knows what the golden machine gives for the job."""
+    """Runs a test of faults_bench.py; it knows what the golden machine gives for the request."""
     expected_config = driver_config or config
     good = image_of(folder, expected_config, hidden=hidden)
-    golden = driver.Accelerator(expected_config, GoldenLink(expected_config, good)).generate(job)
+    golden = driver.Generation([])
+    driver.Accelerator(expected_config, GoldenLink(expected_config, good)).run(request, [golden])
     np.save(folder / "logits.npy", np.stack(golden.logits))
     image = image or good
     size = Layout.of(expected_config, image).end
@@ -66,7 +70,7 @@ def simulate(
         Accelerator(config), expected_config, "tests.system.faults_bench", top=simulated.TOP, testcase=testcase,
         memory=SimulatedMemory(file=image.path, size=size, latency=latency, seed=seed),
         parameters={
-            "image": str(image.path), "good": str(good.path), "job": asdict(job), "tokens": golden.tokens,
+            "image": str(image.path), "good": str(good.path), "request": asdict(request), "tokens": golden.tokens,
             "logits": str(folder / "logits.npy"), "size": size, "seed": seed, **parameters,
         },
     )
@@ -161,6 +165,14 @@ def test_abort_at_any_moment(seed: int, tmp_path: Path) -> None:
     simulate(tmp_path, "abort_at_any_moment", seed=seed, aborts=12)
 
 
+def test_abort_at_any_moment_of_a_batch(tmp_path: Path) -> None:
+    simulate(tmp_path, "abort_at_any_moment", request=BATCH, seed=3, aborts=8)
+
+
+def test_entries_of_a_batch_are_checked(tmp_path: Path) -> None:
+    simulate(tmp_path, "bad_entries", request=BATCH)
+
+
 def test_closing_the_iterator_aborts(tmp_path: Path) -> None:
     simulate(tmp_path, "closing_the_iterator_aborts")
 
@@ -188,7 +200,7 @@ def test_damaged_headers(seed: int, tmp_path: Path) -> None:
 
 def test_logits_wait_for_the_row_before(tmp_path: Path) -> None:
     """The last beat of a row waits for a slow answer while the next column's logits are already there."""
-    simulate(tmp_path, "same_as_golden", config=SLOW, job=replace(JOB, chunk=4), hidden=32, latency=300)
+    simulate(tmp_path, "same_as_golden", config=SLOW, request=replace(JOB, chunk=4), hidden=32, latency=300)
 
 
 def test_a_callback_that_fails_ends_the_simulator(tmp_path: Path) -> None:

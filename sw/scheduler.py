@@ -1,0 +1,95 @@
+"""Many jobs on one machine: which sequences share the stream of weights, and when they join and leave."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sw.driver import Accelerator, Generation, JobError, next_position
+from sw.errors import HardwareError
+from sw.requests import Batch, Entry, Job
+
+__all__ = ["generate_batch"]
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A sequence on its slot."""
+
+    number: int
+    job: Job
+    result: Generation
+
+    @property
+    def entry(self) -> Entry:
+        """How it goes on."""
+        return Entry(self.result.tokens[-1], next_position(self.job, self.result), self.job.slot)
+
+
+def generate_batch(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
+    """Runs jobs together; gives the number of each and its result when it has ended. Each result is what the job gives
+    alone.
+
+    As many sequences run as there are columns and KV slots. A job joins on a free slot with a run of its own that feeds
+    its prompt and chooses its first token; then all decode in batches, each up to the pass in which the first of them
+    ends. Slots are chosen here, so a job starts at position 0.
+
+    Raises JobError before anything runs, HardwareError when a run fails. Closing the iterator leaves the machine ready.
+    """
+    for number, job in enumerate(jobs):
+        try:
+            accelerator.check(job)
+            if job.start_position:
+                raise JobError("it continues a sequence, and a batch chooses the slots of its sequences")
+        except JobError as error:
+            raise JobError(f"job {number}: {error}") from error
+    return _generate(accelerator, jobs)
+
+
+def _generate(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
+    shape, waiting = accelerator.shape, deque(enumerate(jobs))
+    free = deque(range(min(accelerator.config.columns, shape.sequences)))
+    running: list[_Running] = []
+    while waiting or running:
+        while waiting and free:
+            number, job = waiting.popleft()
+            joining = _Running(number, replace(job, slot=free.popleft()), Generation(list(job.prompt)))
+            first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens))
+            accelerator.run(first, [joining.result])
+            if len(joining.result.tokens) != first.max_new_tokens:
+                raise HardwareError("a prompt was fed, but no token came")
+            running.append(joining)
+            yield from _leave(accelerator, running, free)
+        if running:
+            _decode(accelerator, running)
+            yield from _leave(accelerator, running, free)
+
+
+def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
+    """A batch up to the end of a sequence, or as long as its rows have room."""
+    left = [min(r.job.max_new_tokens - len(r.result.tokens), accelerator.shape.context - r.entry.position)
+            for r in running]
+    rows = accelerator.shape.run_rows(accelerator.config) // len(running)
+    before = [len(r.result.tokens) for r in running]
+    batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=min(*left, rows),
+                  all_logits=any(r.job.all_logits for r in running))
+    accelerator.run(batch, [r.result for r in running])
+    passes = {len(r.result.tokens) - made for r, made in zip(running, before, strict=True)}
+    if len(passes) != 1 or 0 in passes:
+        raise HardwareError("a batch ended in the middle of a pass")
+    for r in running:
+        if not r.job.all_logits:
+            r.result.logits.clear()
+
+
+def _leave(
+    accelerator: Accelerator, running: list[_Running], free: deque[int]
+) -> Iterator[tuple[int, Generation]]:
+    """The sequences that have ended give back their slots."""
+    for r in list(running):
+        r.result.stopped = accelerator.stopped(r.job, r.result)
+        if r.result.stopped:
+            running.remove(r)
+            free.append(r.job.slot)
+            yield r.number, r.result
