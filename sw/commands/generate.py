@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +17,12 @@ from rich.console import Console
 from hw.config import AccelConfig, preset
 from sw.checkpoint import Checkpoint
 from sw.commands.pack import pack_with_progress
+from sw.commands.prompts import Prompt, one_prompt, read_batch
 from sw.driver import Accelerator, Generation, JobError, open_link
 from sw.image import ImageError, ModelImage
 from sw.pack import model_shape
 from sw.requests import Job
+from sw.scheduler import generate_batch
 from sw.streams import discard_stdout, tell
 from sw.tokenizer import CheckpointTokenizer
 from sw.whole_file import OutputError, output_target, whole_file
@@ -32,36 +35,22 @@ def _tokenizer(checkpoint: Path) -> CheckpointTokenizer | None:
     return CheckpointTokenizer(path) if path.is_file() else None
 
 
-def _prompt_ids(text: str | None, ids: str | None, tokenizer: CheckpointTokenizer | None) -> list[int]:
-    if (text is None) == (ids is None):
-        raise JobError("give either --prompt or --prompt-ids")
-    if ids is not None:
-        try:
-            return [int(part) for part in ids.split(",")]
-        except ValueError:
-            raise JobError(f"--prompt-ids must be numbers with commas between them, not {ids[:80]!r}") from None
-    if tokenizer is None:
-        raise JobError("the checkpoint has no tokenizer.json: use --prompt-ids")
-    try:
-        (text or "").encode()
-    except UnicodeEncodeError:
-        raise JobError("--prompt is not valid UTF-8") from None
-    return tokenizer.encode(text or "")
-
-
-def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -> dict[str, Any]:
-    """The --stats file: clocks of the run and where they went."""
-    fed = len(result.prompt_ids) + max(len(result.tokens) - 1, 0)
-    counters = measured["counters"]
+def summary(config: AccelConfig, results: Sequence[Generation], measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The --stats file: clocks of all runs together and where they went."""
+    fed = sum(len(result.prompt_ids) + max(len(result.tokens) - 1, 0) for result in results)
+    total = _sum(measured)
+    counters = total["counters"]
     return {
         "preset": config.name,
-        "prompt_tokens": len(result.prompt_ids),
-        "new_tokens": len(result.tokens),
+        "sequences": len(results),
+        "runs": len(measured),
+        "prompt_tokens": sum(len(result.prompt_ids) for result in results),
+        "new_tokens": sum(len(result.tokens) for result in results),
         "positions_fed": fed,
-        "cycles": measured["cycles"],
-        "cycles_per_token": measured["cycles"] / fed,
-        "read_bytes": measured["read_bytes"],
-        "written_bytes": measured["beats_written"] * config.beat_bytes,
+        "cycles": total["cycles"],
+        "cycles_per_token": total["cycles"] / fed,
+        "read_bytes": total["read_bytes"],
+        "written_bytes": total["beats_written"] * config.beat_bytes,
         "stall_cycles": {
             "stream_starved": counters["stream_starved"],
             "stream_waiting": counters["stream_waiting"],
@@ -70,12 +59,20 @@ def summary(config: AccelConfig, result: Generation, measured: dict[str, Any]) -
         "busy_cycles": {
             name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "head")
         },
-        "simulated_cycles_per_second": measured["cycles"] / measured["seconds"],
+        "simulated_cycles_per_second": total["cycles"] / total["seconds"],
     }
 
 
-class _TextStream:
-    """Prints what each token adds to the decoded text; a character split over tokens waits for its last byte.
+def _sum(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Name by name, whatever is nested."""
+    return {
+        name: _sum([part[name] for part in parts]) if isinstance(value, dict) else sum(part[name] for part in parts)
+        for name, value in parts[0].items()
+    }
+
+
+class _Output:
+    """Prints what is generated.
 
     When nobody reads stdout any more, BrokenPipeError ends the run, unless it shall keep going for the sake of a file.
     """
@@ -85,7 +82,8 @@ class _TextStream:
         self._tokens: list[int] = []
         self._shown = ""
 
-    def __call__(self, token: int) -> None:
+    def token(self, token: int) -> None:
+        """What it adds to the decoded text; a character split over tokens waits for its last byte."""
         self._tokens.append(token)
         if self._tokenizer is None:
             self.write(f"{token} ")
@@ -94,6 +92,12 @@ class _TextStream:
         if not text.endswith("\ufffd"):
             self.write(text[len(self._shown) :])
             self._shown = text
+
+    def result(self, result: Generation) -> None:
+        """A sequence of a batch, as a JSON line."""
+        text = self._tokenizer and self._tokenizer.decode(result.tokens)
+        self.write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens, "text": text,
+                               "stopped": result.stopped}) + "\n")
 
     def write(self, text: str) -> None:
         """Prints at once."""
@@ -105,6 +109,25 @@ class _TextStream:
             discard_stdout()
 
 
+def _run(
+    accelerator: Accelerator, jobs: Sequence[Job], batch: bool, output: _Output
+) -> list[Generation]:
+    """Results in the order of the jobs, each printed as soon as those before it are."""
+    if not batch:
+        result = accelerator.generate(jobs[0], output.token)
+        output.write("\n")
+        tell(f"stopped: {result.stopped}")
+        return [result]
+    ended: dict[int, Generation] = {}
+    printed = 0
+    for number, result in generate_batch(accelerator, jobs):
+        ended[number] = result
+        while printed in ended:
+            output.result(ended[printed])
+            printed += 1
+    return [ended[number] for number in range(len(jobs))]
+
+
 def generate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json, model.safetensors, tokenizer.json.")],
     prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
@@ -112,25 +135,34 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to generate at most; 0 scores the prompt.")] = 32,
     backend: Annotated[str, typer.Option(help="What executes the model: golden (NumPy) or sim (Verilog).")] = "golden",
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
+    batch: Annotated[Path | None, typer.Option(help="Many prompts that decode together, a JSON object a line.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
     logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
     stats: Annotated[Path | None, typer.Option(help="Write cycles and counters to this .json (backend sim).")] = None,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
 ) -> None:
-    """Generate text greedily; says on stderr why it stopped."""
+    """Generate text greedily; says on stderr why it stopped.
+
+    A line of --batch is {"prompt": TEXT} or {"prompt_ids": [1, 2, 3]}, with "max_new_tokens" where it differs from the
+    option. A line {"prompt_ids", "tokens", "text", "stopped"} comes out for each, in the same order.
+    """
     config = preset(preset_name)
     if backend != "sim" and (stats is not None or memory_seed):
         raise JobError(f"--stats and --memory-seed measure the simulated accelerator: use --backend sim, not {backend}")
     opened = Checkpoint.open(checkpoint)
     tokenizer = _tokenizer(checkpoint)
-    ids = _prompt_ids(prompt, prompt_ids, tokenizer)
-    job = Job(
-        prompt=tuple(ids), max_new_tokens=max_new_tokens, all_logits=logits is not None,
-        chunk=config.columns if chunk is None else chunk,
-    )
+    columns = config.columns if chunk is None else chunk
+    if batch is not None:
+        if any(option is not None for option in (prompt, prompt_ids, logits)):
+            raise JobError("--batch takes prompts from its file: leave out --prompt, --prompt-ids and --logits")
+        prompts = read_batch(batch, tokenizer, max_new_tokens, columns)
+    else:
+        ids = one_prompt(prompt, prompt_ids, tokenizer)
+        prompts = [Prompt(Job(prompt=ids, max_new_tokens=max_new_tokens, chunk=columns, all_logits=logits is not None))]
+    jobs = [one.job for one in prompts]
     with ExitStack() as stack:
-        inputs = opened.files if image is None else [*opened.files, image]
+        inputs = [*opened.files, *(path for path in (image, batch) if path is not None)]
         stats_file, logits_file = (
             None if path is None else stack.enter_context(whole_file(path, inputs)) for path in (stats, logits)
         )
@@ -139,7 +171,7 @@ def generate(
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         if image is None:
             path = Path(folder) / "model.img"
-            pack_with_progress(opened, path, config, None, 1)
+            pack_with_progress(opened, path, config, None, min(config.columns, len(jobs)))
             packed = ModelImage.open(path, config)
         else:
             packed = ModelImage.open(image, config)
@@ -149,21 +181,19 @@ def generate(
         options = {"memory_seed": memory_seed} if backend == "sim" else {}
         link = open_link(backend, config, packed, **options)
         accelerator = Accelerator(config, link)
-        accelerator.check(job)
+        for one in prompts:
+            one.check(accelerator)
         build = getattr(link, "build", None)
         if build is not None:
             console = Console(stderr=True, quiet=not sys.stderr.isatty())
             with console.status("building the simulator (the first time takes a minute or two)"):
                 build()
-        stream = _TextStream(tokenizer, keep_going=bool(stats_file or logits_file))
-        result = accelerator.generate(job, stream)
-        stream.write("\n")
-        tell(f"stopped: {result.stopped}")
+        results = _run(accelerator, jobs, batch is not None, _Output(tokenizer, bool(stats_file or logits_file)))
         if stats_file is not None:
-            content = summary(config, result, getattr(link, "stats", {}))
+            content = summary(config, results, accelerator.measured)
             stats_file.write(json.dumps(content, indent=2).encode() + b"\n")
         if logits_file is not None:
             np.savez(
-                logits_file, prompt_ids=np.array(result.prompt_ids, np.int64),
-                tokens=np.array(result.tokens, np.int64), logits=np.stack(result.logits),
+                logits_file, prompt_ids=np.array(results[0].prompt_ids, np.int64),
+                tokens=np.array(results[0].tokens, np.int64), logits=np.stack(results[0].logits),
             )

@@ -1,0 +1,102 @@
+"""Prompts as a user gives them: a text, token ids, or a file with many of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sw.driver import Accelerator, JobError
+from sw.requests import Job
+from sw.tokenizer import CheckpointTokenizer
+
+__all__ = ["Prompt", "one_prompt", "read_batch"]
+
+FIELDS = ("prompt", "prompt_ids", "max_new_tokens")
+
+
+def one_prompt(text: str | None, ids: str | None, tokenizer: CheckpointTokenizer | None) -> tuple[int, ...]:
+    """Of the options --prompt and --prompt-ids. Raises JobError."""
+    if (text is None) == (ids is None):
+        raise JobError("give either --prompt or --prompt-ids")
+    if ids is None:
+        return _encode(text or "", "--prompt", "--prompt-ids", tokenizer)
+    try:
+        return tuple(int(part) for part in ids.split(","))
+    except ValueError:
+        raise JobError(f"--prompt-ids must be numbers with commas between them, not {ids[:80]!r}") from None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A job, and where it comes from as the start of an error's sentence."""
+
+    job: Job
+    place: str = ""
+
+    def check(self, accelerator: Accelerator) -> None:
+        """Raises JobError for a job that cannot run."""
+        try:
+            accelerator.check(self.job)
+        except JobError as error:
+            raise JobError(f"{self.place}{error}") from error
+
+
+def read_batch(
+    path: Path, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int
+) -> list[Prompt]:
+    """Prompts of a file of JSON lines: {"prompt": TEXT} or {"prompt_ids": [NUMBERS]}, with "max_new_tokens" where it
+    differs. Empty lines are skipped.
+
+    Raises JobError that names file and line, OSError.
+    """
+    prompts = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                place = f"{path}, line {number}: "
+                try:
+                    prompts.append(Prompt(_job(line, tokenizer, max_new_tokens, chunk), place))
+                except JobError as error:
+                    raise JobError(f"{place}{error}") from error
+    if not prompts:
+        raise JobError(f"{path} holds no prompts")
+    return prompts
+
+
+def _job(line: bytes, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int) -> Job:
+    try:
+        fields: Any = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        raise JobError("it is not JSON") from None
+    if not isinstance(fields, dict):
+        raise JobError("it is not a JSON object")
+    unknown = next((name for name in fields if name not in FIELDS), None)
+    if unknown is not None:
+        raise JobError(f"there is no field {unknown[:80]!r}; there are: {', '.join(FIELDS)}")
+    if ("prompt" in fields) == ("prompt_ids" in fields):
+        raise JobError("give either prompt or prompt_ids")
+    most = fields.get("max_new_tokens", max_new_tokens)
+    if type(most) is not int:
+        raise JobError("max_new_tokens must be a whole number")
+    if "prompt" in fields:
+        if not isinstance(fields["prompt"], str):
+            raise JobError("prompt must be a text")
+        prompt = _encode(fields["prompt"], "prompt", "prompt_ids", tokenizer)
+    else:
+        prompt = fields["prompt_ids"]
+        if not isinstance(prompt, list) or any(type(token) is not int for token in prompt):
+            raise JobError("prompt_ids must be a list of whole numbers")
+    return Job(prompt=tuple(prompt), max_new_tokens=most, chunk=chunk)
+
+
+def _encode(text: str, name: str, other: str, tokenizer: CheckpointTokenizer | None) -> tuple[int, ...]:
+    """Token ids of a text; the names are those under which ids can be given in its place."""
+    if tokenizer is None:
+        raise JobError(f"the checkpoint has no tokenizer.json: use {other}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise JobError(f"{name} is not valid UTF-8") from None
+    return tuple(tokenizer.encode(text))
