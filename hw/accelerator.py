@@ -281,15 +281,16 @@ class Accelerator(wiring.Component):
         # ---- faults: the first one is kept, and everything behind the engines stands still in reset until an abort
         # has ended; the engines keep their error until then
         fault, running, aborting = Signal(ErrorCode), Signal(), Signal()
+        fault_port = Signal.like(memory.error_port)
         with m.If((fault == ErrorCode.NONE) & ~aborting):
             with m.If(memory.read_error != AxiError.NONE):
-                m.d.sync += fault.eq(memory.read_error.as_value())
+                m.d.sync += [fault.eq(memory.read_error.as_value()), fault_port.eq(memory.error_port)]
             with m.Elif(memory.write_error != AxiError.NONE):
                 m.d.sync += fault.eq(Cat(memory.write_error.as_value(), 1))
             with m.Elif(packets.o_error):
                 m.d.sync += fault.eq(ErrorCode.BAD_OPCODE)
         with m.If(registers.abort):
-            m.d.sync += [fault.eq(ErrorCode.NONE), aborting.eq(1)]
+            m.d.sync += [fault.eq(ErrorCode.NONE), fault_port.eq(0), aborting.eq(1)]
         with m.Elif(memory.idle):
             m.d.sync += aborting.eq(0)
         m.d.comb += [
@@ -299,6 +300,7 @@ class Accelerator(wiring.Component):
             registers.busy.eq(running | aborting),
             registers.done.eq(loop.done | (fault != ErrorCode.NONE)),
             registers.error.eq(Mux(fault != ErrorCode.NONE, fault.as_value(), loop.error.as_value())),
+            registers.error_port.eq(fault_port),
             registers.token_count.eq(loop.token_count),
             registers.last_token.eq(loop.last_token),
         ]

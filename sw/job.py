@@ -220,7 +220,7 @@ async def execute(
             status = await _read(bus, "STATUS")
             busy, done, code = status & 1, status >> 1 & 1, status >> 8 & 31
             if code:
-                raise HardwareError(_sentence(code))
+                raise HardwareError(_sentence(code, status >> 16 & 3))
             if not busy and not done:
                 raise HardwareError("the accelerator did not start, or was aborted by somebody else")
             count = await _read(bus, "TOKEN_COUNT")
@@ -245,13 +245,14 @@ async def execute(
         result.logits = list(area.view("<f4").reshape(rows, -1)[:, : image.shape.vocab].copy())
 
 
-def _sentence(code: int) -> str:
+def _sentence(code: int, port: int) -> str:
     """What STATUS says."""
     try:
         error = ErrorCode(code)
     except ValueError:
         return f"the accelerator stopped with error code {code}, which this driver does not know"
-    return f"the accelerator stopped with {error.name}: {ERROR_SENTENCES[error]}"
+    where = f" It was memory port {port}." if port else ""
+    return f"the accelerator stopped with {error.name}: {ERROR_SENTENCES[error]}{where}"
 
 
 def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:

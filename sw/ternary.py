@@ -24,6 +24,7 @@ MIN_SCALE = 1e-5
 BLOCK_ELEMENTS = 1 << 20
 """Elements that are worked on at a time."""
 
+
 def _step(columns: int) -> int:
     """Rows that are worked on at a time."""
     return max(1, BLOCK_ELEMENTS // columns)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import HEADER_BYTES, AccelConfig
 from hw.formats import HEADER, Opcode, stream_beat
+from hw.watch import watch_stream
 
 __all__ = ["PacketReader", "payload_beat"]
 
@@ -49,6 +50,7 @@ class PacketReader(wiring.Component):
         header = Signal(HEADER)
         taken = Cat(*self.i.payload)[:step]
         m.d.comb += [header.eq(collected), self.o_header.payload.eq(header)]
+        watch_stream(m, platform, self.o_header, "o_header")
 
         with m.FSM():
             with m.State("HEADER"):

@@ -136,6 +136,7 @@ REGISTERS: tuple[Register, ...] = (
               low=0, port="busy"),
         Field("done", 1, "The last run has ended, with or without an error; 0 after an abort.", low=1, port="done"),
         Field("error", 5, "Why the run ended early: an error code.", low=8, port="error"),
+        Field("error_port", 2, "The memory port of a read error.", low=16, port="error_port"),
     )),
     *_pair("IMAGE_BASE", 0x020, "rw", "Byte address of the model image."),
     *_pair("KV_BASE", 0x028, "rw", "Byte address of slot 0 of the KV memory."),

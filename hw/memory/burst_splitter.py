@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import STRIPE_BYTES, AccelConfig
 from hw.memory.axi import BOUNDARY_BYTES, beat_size, burst_request
+from hw.watch import watch_stream
 
 __all__ = ["BurstSplitter", "burst_layout"]
 
@@ -79,6 +80,7 @@ class BurstSplitter(wiring.Component):
         skipped = Cat(C(0, stripe_bits), (index[stripe_bits:] + self.stripes)[: len(index) - stripe_bits])
         m.d.comb += following.eq(Mux(ends_stripe & (self.stripes > 1), skipped, index + length))
 
+        watch_stream(m, platform, self.o, "o")
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
         with m.If(active & (~self.o.valid | self.o.ready)):

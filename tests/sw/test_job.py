@@ -318,6 +318,12 @@ def test_error_codes_become_sentences(code: ErrorCode) -> None:
     assert (bus.aborts, bus.values["STATUS"]) == (1, 0)
 
 
+def test_the_port_of_a_read_error_is_named() -> None:
+    bus = FakeBus(fails(3 << 8 | ErrorCode.READ_SLVERR.value))
+    with pytest.raises(HardwareError, match=r"answered a read with SLVERR\. It was memory port 3\."):
+        run(bus)
+
+
 def test_an_unknown_error_code_is_a_sentence_too() -> None:
     bus = FakeBus(fails(30))
     with pytest.raises(HardwareError, match="error code 30, which this driver does not know"):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hw.control.register_map import find
 from sim.bench import bench_config, bench_parameters
 from sim.links.simulated_bench import SimulatedBus, start
+from sim.memory.faults import FaultKind, memory_fault
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, Layout, execute
@@ -218,6 +219,24 @@ async def memory_too_slow(dut: Any) -> None:
     for _ in range(3):
         await run_into(bus, PARAMETERS["error"])
         assert await status(bus) == 0
+
+
+@cocotb.test()
+async def read_errors_of_every_port(dut: Any) -> None:
+    """A burst in the middle of the packet stream is spoiled, on one port at a time."""
+    bus = await start(dut, LIMIT_CYCLES)
+    await run_as_golden(bus)
+    stream = image().regions["stream"]
+    for port in range(CONFIG.ports):
+        fault = memory_fault(dut, port)
+        for kind, error in ((FaultKind.SLVERR, "READ_SLVERR"), (FaultKind.DECERR, "READ_DECERR"),
+                            (FaultKind.EARLY_LAST, "READ_LAST"), (FaultKind.LATE_LAST, "READ_LAST")):
+            fault.inject(kind, first=stream.offset, end=stream.offset + stream.area, skip=5)
+            await run_into(bus, f"{error}.*It was memory port {port}" if port else f"{error}: [^.]*[.]$")
+            assert fault.spoiled == 1
+            fault.mend()
+            assert await status(bus) == 0
+            await run_as_golden(bus)
 
 
 @cocotb.test()

@@ -34,6 +34,7 @@ from sw.requests import Batch, Entry, Job, Request
 TINY = PRESETS["tiny"]
 SLOW = TINY.replace(columns=4, outstanding=1, burst_beats=16, stream_fifo_beats=1024, timeout_cycles=600)
 """One burst at a time, so that a slow memory holds up everything."""
+TWO_PORTS = TINY.replace(name="two ports", ports=2, rows=4)
 JOB = Job(prompt=(3, 1, 30, 4, 15), max_new_tokens=4, chunk=2, slot=1, all_logits=True)
 
 
@@ -184,6 +185,11 @@ def test_start_while_busy_is_ignored(tmp_path: Path) -> None:
 @pytest.mark.parametrize("latency", [610, 1500])
 def test_memory_too_slow(latency: int, tmp_path: Path) -> None:
     simulate(tmp_path, "memory_too_slow", config=SLOW, latency=latency, error="READ_TIMEOUT")
+
+
+def test_read_errors_of_every_port(tmp_path: Path) -> None:
+    """On a machine with two ports the error and its port are named, and both ports work again after the abort."""
+    simulate(tmp_path, "read_errors_of_every_port", config=TWO_PORTS)
 
 
 def test_memory_that_never_answers(tmp_path: Path) -> None:

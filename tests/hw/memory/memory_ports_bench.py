@@ -119,3 +119,41 @@ async def silent_port_is_named(dut) -> None:
     await send(dut, "stream", [command(0, 64)])
     await streamed.wait(64)
     assert streamed.received == beats_of(content)
+
+
+@cocotb.test()
+async def commands_while_ports_differ(dut) -> None:
+    """Many short regions: the queue of the slow port is full while those of the others are not, and none is lost."""
+    content = random.Random(7).randbytes(256 * PORTS * SIZE)
+    rams = await prepare(dut, memory_of(content))
+    rams[-1].r_channel.set_pause_generator(stalls(8, 0.8))
+    streamed = Sink(dut, "o_stream")
+    await send(dut, "stream", [command(0, 1 + n % 3) for n in range(60)])
+    expected = [beat for n in range(60) for beat in beats_of(content)[: 1 + n % 3]]
+    await streamed.wait(len(expected))
+    await until(dut, dut.idle)
+    await clocks(dut, 50)
+    assert streamed.received == expected
+
+
+@cocotb.test()
+async def response_that_nobody_asked_for(dut) -> None:
+    """The last port has no random reads, so that data with their id is an error, and an abort ends it."""
+    for port in range(PORTS):
+        for pin in ("arready", "rvalid"):
+            getattr(dut, f"axi_{port}__{pin}").value = 0
+    await start(dut, abort=0, stream__valid=0, gather__valid=0, o_stream__ready=0, o_gather__ready=0,
+                request__valid=0, data__valid=0, axi_0__awready=0, axi_0__wready=0, axi_0__bvalid=0)
+    last = f"axi_{PORTS - 1}__"
+    for pin, value in (("rid", 1), ("rresp", 0), ("rlast", 1), ("rvalid", 1)):
+        getattr(dut, last + pin).value = value
+    await RisingEdge(dut.clk)
+    getattr(dut, f"{last}rvalid").value = 0
+    await clocks(dut, 4)
+    assert int(dut.read_error.value) == AxiError.UNEXPECTED.value
+    assert int(dut.error_port.value) == PORTS - 1
+    dut.abort.value = 1
+    await RisingEdge(dut.clk)
+    dut.abort.value = 0
+    await until(dut, dut.idle)
+    assert int(dut.read_error.value) == AxiError.NONE.value
