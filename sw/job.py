@@ -65,7 +65,7 @@ class Bus(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things lie in the machine's memory: the image at `image`, everything else behind it."""
+    """Byte addresses of things in the machine's memory: the image at `image`, everything else behind it."""
 
     image: int
     kv: int
@@ -76,20 +76,30 @@ class Layout:
     logits_beats: int
 
     @classmethod
-    def of(cls, config: AccelConfig, image: ModelImage) -> Layout:
-        """Areas start at multiples of 64 KiB; there is room for `ModelShape.run_rows` tokens and rows of logits."""
+    def of(cls, config: AccelConfig, image: ModelImage, base: int = 0) -> Layout:
+        """Areas start at multiples of 64 KiB from `base` on; there is room for `ModelShape.run_rows` tokens and rows of
+        logits.
+
+        Raises HardwareError for a base that is no such multiple, or behind which the machine's addresses end too soon.
+        """
 
         def after(start: int, size: int) -> int:
             return ceil_div(start + size, ALIGNMENT) * ALIGNMENT
 
+        if base % ALIGNMENT:
+            raise HardwareError(f"the memory for the model must start at a multiple of {ALIGNMENT}, not at {base:#x}")
         shape = image.shape
-        kv = after(0, len(image.memory))
+        kv = after(base, len(image.memory))
         prompt = after(kv, shape.sequences * shape.slot_stride(config))
         tokens = after(prompt, max(4 * shape.context, BATCH_ENTRY.size // 8 * config.columns))
         logits = after(tokens, 4 * shape.run_rows(config))
         beats = ceil_div(4 * shape.vocab, config.beat_bytes)
         end = after(logits, shape.run_rows(config) * beats * config.beat_bytes)
-        return cls(0, kv, prompt, tokens, logits, end, beats)
+        if end > 1 << config.address_bits:
+            raise HardwareError(
+                f"the model needs memory to {end:#x}, preset {config.name} has addresses of {config.address_bits} bits"
+            )
+        return cls(base, kv, prompt, tokens, logits, end, beats)
 
 
 @dataclass
@@ -197,9 +207,9 @@ async def _stop(bus: Bus, error: BaseException) -> None:
 
 
 async def execute(
-    bus: Bus, config: AccelConfig, image: ModelImage, request: Request, result: JobResult
+    bus: Bus, config: AccelConfig, image: ModelImage, request: Request, result: JobResult, base: int = 0
 ) -> AsyncIterator[int]:
-    """Runs a checked request; yields its tokens as they come and fills `result` at the end.
+    """Runs a checked request; yields its tokens as they come and fills `result` at the end. The image is at `base`.
 
     A machine that is busy, or keeps the error of a run before, is aborted first. Every way out but the end of the run,
     closing this iterator included, aborts it.
@@ -209,7 +219,7 @@ async def execute(
     await check_identity(bus, config)
     if await _read(bus, "STATUS") & ~(1 << 1):
         await abort(bus)
-    layout = Layout.of(config, image)
+    layout = Layout.of(config, image, base)
     await _prepare(bus, config, image, request, layout)
     try:
         await _write(bus, "CONTROL", 1)

@@ -243,6 +243,45 @@ def test_addresses_above_four_gibibytes_take_both_halves() -> None:
     assert values["TOKENS_ADDRESS_HI"] == layout.tokens >> 32 != 0
 
 
+BASE = 0x8_7001_0000
+
+
+def test_everything_moves_with_the_base() -> None:
+    """A buffer in the upper memory of a Zynq; the layout inside stays."""
+    layout = Layout.of(CONFIG, IMAGE, BASE)
+    for name in ("image", "kv", "prompt", "tokens", "logits", "end"):
+        assert getattr(layout, name) == getattr(LAYOUT, name) + BASE
+    assert layout.logits_beats == LAYOUT.logits_beats
+
+    class High(FakeBus):
+        async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
+            return await super().read_memory(address - BASE, size)
+
+        async def write_memory(self, address: int, content: bytes) -> None:
+            await super().write_memory(address - BASE, content)
+
+    bus, result = High(ends(4)), JobResult()
+
+    async def collect() -> list[int]:
+        return [token async for token in execute(bus, CONFIG, IMAGE, JOB, result, BASE)]
+
+    assert asyncio.run(collect()) == TOKENS
+    values = dict(bus.written)
+    for name, expected in (
+        ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("PROMPT_ADDRESS", layout.prompt),
+        ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
+    ):
+        assert values[f"{name}_LO"] | values[f"{name}_HI"] << 32 == expected
+
+
+@pytest.mark.parametrize("base, reason", [
+    (BASE + 4096, "multiple of 65536, not at 0x870011000"), ((1 << 40) - (1 << 16), "addresses of 40 bits"),
+])
+def test_bases_that_cannot_be(base: int, reason: str) -> None:
+    with pytest.raises(HardwareError, match=reason):
+        Layout.of(CONFIG, IMAGE, base)
+
+
 def test_areas_do_not_overlap() -> None:
     areas = [
         (LAYOUT.image, len(IMAGE.memory)), (LAYOUT.kv, SHAPE.sequences * SHAPE.slot_stride(CONFIG)),
