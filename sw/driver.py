@@ -23,7 +23,7 @@ from sw.requests import Job, Request
 
 __all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link"]
 
-LINKS = {"golden": "sim.links.golden", "sim": "sim.links.simulated"}
+LINKS = {"golden": "sim.links.golden", "sim": "sim.links.simulated", "mmap": "sw.links.mmap"}
 """Where a link is defined; imported when it is asked for, so that the host needs no simulator."""
 
 

@@ -7,7 +7,7 @@ machine is ready for the next one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -208,7 +208,7 @@ async def _stop(bus: Bus, error: BaseException) -> None:
 
 async def execute(
     bus: Bus, config: AccelConfig, image: ModelImage, request: Request, result: JobResult, base: int = 0
-) -> AsyncIterator[int]:
+) -> AsyncGenerator[int, None]:
     """Runs a checked request; yields its tokens as they come and fills `result` at the end. The image is at `base`.
 
     A machine that is busy, or keeps the error of a run before, is aborted first. Every way out but the end of the run,

@@ -1,0 +1,171 @@
+"""Registers and memory of an accelerator beside this processor on one chip: a UIO device and a u-dma-buf.
+
+Registers are 32-bit words of a window that the kernel maps uncached. Memory is one contiguous buffer, mapped cached:
+copies run at full speed and may have any alignment. The accelerator does not see the caches, so every access hands its
+range over by the driver's `sync_for_cpu` and `sync_for_device`, which also order it against the registers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import AccelConfig, ceil_div
+from hw.control.register_map import ADDRESS_BITS
+from sw.errors import HardwareError
+from sw.image import ModelImage
+from sw.job import ALIGNMENT
+from sw.links.machine import MachineLink
+
+__all__ = ["BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "open_link"]
+
+UIO_NAME = "bitnet"
+"""Name of the UIO device: that of its node in the device tree."""
+
+BUFFER_NAME = "bitnet-memory"
+"""Name of the u-dma-buf: `device-name` of its node in the device tree."""
+
+REGISTER_BYTES = 1 << ADDRESS_BITS
+"""Size of the register window."""
+
+CACHE_LINE_BYTES = 64
+"""Ranges are handed over in whole lines of the Cortex-A53."""
+
+MAX_BUFFER_BYTES = (1 << 32) - 16
+"""The kernel's driver takes ranges with offset and size of 32 bits, a multiple of 16."""
+
+PAUSE_S = 0.0005
+
+
+def _open(path: Path, flags: int) -> int:
+    """A device file. Raises HardwareError where it is missing or closed to this user."""
+    try:
+        return os.open(path, flags)
+    except PermissionError as error:
+        raise HardwareError(f"no permission to open {path}: run as root, or give your user access to it") from error
+    except OSError as error:
+        raise HardwareError(f"cannot open {path}: {error.strerror}") from error
+
+
+def _number(path: Path, base: int = 0) -> int:
+    """A number that the kernel tells."""
+    try:
+        return int(path.read_text(), base)
+    except (OSError, ValueError) as error:
+        raise HardwareError(f"{path} does not hold a number: {error}") from error
+
+
+def _map(path: Path, size: int) -> NDArray[np.uint8]:
+    """A shared mapping of a device from its start; it lives as long as the array."""
+    descriptor = _open(path, os.O_RDWR)
+    try:
+        return np.frombuffer(mmap.mmap(descriptor, size), dtype=np.uint8)
+    except (OSError, ValueError) as error:
+        raise HardwareError(f"cannot map {size} bytes of {path}: {error}") from error
+    finally:
+        os.close(descriptor)
+
+
+class DmaBuffer:
+    """A u-dma-buf: `content` as this processor sees it, `address` and `size` in bytes as the accelerator does.
+
+    Raises HardwareError: no such buffer, no permission, or larger than the driver can hand over in parts.
+    """
+
+    def __init__(self, name: str, root: Path) -> None:
+        folder = root / "sys/class/u-dma-buf" / name
+        if not folder.is_dir():
+            raise HardwareError(
+                f"there is no u-dma-buf named {name}: load the kernel module u-dma-buf and the board's overlay"
+            )
+        self.address, self.size = _number(folder / "phys_addr", 16), _number(folder / "size")
+        if self.size > MAX_BUFFER_BYTES:
+            raise HardwareError(f"u-dma-buf {name} has {self.size} bytes; it must stay below 4 GiB")
+        self._for_cpu, self._for_device = (_open(folder / f"sync_for_{who}", os.O_WRONLY) for who in ("cpu", "device"))
+        self.content = _map(root / "dev" / name, self.size)
+
+    def for_cpu(self, offset: int, size: int) -> None:
+        """What the accelerator wrote there is what this processor reads from now on."""
+        self._sync(self._for_cpu, offset, size)
+
+    def for_device(self, offset: int, size: int) -> None:
+        """What this processor wrote there is what the accelerator reads from now on."""
+        self._sync(self._for_device, offset, size)
+
+    def _sync(self, descriptor: int, offset: int, size: int) -> None:
+        """Range and command in one word, so that nothing is kept between calls: offset in bits 63:32, size in 31:4
+        (a multiple of 16), direction in 3:2 (0: both), 1 in bit 0."""
+        start = offset // CACHE_LINE_BYTES * CACHE_LINE_BYTES
+        end = ceil_div(offset + size, CACHE_LINE_BYTES) * CACHE_LINE_BYTES
+        try:
+            os.pwrite(descriptor, f"{start << 32 | (end - start) | 1:#x}".encode(), 0)
+        except OSError as error:
+            raise HardwareError(f"u-dma-buf refuses to hand over {size} bytes at offset {offset}: {error}") from error
+
+
+class MmapBus:
+    """`sw.job.Bus` by memory mapping. `base` is where an image may start: the first multiple of 64 KiB in the buffer.
+
+    `root` is the folder that holds /sys and /dev. Raises HardwareError, here and in every access, for a device that is
+    missing, too small or closed to this user, and for memory outside of the buffer.
+    """
+
+    def __init__(self, uio: str = UIO_NAME, buffer: str = BUFFER_NAME, root: Path = Path("/")) -> None:
+        device = self._find(uio, root)
+        size = _number(root / "sys/class/uio" / device / "maps/map0/size")
+        if size < REGISTER_BYTES:
+            raise HardwareError(f"UIO device {uio} has a window of {size} bytes; the registers take {REGISTER_BYTES}")
+        self._registers = _map(root / "dev" / device, REGISTER_BYTES).view("<u4")
+        self.memory = DmaBuffer(buffer, root)
+        self.base = ceil_div(self.memory.address, ALIGNMENT) * ALIGNMENT
+
+    @staticmethod
+    def _find(name: str, root: Path) -> str:
+        for folder in sorted((root / "sys/class/uio").glob("uio*")):
+            if (folder / "name").read_text().strip() == name:
+                return folder.name
+        raise HardwareError(f"there is no UIO device named {name}: load the bitstream with the board's overlay")
+
+    async def read(self, address: int) -> int:
+        """One aligned 32-bit load: an item of a `uint32` array."""
+        return int(self._registers[address // 4])
+
+    async def write(self, address: int, value: int) -> None:
+        """One aligned 32-bit store."""
+        self._registers[address // 4] = value
+
+    def _offset(self, address: int, size: int) -> int:
+        offset = address - self.memory.address
+        if offset < 0 or offset + size > self.memory.size:
+            raise HardwareError(
+                f"{size} bytes at {address:#x} lie outside of the memory for the accelerator, which has "
+                f"{self.memory.size} bytes at {self.memory.address:#x}: give the u-dma-buf more"
+            )
+        return offset
+
+    async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
+        """A copy."""
+        offset = self._offset(address, size)
+        self.memory.for_cpu(offset, size)
+        return self.memory.content[offset : offset + size].copy()
+
+    async def write_memory(self, address: int, content: bytes) -> None:
+        """Lines at the ends that hold bytes of others are read anew before they are written back."""
+        offset, size = self._offset(address, len(content)), len(content)
+        self.memory.for_cpu(offset, size)
+        self.memory.content[offset : offset + size] = np.frombuffer(content, dtype=np.uint8)
+        self.memory.for_device(offset, size)
+
+    async def pause(self) -> None:
+        await asyncio.sleep(PAUSE_S)
+
+
+def open_link(config: AccelConfig, image: ModelImage) -> MachineLink:
+    """Used by `sw.driver.open_link`."""
+    bus = MmapBus()
+    return MachineLink(config, image, bus, bus.base)

@@ -1,0 +1,169 @@
+"""A chip in a folder: /sys and /dev as the kernel shows them, and a golden machine behind the register window.
+
+The file that stands for the u-dma-buf is what the processor's cache holds; the accelerator has a memory of its own.
+Only the two sync commands carry bytes from one to the other, so that a forgotten one is seen.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from hw.config import AccelConfig
+from hw.control.register_map import ID_MAGIC, ID_VERSION, LogitsMode, find
+from sim.links.golden import GoldenLink
+from sw.image import ModelImage
+from sw.links.mmap import BUFFER_NAME, REGISTER_BYTES, UIO_NAME
+from sw.requests import Batch, Entry, Job, Request
+
+PHYSICAL = 0x8_7003_4000
+"""Address of the buffer: a page, no multiple of 64 KiB, above 4 GiB."""
+
+START, ABORT, BUSY, DONE = 1, 2, 1, 2
+WAIT_S = 20.0
+
+
+class ChipInFolder:
+    """`memory` is what the accelerator sees. Used as a context: its thread plays the register protocol inside.
+
+    `stuck`: no run that is started ends or moves; an abort ends it.
+    """
+
+    def __init__(self, folder: Path, config: AccelConfig, size: int) -> None:
+        self.root, self.config, self.stuck = folder, config, False
+        self.memory = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+        self.error: str | None = None
+        self.runs = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._play, daemon=True)
+        self._golden: GoldenLink | None = None
+        uio, buffer = folder / "sys/class/uio/uio7", folder / "sys/class/u-dma-buf" / BUFFER_NAME
+        for path, text in (
+            (folder / "sys/class/uio/uio0/name", "axi-pmon\n"), (uio / "name", f"{UIO_NAME}\n"),
+            (uio / "maps/map0/size", f"{REGISTER_BYTES:#018x}\n"), (buffer / "phys_addr", f"{PHYSICAL:#018x}\n"),
+            (buffer / "size", f"{size}\n"), (buffer / "sync_for_cpu", ""), (buffer / "sync_for_device", ""),
+            (folder / "dev/uio7", "\0" * REGISTER_BYTES), (folder / "dev" / BUFFER_NAME, ""),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        os.truncate(folder / "dev" / BUFFER_NAME, size)
+        self._cache = np.memmap(folder / "dev" / BUFFER_NAME, dtype=np.uint8, mode="r+")
+        self._registers = np.memmap(folder / "dev/uio7", dtype="<u4", mode="r+")
+        self._set("ID", ID_MAGIC << 16 | ID_VERSION)
+        self._set("BUILD_ID_LO", config.build_id & 0xFFFFFFFF)
+        self._set("BUILD_ID_HI", config.build_id >> 32)
+
+    def _set(self, name: str, value: int) -> None:
+        self._registers[find(name).address // 4] = value
+
+    def _get(self, name: str) -> int:
+        return int(self._registers[find(name).address // 4])
+
+    def _pair(self, name: str) -> int:
+        return self._get(f"{name}_LO") | self._get(f"{name}_HI") << 32
+
+    # ---- the kernel
+
+    def pwrite(self, descriptor: int, word: bytes, offset: int) -> int:
+        """Stands for `os.pwrite`: the sync files of the kernel's driver."""
+        command = int(word, 0)
+        start, size = command >> 32, command & 0xFFFFFFF0
+        if offset or not command & 1 or command & 0xC or start + size > len(self.memory):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        part = slice(start, start + size)
+        name = Path(f"/proc/self/fd/{descriptor}").resolve().name
+        if name == "sync_for_cpu":
+            self._cache[part] = self.memory[part]
+        else:
+            assert name == "sync_for_device"
+            self.memory[part] = self._cache[part]
+        return len(word)
+
+    def settled(self) -> None:
+        """A command register of silicon acts in a few clocks; this one when its thread gets to it. Clocks pass."""
+        end = time.monotonic() + WAIT_S
+        while self._get("CONTROL"):
+            assert time.monotonic() < end, "the device's thread does not answer"
+            time.sleep(0.0002)
+        assert self.error is None, self.error
+        if self._get("STATUS") & BUSY:
+            self._set("CYCLES_LO", self._get("CYCLES_LO") + (100_000 if self.stuck else 1))
+
+    # ---- the accelerator
+
+    def __enter__(self) -> ChipInFolder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        assert self.error is None, self.error
+
+    def _play(self) -> None:
+        try:
+            while not self._stop.wait(0.0002):
+                command = self._get("CONTROL")
+                if command & ABORT:
+                    self._set("STATUS", 0)
+                elif command & START:
+                    self._set("TOKEN_COUNT", 0)
+                    self._set("STATUS", BUSY)
+                if command:
+                    self._set("CONTROL", 0)
+                if command & START and not self.stuck:
+                    self._run()
+        except BaseException:
+            self.error = traceback.format_exc()
+
+    def _area(self, address: int, size: int) -> np.ndarray:
+        start = address - PHYSICAL
+        assert 0 <= start <= start + size <= len(self.memory)
+        return self.memory[start : start + size]
+
+    def _link(self) -> GoldenLink:
+        """The model that lies in memory, from its first run on."""
+        if self._golden is None:
+            base = self._pair("IMAGE_BASE")
+            size = int(self._area(base + 24, 8).view("<u8")[0])
+            path = self.root / "from_memory.img"
+            path.write_bytes(self._area(base, size).tobytes())
+            image = ModelImage.open(path, self.config)
+            image.verify()
+            self._golden = GoldenLink(self.config, image)
+        return self._golden
+
+    def _request(self) -> Request:
+        """What the registers ask for."""
+        words = self._area(self._pair("PROMPT_ADDRESS"), 16 * self._get("PROMPT_LENGTH")).view("<u4")
+        common = {"max_new_tokens": self._get("MAX_NEW_TOKENS"),
+                  "all_logits": self._get("LOGITS_MODE") == LogitsMode.ALL.value}
+        if self._get("BATCH"):
+            return Batch(entries=tuple(Entry(*map(int, e[:3])) for e in words.reshape(-1, 4)), **common)
+        return Job(prompt=tuple(int(t) for t in words[: self._get("PROMPT_LENGTH")]), slot=self._get("SLOT"),
+                   start_position=self._get("START_POSITION"), chunk=self._get("CHUNK"), **common)
+
+    def _run(self) -> None:
+        link, tokens, rows = self._link(), 0, 0
+        regions = link.machine.image.regions
+        assert [self._get(f"{name.upper()}_OFFSET") for name in regions] == [r.offset for r in regions.values()]
+        stride = self._get("LOGITS_BEATS") * self.config.beat_bytes
+        for step in link.run(self._request()):
+            for row in step.rows:
+                address = self._pair("LOGITS_ADDRESS") + rows * stride
+                self._area(address, 4 * len(row))[:] = row.astype("<f4").view(np.uint8)
+                rows += 1
+            if step.token is not None:
+                word = np.array([step.token], "<u4").view(np.uint8)
+                self._area(self._pair("TOKENS_ADDRESS") + 4 * tokens, 4)[:] = word
+                tokens += 1
+                self._set("TOKEN_COUNT", tokens)
+            self._set("STREAM_BUSY", self._get("STREAM_BUSY") + 1)
+        self.runs += 1
+        self._set("STATUS", DONE)
