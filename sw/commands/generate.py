@@ -133,7 +133,7 @@ def generate(
     prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
     prompt_ids: Annotated[str | None, typer.Option(help="Token ids, used verbatim: 1,2,3.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to generate at most; 0 scores the prompt.")] = 32,
-    backend: Annotated[str, typer.Option(help="golden (NumPy), sim (Verilog), mmap (the board this runs on).")] = "golden",
+    backend: Annotated[str, typer.Option(help="golden (NumPy), sim (Verilog) or mmap (a board, on it).")] = "golden",
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
     batch: Annotated[Path | None, typer.Option(help="Many prompts that decode together, a JSON object a line.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
