@@ -97,12 +97,13 @@ def _stored(values: Any, dtype: str) -> NDArray[Any]:
 
 
 def _trits(random: np.random.Generator, rows: int, columns: int) -> NDArray[np.int8]:
-    share = (1 - ZERO_FRACTION) / 2
+    bounds = np.cumsum([(1 - ZERO_FRACTION) / 2, ZERO_FRACTION])  # of uniform numbers: -1 below the first, 1 above both
     trits = np.empty((rows, columns), np.int8)
     step = max(1, BLOCK_ELEMENTS // columns)
     for start in range(0, rows, step):
         block = trits[start : start + step]
-        block[:] = random.choice(np.array([-1, 0, 1], np.int8), block.shape, p=[share, ZERO_FRACTION, share])
+        drawn = random.random(block.shape)
+        block[:] = (drawn >= bounds[0]).view(np.int8) + (drawn >= bounds[1]).view(np.int8) - 1
     return trits
 
 

@@ -21,8 +21,7 @@ from sw.commands.inspect import inspect
 from sw.commands.pack import pack
 from sw.commands.verilog import verilog
 from sw.driver import JobError
-from sw.errors import HardwareError, VerificationError
-from sw.image import ImageError
+from sw.errors import HardwareError, ImageError, VerificationError
 from sw.streams import open_streams, settle_stdout, tell
 
 __all__ = ["app", "main"]

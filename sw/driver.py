@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from hw.config import AccelConfig
 from sw.errors import HardwareError
-from sw.image import ModelImage, ModelShape
+from sw.image import ModelImage
+from sw.model_shape import ModelShape
 from sw.requests import Job, Request
 
 __all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link"]

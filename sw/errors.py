@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HardwareError", "VerificationError"]
+__all__ = ["HardwareError", "ImageError", "VerificationError"]
 
 
 class HardwareError(RuntimeError):
@@ -11,3 +11,7 @@ class HardwareError(RuntimeError):
 
 class VerificationError(RuntimeError):
     """Two results that must be equal differ. Exit code 4."""
+
+
+class ImageError(ValueError):
+    """An image that is damaged, made for another build, or no image at all. Exit code 2."""

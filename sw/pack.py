@@ -1,4 +1,4 @@
-"""Checkpoint to memory image. This file compiles config.json into the packet stream of docs/isa.md."""
+"""Checkpoint to memory image. This file converts tensors into what the packets of sw/program.py and the tables hold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.config import AccelConfig, ConfigError, ceil_div
-from hw.formats import HEADER, Flags, Opcode
+from hw.formats import Opcode
 from sw.checkpoint import Checkpoint, CheckpointError
-from sw.image import ImageWriter, ModelShape
+from sw.image import ImageWriter
 from sw.machine_float import float32_code, float32_codes
+from sw.model_shape import MAX_SEQUENCES, ModelShape
+from sw.program import head_packet, head_row_bytes, layer_packets
 from sw.weights import pack_matrix
 from sw.whole_file import whole_file
 
@@ -27,8 +29,8 @@ def model_shape(checkpoint: Checkpoint, context: int | None = None, sequences: i
     c = checkpoint.config
     if context is not None and not 1 <= context <= c.max_position_embeddings:
         raise ConfigError(f"context must be 1 to {c.max_position_embeddings}, the model's positions, not {context}")
-    if not 1 <= sequences <= 64:
-        raise ConfigError(f"sequences must be 1 to 64, not {sequences}")
+    if not 1 <= sequences <= MAX_SEQUENCES:
+        raise ConfigError(f"sequences must be 1 to {MAX_SEQUENCES}, not {sequences}")
     return ModelShape(
         hidden=c.hidden_size, intermediate=c.intermediate_size, layers=c.num_hidden_layers,
         heads=c.num_attention_heads, kv_heads=c.num_key_value_heads, head_dim=c.head_dim, vocab=c.vocab_size,
@@ -69,20 +71,6 @@ def pack(
     return shape
 
 
-def _header(config: AccelConfig, opcode: Opcode, flags: Flags | None = None, payload: int = 0, **fields: int) -> bytes:
-    """A padded header for `payload` bytes. Raises ConfigError for a number that its field does not hold."""
-    values = {"opcode": opcode.value, "flags": flags.value if flags else 0,
-              "payload_beats": ceil_div(payload, config.stream_bytes), **fields}
-    for name, value in values.items():
-        if value >> HEADER[name].width:
-            raise ConfigError(f"the model is too large for the packet stream: field {name} of {opcode.name} is {value}")
-    return HEADER.const(values).as_bits().to_bytes(32, "little").ljust(config.header_beats * config.stream_bytes, b"\0")
-
-
-def _pad(data: bytes, config: AccelConfig) -> bytes:
-    return data.ljust(ceil_div(len(data), config.stream_bytes) * config.stream_bytes, b"\0")
-
-
 def _bf16(values: NDArray[np.floating], name: str) -> NDArray[np.uint16]:
     """bf16 codes, half to even. Raises CheckpointError where bf16 has no such large numbers."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
@@ -94,54 +82,16 @@ def _bf16(values: NDArray[np.floating], name: str) -> NDArray[np.uint16]:
 
 def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
     eps = float32_code(ckpt.config.rms_norm_eps)
-    hidden, ffn, d = shape.hidden, shape.intermediate, shape.head_dim
-    width, kv_width = shape.heads * d, shape.kv_heads * d
-    k_offset = shape.padded(config, width)
-    v_offset = k_offset + shape.padded(config, kv_width)
-    softmax_scale = float32_code(d**-0.5 * np.log2(np.e))
-
-    def norm(name: str, k: int) -> bytes:
-        data = _pad(_bf16(ckpt.float(name), name).tobytes(), config)
-        return _header(config, Opcode.LOAD_NORM, payload=len(data), k=k) + data
-
-    def quantize(k: int, flags: Flags | None = None) -> bytes:
-        return _header(config, Opcode.QUANTIZE, flags, k=k, scale=float32_code(1 / k), eps=eps)
-
-    def matmul(name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> Iterator[bytes]:
-        matrix = ckpt.ternary(name + ".weight")
-        blocks, words = ceil_div(m, config.rows), ceil_div(k, config.inputs)
-        yield _header(config, Opcode.MATMUL, flags, blocks * words * config.stream_bytes, k=k, m=m,
-                      scale=float32_code(matrix.scale), offset=offset, offset2=words, address=blocks)
-        for rows in matrix.blocks(config.rows):
-            yield pack_matrix(config, rows)
-
-    yield norm("model.layers.0.input_layernorm.weight", hidden)
-    yield _header(config, Opcode.EMBED, Flags.STATISTICS, k=hidden, m=d)
-    for layer in range(shape.layers):
-        at = f"model.layers.{layer}."
-        last = layer == shape.layers - 1
-        yield quantize(hidden)
-        yield from matmul(at + "self_attn.q_proj", hidden, width)
-        yield from matmul(at + "self_attn.k_proj", hidden, kv_width, offset=k_offset)
-        yield from matmul(at + "self_attn.v_proj", hidden, kv_width, offset=v_offset)
-        yield norm(at + "self_attn.attn_sub_norm.weight", width)
-        yield _header(
-            config, Opcode.ATTEND, Flags.STATISTICS, k=d, m=shape.heads // shape.kv_heads | shape.kv_heads << 16,
-            scale=softmax_scale, eps=shape.head_stride(config), offset=k_offset, offset2=v_offset,
-            address=layer * shape.layer_stride(config),
-        )
-        yield quantize(width, Flags.WORK)
-        yield norm(at + "post_attention_layernorm.weight", hidden)
-        yield from matmul(at + "self_attn.o_proj", width, hidden, Flags.RESIDUAL | Flags.STATISTICS)
-        yield quantize(hidden)
-        yield from matmul(at + "mlp.gate_proj", hidden, ffn)
-        yield norm(at + "mlp.ffn_sub_norm.weight", ffn)
-        yield from matmul(at + "mlp.up_proj", hidden, ffn, Flags.GATED | Flags.STATISTICS)
-        yield quantize(ffn, Flags.WORK)
-        yield norm("model.norm.weight" if last else f"model.layers.{layer + 1}.input_layernorm.weight", hidden)
-        yield from matmul(at + "mlp.down_proj", ffn, hidden, Flags.RESIDUAL | Flags.STATISTICS)
-    yield quantize(hidden, Flags.HEAD16)
-    yield _header(config, Opcode.END)
+    for packet in layer_packets(config, shape):
+        if packet.opcode is Opcode.MATMUL:
+            matrix = ckpt.ternary(packet.tensor)
+            yield packet.header(config, float32_code(matrix.scale))
+            for rows in matrix.blocks(config.rows):
+                yield pack_matrix(config, rows)
+            continue
+        yield packet.header(config, eps)
+        if packet.opcode is Opcode.LOAD_NORM:
+            yield _bf16(ckpt.float(packet.tensor), packet.tensor).tobytes().ljust(packet.payload_bytes, b"\0")
 
 
 def _row_codes(rows: NDArray[np.floating], bits: int) -> tuple[NDArray[np.int16], NDArray[np.uint32]]:
@@ -159,10 +109,8 @@ def _chunks(ckpt: Checkpoint, name: str, vocab: int, step: int) -> Iterator[NDAr
 
 
 def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
-    group = config.stream_bytes // 4
-    row_bytes = ceil_div(shape.hidden, config.stream_bytes) * config.stream_bytes
-    total = ceil_div(shape.vocab, group) * (config.stream_bytes + group * row_bytes)
-    yield _header(config, Opcode.HEAD, payload=total, k=shape.hidden, m=shape.vocab)
+    group, row_bytes = config.stream_bytes // 4, head_row_bytes(config, shape)
+    yield head_packet(config, shape).header(config)
     name = "model.embed_tokens.weight" if ckpt.config.tie_word_embeddings else "lm_head.weight"
     for rows in _chunks(ckpt, name, shape.vocab, ROWS_PER_CHUNK):
         padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden))

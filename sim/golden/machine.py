@@ -18,7 +18,8 @@ from sim.golden.logits import head_logits
 from sim.golden.norm import Scale, Statistics, quantize, quantize_head, residual, scale, statistics
 from sim.golden.number import Array, Codes, rnd
 from sim.golden.rescale import rescale
-from sw.image import ModelImage, ModelShape
+from sw.image import ModelImage
+from sw.model_shape import ModelShape
 
 __all__ = ["GoldenMachine"]
 

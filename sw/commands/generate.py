@@ -19,7 +19,8 @@ from sw.checkpoint import Checkpoint
 from sw.commands.pack import pack_with_progress
 from sw.commands.prompts import Prompt, one_prompt, read_batch
 from sw.driver import Accelerator, Generation, JobError, open_link
-from sw.image import ImageError, ModelImage
+from sw.errors import ImageError
+from sw.image import ModelImage
 from sw.pack import model_shape
 from sw.requests import Job
 from sw.scheduler import generate_batch

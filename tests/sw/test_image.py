@@ -13,7 +13,8 @@ from hw.formats import HEADER, Opcode
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
-from sw.image import HEADER_SIZE, ImageError, ModelImage
+from sw.errors import ImageError
+from sw.image import HEADER_SIZE, ModelImage
 from sw.pack import pack
 
 TINY = PRESETS["tiny"]

@@ -16,7 +16,8 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
 from sw.driver import Accelerator, Generation, JobError, Step
 from sw.errors import HardwareError
-from sw.image import ModelImage, ModelShape
+from sw.image import ModelImage
+from sw.model_shape import ModelShape
 from sw.pack import pack
 from sw.requests import Batch, Job, Request
 from sw.scheduler import generate_batch

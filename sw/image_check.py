@@ -1,0 +1,116 @@
+"""Whether the regions of an image say what the header's shape demands. A file with correct CRCs may still lie.
+
+Functions take `read(start, stop)`, which gives bytes of a region's content; none of them holds a region in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.config import AccelConfig
+from hw.formats import FLOAT_BITS, HEADER, Opcode
+from sw.errors import ImageError
+from sw.model_shape import ModelShape
+from sw.program import MODEL_FLOAT, Packet, head_packet, head_row_bytes, layer_packets
+
+__all__ = ["check_headers", "check_numbers"]
+
+Read = Callable[[int, int], NDArray[np.uint8]]
+
+_CHUNK = 1 << 22
+_UNUSED = (1 << (32 - FLOAT_BITS)) - 1
+"""Bits of a float32 word that a machine float does not have."""
+_ONE = 0x3F800000
+_POSITIVE = 0x7F7FFFFF
+"""Largest word without a sign that is neither infinite nor no number."""
+
+
+def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) -> None:
+    """Compares the headers of a region, one after the other, with those of its program.
+
+    Raises ImageError that names packet, field and both numbers.
+    """
+    at = 0
+    for number, packet in enumerate(packets):
+        found = read(at, at + len(packet.header(config))).tobytes()
+        fields = HEADER.from_bits(int.from_bytes(found[:32], "little"))
+        where = f"packet {number}, {packet.opcode.name},"
+        free = MODEL_FLOAT.get(packet.opcode)
+        word = fields[free] if free else 0
+        if free and not _floats(np.array([word]), _POSITIVE, zero=packet.opcode is Opcode.MATMUL):
+            raise ImageError(f"{where} has {free} {word:#010x}, which is no number above 0 of the machine")
+        expected = packet.header(config, word)
+        if found != expected:
+            wanted = HEADER.from_bits(int.from_bytes(expected[:32], "little"))
+            name = next((n for n, _ in HEADER if fields[n] != wanted[n]), None)
+            raise ImageError(f"{where} has {name} {fields[name]}, but the shape of the model implies {wanted[name]}"
+                             if name else f"{where} has a header that is not padded with zeros")
+        at += packet.total_bytes(config)
+
+
+def check_numbers(config: AccelConfig, shape: ModelShape, name: str, read: Read) -> None:
+    """Whether the numbers in the payloads of a checked program, or in a table, are numbers of the machine.
+
+    int8 and ternary codes are, whatever their bytes. Raises ImageError.
+    """
+    for where, ok in _NUMBERS[name](config, shape, read):
+        if not ok:
+            raise ImageError(f"{where} holds what is not a number of the machine")
+
+
+def _floats(words: NDArray[np.integer], most: int, *, signed: bool = False, zero: bool = True) -> bool:
+    """Whether float32 words are machine floats, of a magnitude of up to `most`: no denormals, no bits too many."""
+    size = words & 0x7FFFFFFF if signed else words
+    fits = (words & _UNUSED == 0) & (size <= most) & (size >> 23 != 0)
+    return bool((fits | (words == 0)).all() if zero else fits.all())
+
+
+def _bf16(codes: NDArray[np.uint16]) -> bool:
+    return not (codes & 0x7F80 == 0x7F80).any()
+
+
+def _rows(read: Read, stride: int, count: int, start: int = 0) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Rows of a table, a bounded number at a time, and the number of the first."""
+    step = max(1, _CHUNK // stride)
+    for first in range(0, count, step):
+        last = min(count, first + step)
+        yield first, read(start + first * stride, start + last * stride).reshape(last - first, stride)
+
+
+def _words(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(rows).view("<u4")
+
+
+def _stream(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
+    at = 0
+    for packet in layer_packets(config, shape):
+        end = at + packet.total_bytes(config)
+        if packet.opcode is Opcode.LOAD_NORM:
+            yield f"{packet.tensor} in region stream", _bf16(read(end - packet.payload_bytes, end).view("<u2"))
+        at = end
+
+
+def _head(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
+    packet, beat = head_packet(config, shape), config.stream_bytes
+    stride = beat + beat // 4 * head_row_bytes(config, shape)
+    start = packet.total_bytes(config) - packet.payload_bytes
+    for first, groups in _rows(read, stride, packet.payload_bytes // stride, start):
+        yield f"region head, scales of rows {first * beat // 4} ff.,", _floats(_words(groups[:, :beat]), _POSITIVE)
+
+
+def _embed(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
+    for first, rows in _rows(read, shape.embed_stride(config), shape.vocab):
+        bf16 = config.embedding_bits == 16
+        good = _bf16(rows.view("<u2")) if bf16 else _floats(_words(rows[:, :4]), _POSITIVE)
+        yield f"region embed, rows {first} ff.,", good
+
+
+def _rope(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
+    for first, rows in _rows(read, shape.rope_stride(config), shape.context):
+        yield f"region rope, rows {first} ff.,", _floats(_words(rows), _ONE, signed=True)
+
+
+_NUMBERS = {"stream": _stream, "head": _head, "embed": _embed, "rope": _rope}
