@@ -12,35 +12,30 @@ import hashlib
 import inspect
 import json
 import os
-import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
 from amaranth.lib import wiring
 
 from hw.config import AccelConfig
 from hw.verilog import find_yosys, generate_verilog
+from sim.bench_process import ROOT, BenchError, BenchProcess
 from sim.memory.top import SOURCES, TOP, SimulatedMemory, join_memory
 
-__all__ = ["BenchError", "bench_config", "bench_parameters", "build_model", "prepare_environment", "run_bench"]
-
-ROOT = Path(__file__).resolve().parent.parent
-"""Folder of the project; cocotb imports the test modules from here."""
+__all__ = [
+    "BenchError", "bench_config", "bench_parameters", "build_model", "prepare_environment", "run_bench", "start_bench",
+]
 
 BUILD_ARGS = ("-O3", "--assert", "--no-public-flat-rw", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal")
 """Flags of Verilator. Public signals cost half the speed, so that only the ports are public."""
 
 CONFIG_VARIABLE = "BENCH_CONFIG"
 PARAMETERS_VARIABLE = "BENCH_PARAMETERS"
-
-
-class BenchError(AssertionError):
-    """A cocotb test failed; the text holds the names and messages of the failures."""
 
 
 def bench_config() -> AccelConfig:
@@ -176,37 +171,7 @@ def _build(model: _Model, control: str, folder: Path, waves: bool) -> None:
         shutil.rmtree(private, ignore_errors=True)
 
 
-def _failures(results: Path) -> list[str]:
-    """Name and message of every test of a results file that failed."""
-    found = []
-    cases = list(ElementTree.parse(results).iter("testcase"))
-    if not cases:
-        return ["no test was found"]
-    for case in cases:
-        for kind in ("failure", "error"):
-            for failure in case.findall(kind):
-                message = failure.get("message") or failure.get("error_msg") or (failure.text or "").strip()
-                found.append(f"{case.get('name')}: {message}")
-    return found
-
-
-def _complaints(log: Path) -> list[str]:
-    """What a watch of the design, the simulated memory and the simulator said before they gave up.
-
-    A watch that fails (hw/watch.py) prints its text in a line; Verilator follows with the path of the unit.
-    """
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    found = []
-    for before, line in zip(["", *lines], lines, strict=False):
-        failed = re.search(r"%Error: .*Assertion failed in ([^:\s]+)", line)
-        if failed:
-            found.append(f"{failed[1]}: {before}")
-        elif line.startswith("axi_memory:") or "%Fatal:" in line:
-            found.append(line)
-    return found
-
-
-def run_bench(
+def start_bench(
     component: wiring.Component,
     config: AccelConfig,
     test_module: str,
@@ -218,8 +183,9 @@ def run_bench(
     env: Mapping[str, str] | None = None,
     testcase: str | None = None,
     waves: bool | None = None,
-) -> None:
-    """Run the cocotb tests of `test_module` on a component.
+    descriptors: Sequence[int] = (),
+) -> BenchProcess:
+    """Start the cocotb tests of `test_module` on a component.
 
     Args:
         component: the component under test.
@@ -232,54 +198,29 @@ def run_bench(
         env: more environment variables.
         testcase: run this test only.
         waves: keep a VCD in the folder of the run and say where; by default as the variable WAVES says.
+        descriptors: open files that the simulator inherits.
+    """
+    waves = bool(os.environ.get("WAVES")) if waves is None else waves
+    folder = build_model(component, top=top, build_dir=build_dir, waves=waves, memory=memory is not None)
+    variables = {
+        CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
+        PARAMETERS_VARIABLE: json.dumps(dict(parameters or {})),
+        **(env or {}),
+    }
+    return BenchProcess(
+        folder, TOP if memory else top, test_module, variables=variables, plusargs=memory.plusargs() if memory else [],
+        testcase=testcase, waves=waves, descriptors=descriptors,
+    )
+
+
+def run_bench(component: wiring.Component, config: AccelConfig, test_module: str, **options: Any) -> None:
+    """Run the tests that `start_bench` starts, with its arguments, to their end.
 
     Raises:
         BenchError: a test failed, or the simulator ended without a result.
     """
-    from cocotb_tools.runner import get_runner
-
-    waves = bool(os.environ.get("WAVES")) if waves is None else waves
-    folder = build_model(component, top=top, build_dir=build_dir, waves=waves, memory=memory is not None)
-    run = folder / f"run-{test_module.rpartition('.')[2]}-{os.getpid()}"
-    run.mkdir(exist_ok=True)
-    prepare_environment()
-    results = run / "results.xml"
-    results.unlink(missing_ok=True)
-    variables = {
-        CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
-        PARAMETERS_VARIABLE: json.dumps(dict(parameters or {})),
-        "COCOTB_ANSI_OUTPUT": "0",
-        **(env or {}),
-    }
-    log = run / "simulation.log"
-    stopped: BaseException | None = None
-    if str(ROOT) not in sys.path:  # the runner hands sys.path on to the simulator
-        sys.path.insert(0, str(ROOT))
+    process = start_bench(component, config, test_module, **options)
     try:
-        get_runner("verilator").test(
-            test_module=test_module,
-            hdl_toplevel=TOP if memory else top,
-            hdl_toplevel_lang="verilog",
-            build_dir=folder,
-            test_dir=run,
-            results_xml=str(results),
-            extra_env=variables,
-            testcase=testcase,
-            waves=waves,
-            plusargs=memory.plusargs() if memory else [],
-            log_file=log,
-        )
-    except (RuntimeError, SystemExit) as error:
-        stopped = error
-    if not results.exists():
-        tail = log.read_text()[-2000:] if log.exists() else ""
-        raise BenchError(f"the simulator ended without a result\n{tail}") from stopped
-    failures = _failures(results)
-    if failures:
-        raise BenchError("\n".join([*_complaints(log), *failures, f"log: {log}"]))
-    if stopped is not None:
-        raise BenchError(f"the simulator ended with {stopped}; log: {log}") from stopped
-    if waves:
-        print(f"waves: {run / 'dump.vcd'}")
-    else:
-        shutil.rmtree(run)
+        process.finish()
+    finally:
+        process.end()

@@ -46,7 +46,14 @@ class Link(Protocol):
     shape: ModelShape
 
     def run(self, request: Request) -> Generator[Step, None, None]:
-        """Steps of a run in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the run."""
+        """Steps of a run in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the run.
+
+        The KV memory stays for the next run.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends what the link has started; it is of no use afterwards. May be called again."""
         ...
 
 

@@ -21,6 +21,9 @@ class GoldenLink:
         self.shape = image.shape
         self.machine = GoldenMachine(config, image)
 
+    def close(self) -> None:
+        """Nothing is left to end."""
+
     def run(self, request: Request) -> Generator[Step, None, None]:
         """A prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
         if isinstance(request, Batch):

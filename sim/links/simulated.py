@@ -1,21 +1,19 @@
-"""The Verilated accelerator behind the driver: a simulator process per run, tokens as they come."""
+"""The Verilated accelerator behind the driver: tokens as they come, from a simulator that lives as long as the link."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-import threading
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import asdict
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hw.accelerator import Accelerator
 from hw.config import AccelConfig
-from sim.bench import BenchError, build_model, run_bench
+from sim.bench import build_model
+from sim.links.simulator_process import TOP, Reply, SimulatorProcess
 from sim.memory.top import SimulatedMemory
 from sw.driver import Step
 from sw.errors import HardwareError
@@ -25,8 +23,6 @@ from sw.requests import Request
 
 __all__ = ["SimulatedLink", "open_link"]
 
-TOP = "accelerator"
-POLL_S = 0.02
 CYCLES_PER_BEAT = 40
 """Clocks granted per beat of a pass before a run counts as hung; a healthy one needs 2 to 5."""
 
@@ -34,19 +30,37 @@ CYCLES_PER_BEAT = 40
 class SimulatedLink:
     """Executes requests in Verilator.
 
-    `stats` is filled by each run: cycles, counters, beats of memory traffic, seconds of wall time. `kv` is the KV
-    memory between runs, all zero at first: a later one may continue where an earlier one ended.
+    The simulator starts with the first run and ends with `close`; its memory, KV cache and all, stays in between. When
+    it ends before, the link is of no more use: open another one.
+
+    `stats` is filled by each run: cycles, counters, beats of memory traffic, seconds of wall time.
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
         self.config, self.image, self.shape = config, image, image.shape
+        self.layout = Layout.of(config, image)
         self.memory_seed = memory_seed
         self.stats: dict[str, Any] = {}
-        self.kv = np.zeros((self.shape.sequences, self.shape.slot_stride(config)), dtype=np.uint8)
+        self._simulator: SimulatorProcess | None = None
+        self._closed = False
 
     def build(self) -> Path:
         """Builds the simulator, or finds it; the first time takes a minute or two."""
         return build_model(Accelerator(self.config), top=TOP, memory=True)
+
+    def close(self) -> None:
+        """Ends the simulator. May be called again; a run afterwards raises HardwareError."""
+        self._closed = True
+        if self._simulator is not None:
+            self._simulator.close()
+
+    def _started(self) -> SimulatorProcess:
+        if self._closed:
+            raise HardwareError("the link to the simulator is closed: open another one")
+        if self._simulator is None:
+            memory = SimulatedMemory(file=self.image.path, size=self.layout.end, seed=self.memory_seed)
+            self._simulator = SimulatorProcess(self.config, memory, self.image.path)
+        return self._simulator
 
     def _limit_cycles(self, request: Request) -> int:
         """A generous bound: every token reads the whole stream, the head, and the cache."""
@@ -68,65 +82,38 @@ class SimulatedLink:
         return found | {"kv": beats_read * beat - sum(found.values()), "total": beats_read * beat}
 
     def run(self, request: Request) -> Generator[Step, None, None]:
-        """Raises HardwareError if the accelerator reports an error or the simulator fails; ends it when closed."""
-        layout = Layout.of(self.config, self.image)
-        memory = SimulatedMemory(file=self.image.path, size=layout.end, seed=self.memory_seed)
+        """Closing it aborts the run. Raises HardwareError if the accelerator reports an error or the simulator fails,
+        with what its log says."""
         self.stats = {}
-        failed: list[BaseException] = []
-        with tempfile.TemporaryDirectory() as folder:
-            events, logits, kv, stop = (Path(folder) / name for name in ("events", "logits.npy", "kv.npy", "stop"))
-            np.save(kv, self.kv)
-            parameters = {
-                "image": str(self.image.path.resolve()), "request": asdict(request), "events": str(events),
-                "logits": str(logits), "limit_cycles": self._limit_cycles(request), "kv": str(kv),
-                "stop": str(stop),
-            }
+        simulator, tokens, started = self._started(), 0, time.perf_counter()
+        simulator.order("run", request, self._limit_cycles(request))
+        try:
+            while (reply := simulator.reply())[0] is Reply.TOKEN:
+                tokens += 1
+                yield Step([], reply[1])
+        finally:
+            simulator.settle()
+        measured, rows = reply[1]
+        self.stats = measured | {"seconds": time.perf_counter() - started}
+        self.stats["read_bytes"] = self._read_bytes(request, tokens, measured["beats_read"])
+        if rows:
+            yield Step([row.astype(np.float64) for row in rows], None)
 
-            def simulate() -> None:
-                try:
-                    run_bench(Accelerator(self.config), self.config, "sim.links.simulated_bench", top=TOP,
-                              memory=memory, parameters=parameters)
-                except BaseException as error:
-                    failed.append(error)
+    def _memory(self, order: str, *arguments: object) -> Any:
+        simulator = self._started()
+        simulator.order(order, *arguments)
+        try:
+            return simulator.reply()[1]
+        finally:
+            simulator.settle()
 
-            tokens, started = 0, time.perf_counter()
-            worker = threading.Thread(target=simulate, daemon=True)
-            worker.start()
-            try:
-                for event in _follow(events, worker):
-                    if "error" in event:
-                        failed.append(HardwareError(event["error"]))
-                    elif "token" in event:
-                        tokens += 1
-                        yield Step([], event["token"])
-                    else:
-                        self.stats = event | {"seconds": time.perf_counter() - started}
-                        self.stats["read_bytes"] = self._read_bytes(request, tokens, event["beats_read"])
-            finally:  # also when the tokens are not wanted any more: the simulator ends before its folder does
-                stop.touch()
-                worker.join()
-            if failed:
-                if isinstance(failed[0], BenchError):
-                    raise HardwareError(f"the simulator failed: {failed[0]}") from failed[0]
-                raise failed[0]
-            self.kv = np.load(kv)
-            if request.all_logits:
-                yield Step(list(np.load(logits).astype(np.float64)), None)
+    def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Bytes of the simulated memory, between runs. Raises HardwareError outside of it."""
+        return self._memory("read_memory", address, size)
 
-
-def _follow(path: Path, worker: threading.Thread) -> Iterator[dict[str, Any]]:
-    """Objects of a file of JSON lines as they are written, until the worker has ended."""
-    done, at = False, 0
-    while True:
-        text = path.read_text()[at:] if path.exists() else ""
-        for line in text.splitlines(keepends=True):
-            if line.endswith("\n"):
-                at += len(line)
-                yield json.loads(line)
-        if done:
-            return
-        done = not worker.is_alive()
-        time.sleep(POLL_S)
+    def write_memory(self, address: int, content: bytes) -> None:
+        """As `read_memory`."""
+        self._memory("write_memory", address, content)
 
 
 def open_link(config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> SimulatedLink:

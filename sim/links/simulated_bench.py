@@ -1,8 +1,12 @@
-"""Runs a request inside the simulator: the register protocol of sw/job.py on the Verilated accelerator."""
+"""Inside the simulator: carries out the orders of sim/links/simulator_process.py on the Verilated accelerator."""
 
 from __future__ import annotations
 
-import json
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +18,28 @@ from numpy.typing import NDArray
 
 from sim.agents.axi_lite import AxiLitePort
 from sim.bench import bench_config, bench_parameters
+from sim.links.simulator_process import ALIVE_S, STOP, Reply
 from sim.memory.top import memory_bytes
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import JobResult, Layout, execute
-from sw.requests import request_from
+from sw.job import ABORT_PAUSES, JobResult, execute
+from sw.requests import Request
 
 PERIOD_NS = 10
 POLL_CLOCKS = 1000
 
 
 class SimulatedBus:
-    """Registers by AXI4-Lite, memory by the back door. A file named `stop` ends the run."""
+    """Registers by AXI4-Lite, memory by the back door. `watch` is called in every pause, and may end it with an error.
 
-    def __init__(self, dut: Any, limit_cycles: int, stop: Path | None = None) -> None:
+    `left_cycles` is what a run may still take; it sinks with every pause.
+    """
+
+    def __init__(self, dut: Any, limit_cycles: int, watch: Callable[[], None] = lambda: None) -> None:
         self._port = AxiLitePort(dut, "s_axi_ctrl", dut.aclk)
         self._memory = memory_bytes(dut)
         self._clock = dut.aclk
-        self._left, self._stop = limit_cycles, stop
+        self.left_cycles, self._watch = limit_cycles, watch
 
     async def read(self, address: int) -> int:
         return await self._port.read(address)
@@ -53,50 +61,80 @@ class SimulatedBus:
         self._area(address, len(content))[:] = np.frombuffer(content, dtype=np.uint8)
 
     async def pause(self) -> None:
-        self._left -= POLL_CLOCKS
-        if self._left < 0:
+        self.left_cycles -= POLL_CLOCKS
+        if self.left_cycles < 0:
+            self.left_cycles = POLL_CLOCKS * ABORT_PAUSES  # for the abort that follows
             raise HardwareError("the simulated accelerator did not finish within its limit of clocks")
-        if self._stop and self._stop.exists():
-            raise HardwareError("the run was stopped")
+        self._watch()
         await Timer(POLL_CLOCKS * PERIOD_NS, "ns")
         await RisingEdge(self._clock)
 
 
-async def start(dut: Any, limit_cycles: int, stop: Path | None = None) -> SimulatedBus:
+async def start(dut: Any, limit_cycles: int = 0, watch: Callable[[], None] = lambda: None) -> SimulatedBus:
     """Clock and reset."""
     cocotb.start_soon(Clock(dut.aclk, PERIOD_NS, "ns").start())
     dut.aresetn.value = 0
     for _ in range(4):
         await RisingEdge(dut.aclk)
-    bus = SimulatedBus(dut, limit_cycles, stop)
+    bus = SimulatedBus(dut, limit_cycles, watch)
     dut.aresetn.value = 1
     await RisingEdge(dut.aclk)
     return bus
 
 
-@cocotb.test()
-async def run_job(dut: Any) -> None:
-    """Tokens and errors go to `events`, one JSON object a line; the logits to `logits`."""
-    parameters: dict[str, Any] = bench_parameters()
-    config = bench_config()
-    image = ModelImage.open(Path(parameters["image"]), config)
-    request = request_from(parameters["request"])
-    bus = await start(dut, parameters["limit_cycles"], Path(parameters["stop"]))
-    kv, kv_base = np.load(parameters["kv"]), Layout.of(config, image).kv
-    await bus.write_memory(kv_base, kv.tobytes())
-    result = JobResult()
-    with open(parameters["events"], "w", buffering=1) as events:
-        try:
-            async for token in execute(bus, config, image, request, result):
-                print(json.dumps({"token": token}), file=events)
-        except HardwareError as error:
-            print(json.dumps({"error": str(error)}), file=events)
-            return
-        np.save(parameters["kv"], (await bus.read_memory(kv_base, kv.size)).reshape(kv.shape))
-        if result.logits:
-            np.save(parameters["logits"], np.stack(result.logits))
-        beats = {
-            name: sum(int(getattr(dut, f"m_axi_{port}_{name}").value) for port in range(config.ports))
+class Server:
+    """Orders by name; what they return is the result."""
+
+    def __init__(self, dut: Any, image: ModelImage, channel: Connection, bus: SimulatedBus) -> None:
+        self._dut, self._image, self._channel, self._bus = dut, image, channel, bus
+        self.read_memory, self.write_memory = bus.read_memory, bus.write_memory
+
+    def _beats(self) -> dict[str, int]:
+        """Beats of memory traffic since the start."""
+        return {
+            name: sum(int(getattr(self._dut, f"m_axi_{port}_{name}").value) for port in range(self._image.config.ports))
             for name in ("beats_read", "beats_written")
         }
-        print(json.dumps({"cycles": result.cycles, "counters": result.counters, **beats}), file=events)
+
+    async def run(self, request: Request, limit_cycles: int) -> tuple[dict[str, Any], Any]:
+        """Runs a request; tokens are replied as they come. What was measured, and the rows of logits."""
+        self._bus.left_cycles = limit_cycles
+        before, result = self._beats(), JobResult()
+        async for token in execute(self._bus, self._image.config, self._image, request, result):
+            self._channel.send((Reply.TOKEN, token))
+        beats = {name: beats - before[name] for name, beats in self._beats().items()}
+        return {"cycles": result.cycles, "counters": result.counters, **beats}, result.logits
+
+
+def _watch(channel: Connection) -> Callable[[], None]:
+    """Called in every pause of a run: hears STOP, says ALIVE. EOFError when nobody is there any more."""
+    said = time.monotonic()
+
+    def watch() -> None:
+        nonlocal said
+        if channel.poll() and channel.recv() == (STOP,):
+            raise HardwareError("the run was stopped")
+        if time.monotonic() - said > ALIVE_S:
+            channel.send((Reply.ALIVE, None))
+            said = time.monotonic()
+
+    return watch
+
+
+@cocotb.test()
+async def serve(dut: Any) -> None:
+    """Order after order, until the other side closes the channel."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side decides what an interrupt ends
+    parameters: dict[str, Any] = bench_parameters()
+    with Connection(parameters["channel"]) as channel, suppress(EOFError, ConnectionError):
+        image = ModelImage.open(Path(parameters["image"]), bench_config())
+        server = Server(dut, image, channel, await start(dut, watch=_watch(channel)))
+        while True:
+            name, *arguments = channel.recv()
+            if name == STOP:  # came when its order had just ended
+                continue
+            try:
+                reply = Reply.DONE, await getattr(server, name)(*arguments)
+            except HardwareError as error:
+                reply = Reply.FAILED, str(error)
+            channel.send(reply)

@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -180,7 +180,7 @@ def generate(
             if packed.shape != model_shape(opened, packed.shape.context, packed.shape.sequences):
                 raise ImageError(f"{image} was not packed from {checkpoint}: the shapes of the models differ")
         options = {"memory_seed": memory_seed} if backend == "sim" else {}
-        link = open_link(backend, config, packed, **options)
+        link = stack.enter_context(closing(open_link(backend, config, packed, **options)))
         accelerator = Accelerator(config, link)
         for one in prompts:
             one.check(accelerator)

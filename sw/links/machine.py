@@ -57,6 +57,9 @@ class MachineLink:
                     f"the memory does not keep the image: the byte at {layout.image + start + differ[0]:#x} differs"
                 )
 
+    def close(self) -> None:
+        """Nothing is left to end: a run that has ended left the machine at rest."""
+
     def run(self, request: Request) -> Generator[Step, None, None]:
         """Raises HardwareError as `load` and `sw.job.execute` do; closing it aborts the run."""
         if not self._loaded:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from sim.bench import run_bench
 from sim.links import simulated
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
+from sim.links.simulator_process import TOP
 from sim.memory.top import SimulatedMemory
 from sim.random_checkpoint import write_random_checkpoint
 from sw import driver
@@ -68,7 +68,7 @@ def simulate(
     image = image or good
     size = Layout.of(expected_config, image).end
     run_bench(
-        Accelerator(config), expected_config, "tests.system.faults_bench", top=simulated.TOP, testcase=testcase,
+        Accelerator(config), expected_config, "tests.system.faults_bench", top=TOP, testcase=testcase,
         memory=SimulatedMemory(file=image.path, size=size, latency=latency, seed=seed),
         parameters={
             "image": str(image.path), "good": str(good.path), "request": asdict(request), "tokens": golden.tokens,
@@ -209,23 +209,6 @@ def test_logits_wait_for_the_row_before(tmp_path: Path) -> None:
     simulate(tmp_path, "same_as_golden", config=SLOW, request=replace(JOB, chunk=4), hidden=32, latency=300)
 
 
-def test_a_callback_that_fails_ends_the_simulator(tmp_path: Path) -> None:
-    """The link comes back soon, leaves nothing that runs, and gives the next job its logits."""
-    image = image_of(tmp_path)
-    long = Job(prompt=(1,), max_new_tokens=23, chunk=1)
-    link = SimulatedLink(TINY, image)
-    accelerator = driver.Accelerator(TINY, link)
-    before = threading.active_count()
-
-    def fail(token: int) -> None:
-        raise InterruptedError(token)
-
-    with pytest.raises(InterruptedError):
-        accelerator.generate(long, fail)
-    assert threading.active_count() == before
-    assert accelerator.generate(JOB).tokens == driver.Accelerator(TINY, GoldenLink(TINY, image)).generate(JOB).tokens
-
-
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no prompt": ({"prompt": ()}, "the prompt is empty"),
     "token beyond the vocabulary": ({"prompt": (3, 33)}, "token id 33 is outside the vocabulary of 33"),
@@ -244,7 +227,7 @@ def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("the simulator was asked for")
 
-    monkeypatch.setattr(simulated, "run_bench", fail)
+    monkeypatch.setattr(simulated, "SimulatorProcess", fail)
     monkeypatch.setattr(simulated, "build_model", fail)
 
 

@@ -1,0 +1,127 @@
+"""A built simulator as a process: it runs cocotb tests, writes a log and results, and can be ended at any time."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cocotb_tools.config
+from find_libpython import find_libpython
+
+__all__ = ["BenchError", "BenchProcess"]
+
+ROOT = Path(__file__).resolve().parent.parent
+"""Folder of the project; cocotb imports the test modules from here."""
+
+
+class BenchError(AssertionError):
+    """A cocotb test failed; the text holds the names and messages of the failures."""
+
+
+def _failures(results: Path) -> list[str]:
+    """Name and message of every test of a results file that failed."""
+    found = []
+    cases = list(ElementTree.parse(results).iter("testcase"))
+    if not cases:
+        return ["no test was found"]
+    for case in cases:
+        for kind in ("failure", "error"):
+            for failure in case.findall(kind):
+                message = failure.get("message") or failure.get("error_msg") or (failure.text or "").strip()
+                found.append(f"{case.get('name')}: {message}")
+    return found
+
+
+def _complaints(log: Path) -> list[str]:
+    """What a watch of the design, the simulated memory and the simulator said before they gave up.
+
+    A watch that fails (hw/watch.py) prints its text in a line; Verilator follows with the path of the unit.
+    """
+    lines = log.read_text(errors="replace").splitlines()
+    found = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        failed = re.search(r"%Error: .*Assertion failed in ([^:\s]+)", line)
+        if failed:
+            found.append(f"{failed[1]}: {before}")
+        elif line.startswith("axi_memory:") or "%Fatal:" in line:
+            found.append(line)
+    return found
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Nothing runs, and nothing lies about."""
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class BenchProcess:
+    """Starts the tests of `test_module` on the simulator in the folder `model`, in a folder of its own below it.
+
+    The process ends with this object, with the interpreter, or when its tests do. Its folder goes with it, but for
+    those of failed tests, whose log is named in the error, and for that of a VCD.
+    """
+
+    def __init__(
+        self, model: Path, top: str, test_module: str, *, variables: Mapping[str, str], plusargs: Sequence[str] = (),
+        testcase: str | None = None, waves: bool = False, descriptors: Sequence[int] = (),
+    ) -> None:
+        """Args: as of `sim.bench.start_bench`, which is what calls this."""
+        self._folder = Path(tempfile.mkdtemp(prefix=f"run-{test_module.rpartition('.')[2]}-", dir=model))
+        self._log, self._results, self._waves = self._folder / "simulation.log", self._folder / "results.xml", waves
+        environment = {
+            **os.environ,
+            "GPI_USERS": f"{find_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
+            "PYGPI_PYTHON_BIN": sys.executable,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "COCOTB_TOPLEVEL": top,
+            "COCOTB_TEST_MODULES": test_module,
+            "COCOTB_RESULTS_FILE": str(self._results),
+            "COCOTB_TRUST_INERTIAL_WRITES": "1",
+            "COCOTB_ANSI_OUTPUT": "0",
+            "TOPLEVEL_LANG": "verilog",
+            **({"COCOTB_TEST_FILTER": rf"\.{re.escape(testcase)}$"} if testcase else {}),
+            **variables,
+        }
+        command = [str(model / top), *(["--trace"] if waves else []), *plusargs]
+        try:
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(command, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL,
+                                                 stdout=log, stderr=subprocess.STDOUT, pass_fds=descriptors)
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
+        self.end = weakref.finalize(self, _end, self._process, self._folder)
+        """Kills what still runs and removes the folder; harmless afterwards."""
+
+    def finish(self, timeout_s: float | None = None) -> None:
+        """Waits until the tests have ended.
+
+        Raises:
+            BenchError: a test failed, or the simulator ended without a result.
+            subprocess.TimeoutExpired: it still runs.
+        """
+        status = self._process.wait(timeout_s)
+        if self._results.exists():
+            failures = _failures(self._results)
+        else:
+            last = self._log.read_text(errors="replace").splitlines()[-1:]
+            failures = [*([] if status < 0 else last), "the simulator ended without a result"]
+        if not failures and not status:
+            if self._waves:
+                self.end.detach()
+                print(f"waves: {self._folder / 'dump.vcd'}")
+            self.end()
+            return
+        self.end.detach()
+        how = f"signal {-status}" if status < 0 else f"exit code {status}"
+        raise BenchError("\n".join([*_complaints(self._log), *failures, f"the simulator ended with {how}",
+                                    f"log: {self._log}"]))

@@ -1,0 +1,291 @@
+"""One simulator per link: it serves run after run, and whatever happens, none is left over."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hw.config import PRESETS
+from sim.links import simulator_process
+from sim.links.golden import GoldenLink
+from sim.links.simulated import SimulatedLink
+from sim.random_checkpoint import write_random_checkpoint
+from sw.__main__ import main
+from sw.checkpoint import Checkpoint
+from sw.driver import Accelerator, Generation
+from sw.errors import HardwareError
+from sw.image import ModelImage
+from sw.pack import pack
+from sw.requests import Job
+
+ROOT = Path(__file__).parents[2]
+TINY = PRESETS["tiny"]
+JOB = Job(prompt=(3, 1, 30, 4, 15), max_new_tokens=4, chunk=2, all_logits=True)
+LONG = Job(prompt=(1,), max_new_tokens=23, chunk=1)
+WAIT_S = 60
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return write_random_checkpoint(tmp_path / "m", hidden=64, intermediate=96, layers=2, heads=2, kv_heads=1, vocab=33,
+                                   positions=24, seed=3)
+
+
+@pytest.fixture
+def image(checkpoint: Path, tmp_path: Path) -> ModelImage:
+    pack(Checkpoint.open(checkpoint), tmp_path / "model.img", TINY)
+    return ModelImage.open(tmp_path / "model.img", TINY)
+
+
+def golden(image: ModelImage, job: Job = JOB) -> Generation:
+    return Accelerator(TINY, GoldenLink(TINY, image)).generate(job)
+
+
+def simulators(image: Path) -> list[int]:
+    """Processes that simulate with this image."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if f"+memory_file={image}\0".encode() in (folder / "cmdline").read_bytes() + b"\0":
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def run_folders() -> set[Path]:
+    return set((ROOT / "build" / "sim").glob("*/run-simulated_bench-*"))
+
+
+@contextmanager
+def nothing_is_left(image: ModelImage) -> Iterator[None]:
+    before = run_folders()
+    yield
+    assert not simulators(image.path)
+    assert run_folders() <= before
+
+
+def test_runs_share_a_process(image: ModelImage) -> None:
+    """It starts with the first run, and its clock stands still between runs."""
+    with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
+        assert not simulators(image.path)
+        accelerator = Accelerator(TINY, link)
+        assert accelerator.generate(JOB).tokens == golden(image).tokens
+        (process,) = simulators(image.path)
+        used = Path(f"/proc/{process}/stat").read_text().split()[13]  # processor time
+        time.sleep(1)
+        assert Path(f"/proc/{process}/stat").read_text().split()[13] == used
+        assert accelerator.generate(LONG).tokens == golden(image, LONG).tokens
+        assert simulators(image.path) == [process]
+        first, second = accelerator.measured
+        assert first["beats_read"] < second["beats_read"]
+        for run in accelerator.measured:
+            assert run["read_bytes"]["kv"] == run["read_bytes"]["total"] - sum(
+                size for name, size in run["read_bytes"].items() if name not in ("kv", "total")) > 0
+    link.close()
+    with pytest.raises(HardwareError, match="the link to the simulator is closed"):
+        accelerator.generate(JOB)
+
+
+def test_closing_a_run_leaves_the_link_ready(image: ModelImage) -> None:
+    """At any moment of it, and in the same process."""
+    with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
+        for wanted in (1, 2, 5):
+            run = link.run(LONG)
+            tokens = [next(run).token for _ in range(wanted)]
+            processes = simulators(image.path)
+            with pytest.raises(HardwareError, match="end that one first"):
+                link.read_memory(0, 1)
+            run.close()
+            assert tokens == golden(image, LONG).tokens[:wanted]
+            assert Accelerator(TINY, link).generate(JOB).tokens == golden(image).tokens
+            assert simulators(image.path) == processes
+
+
+@pytest.mark.parametrize("error", [InterruptedError, KeyboardInterrupt])
+def test_a_callback_that_fails_ends_its_run(error: type[BaseException], image: ModelImage) -> None:
+    with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
+        accelerator = Accelerator(TINY, link)
+
+        def fail(token: int) -> None:
+            raise error(token)
+
+        with pytest.raises(error):
+            accelerator.generate(LONG, fail)
+        assert accelerator.generate(JOB).tokens == golden(image).tokens
+
+
+def test_a_machine_that_reports_an_error_is_ready_afterwards(image: ModelImage) -> None:
+    """The memory is that of before, the damage too until it is mended."""
+    with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
+        accelerator = Accelerator(TINY, link)
+        stream = image.regions["stream"].offset
+        good = bytes(link.read_memory(stream, 8))
+        link.write_memory(stream, bytes(8))
+        for _ in range(2):
+            with pytest.raises(HardwareError, match="BAD_OPCODE"):
+                accelerator.generate(JOB)
+        link.write_memory(stream, good)
+        assert accelerator.generate(JOB).tokens == golden(image).tokens
+        with pytest.raises(HardwareError, match="outside of the simulated memory"):
+            link.read_memory(link.layout.end, 1)
+
+
+@pytest.mark.parametrize("during", [True, False])
+def test_a_simulator_that_is_killed(during: bool, image: ModelImage) -> None:
+    """It is named, and the next run says that it is gone: its KV memory is."""
+    with closing(SimulatedLink(TINY, image)) as link:
+        accelerator = Accelerator(TINY, link)
+
+        def kill(token: int | None = None) -> None:
+            for process in simulators(image.path):
+                os.kill(process, signal.SIGKILL)
+
+        if not during:
+            accelerator.generate(JOB)
+            kill()
+        with pytest.raises(HardwareError, match=r"(?s)the simulator failed: .*ended with signal 9"):
+            accelerator.generate(LONG, kill)
+        with pytest.raises(HardwareError, match=r"(?s)the simulator is gone, and its memory with it: .*signal 9"):
+            accelerator.generate(JOB)
+    assert not simulators(image.path)
+
+
+def test_a_killed_simulator_on_the_command_line(
+    checkpoint: Path, image: ModelImage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 3 and one sentence."""
+    class Killed(SimulatedLink):
+        def _limit_cycles(self, request: object) -> int:  # called just before the order
+            self.read_memory(0, 1)
+            for process in simulators(image.path):
+                os.kill(process, signal.SIGKILL)
+            return 0
+
+    monkeypatch.setattr("sim.links.simulated.SimulatedLink", Killed)
+    assert main(["generate", str(checkpoint), "--backend", "sim", "--prompt-ids", "1,2", "--image",
+                 str(image.path)]) == 3
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: the simulator failed: ")
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+
+
+def test_a_silent_simulator_is_ended(image: ModelImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is stopped, for example."""
+    with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
+        run = link.run(LONG)
+        next(run)
+        monkeypatch.setattr(simulator_process, "SILENCE_S", 3)
+        for process in simulators(image.path):
+            os.kill(process, signal.SIGSTOP)
+        with pytest.raises(HardwareError, match="the simulator was silent for 3 s and was ended"):
+            list(run)
+
+
+def test_a_run_beyond_its_limit_of_clocks(image: ModelImage, monkeypatch: pytest.MonkeyPatch) -> None:
+    with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
+        with monkeypatch.context() as patch:
+            patch.setattr(link, "_limit_cycles", lambda _: 3000)
+            with pytest.raises(HardwareError, match=r"did not finish within its limit of clocks$"):
+                Accelerator(TINY, link).generate(LONG)
+        assert Accelerator(TINY, link).generate(JOB).tokens == golden(image).tokens
+
+
+def test_a_bench_that_fails_is_quoted(image: ModelImage) -> None:
+    with closing(SimulatedLink(TINY, image)) as link, pytest.raises(HardwareError, match="no_such_order"):
+        link._memory("no_such_order")
+
+
+def test_a_link_that_is_forgotten(image: ModelImage) -> None:
+    with nothing_is_left(image):
+        link = SimulatedLink(TINY, image)
+        link.read_memory(0, 1)
+        assert simulators(image.path)
+        del link
+        gc.collect()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from hw.config import PRESETS
+from sim.links.simulated import SimulatedLink
+from sw.driver import Accelerator
+from sw.image import ModelImage
+from sw.requests import Job
+config = PRESETS["tiny"]
+link = SimulatedLink(config, ModelImage.open(Path(sys.argv[1]), config))
+def token(number):
+    print(number, flush=True)
+    exec(sys.argv[2])
+Accelerator(config, link).generate(Job(prompt=(1,), max_new_tokens=23, chunk=1), token)
+"""
+
+
+@pytest.mark.parametrize(("what", "status"), [
+    ("pass", 0), ("raise ValueError", 1), ("raise SystemExit(7)", 7),
+    ("import os, signal; os.kill(0, signal.SIGINT)", -signal.SIGINT),  # what Ctrl-C does: to all of the group
+    ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+])
+def test_nothing_outlives_the_program(what: str, status: int, image: ModelImage) -> None:
+    """Which never closes its link."""
+    before = run_folders()
+    ended = subprocess.run([sys.executable, "-c", SCRIPT, str(image.path), what], cwd=ROOT, check=False,
+                           capture_output=True, start_new_session=True, timeout=300)
+    assert ended.returncode == status, ended.stderr.decode()
+    assert ended.stdout
+    wait_until(lambda: not simulators(image.path))
+    left = run_folders() - before
+    if status in (-signal.SIGTERM, -signal.SIGKILL):  # nobody is there to tidy up
+        for folder in left:
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+    else:
+        assert not left
+
+
+def test_an_interrupt_on_the_command_line(checkpoint: Path, image: ModelImage) -> None:
+    """As from the keyboard: exit code 130, and nothing is left."""
+    with nothing_is_left(image):
+        command = [sys.executable, "-m", "sw", "generate", str(checkpoint), "--backend", "sim", "--prompt-ids", "1",
+                   "--image", str(image.path), "--max-new-tokens", "20"]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              start_new_session=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.read(1)
+            os.killpg(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 130
+        assert errors == b"interrupted\n"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(WAIT_S * 10):
+        if condition():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"not within {WAIT_S} s")
+
+
+def test_a_later_run_continues_a_sequence(image: ModelImage) -> None:
+    """The KV memory stays in the simulator."""
+    whole = golden(image)
+    with closing(SimulatedLink(TINY, image)) as link:
+        accelerator = Accelerator(TINY, link)
+        accelerator.generate(replace(JOB, max_new_tokens=0))
+        token, start = whole.tokens[0], len(JOB.prompt)
+        rest = accelerator.generate(replace(JOB, prompt=(token,), start_position=start, max_new_tokens=3))
+    assert rest.tokens == whole.tokens[1:]
