@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.array.rescale import Rescale
 from hw.array.systolic import SystolicArray
@@ -23,7 +24,7 @@ from hw.formats import Flags, Opcode
 from hw.logits.argmax import Argmax
 from hw.logits.head import LmHead
 from hw.logits.logits_writer import LogitsWriter
-from hw.memory.axi import AxiError
+from hw.memory.axi import BOUNDARY_BYTES, AxiError
 from hw.memory.memory_ports import MemoryPorts
 from hw.memory.row_address import RowAddress
 from hw.memory.scratchpad import Scratchpad, scratchpad_address
@@ -68,6 +69,10 @@ class Accelerator(wiring.Component):
         m.submodules.registers = registers = RegisterFile(config)
         m.submodules.memory = memory = MemoryPorts(config)
         wiring.connect(m, wiring.flipped(self.s_axi_ctrl), registers.axi)
+        for window in ("read", "write"):
+            for edge in ("base", "end"):
+                address = getattr(registers, f"{window}_{edge}")
+                m.d.comb += getattr(memory, f"{window}_window")[edge].eq(address >> exact_log2(BOUNDARY_BYTES))
         for n in range(config.ports):
             wiring.connect(m, getattr(memory, f"axi_{n}"), wiring.flipped(getattr(self, f"m_axi_{n}")))
 
@@ -86,7 +91,8 @@ class Accelerator(wiring.Component):
 
         for name in ("image_base", "prompt_address", "logits_address", "tokens_address", "stream_offset",
                      "stream_beats", "head_offset", "head_beats", "logits_beats", "batch", "prompt_length",
-                     "start_position", "slot", "chunk", "max_new_tokens", "context", "end_count", "logits_mode"):
+                     "start_position", "slot", "chunk", "max_new_tokens", "context", "vocabulary", "end_count",
+                     "logits_mode"):
             m.d.comb += getattr(loop, name).eq(getattr(registers, name))
         for name in ("image_base", "embed_offset", "embed_stride", "rope_offset", "rope_stride"):
             m.d.comb += getattr(executor, name).eq(getattr(registers, name))
@@ -287,8 +293,8 @@ class Accelerator(wiring.Component):
                 m.d.sync += [fault.eq(memory.read_error.as_value()), fault_port.eq(memory.error_port)]
             with m.Elif(memory.write_error != AxiError.NONE):
                 m.d.sync += fault.eq(Cat(memory.write_error.as_value(), 1))
-            with m.Elif(packets.o_error):
-                m.d.sync += fault.eq(ErrorCode.BAD_OPCODE)
+            with m.Elif(packets.o_error != ErrorCode.NONE):
+                m.d.sync += fault.eq(packets.o_error)
         with m.If(registers.abort):
             m.d.sync += [fault.eq(ErrorCode.NONE), fault_port.eq(0), aborting.eq(1)]
         with m.Elif(memory.idle):

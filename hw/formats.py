@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
-from hw.config import AccelConfig
+from hw.config import HEADER_BYTES, AccelConfig
 
 __all__ = [
-    "BATCH_ENTRY", "FLOAT_BITS", "FRACTION_BITS", "HEADER", "Flags", "Opcode", "Trit", "acc_word", "beat",
-    "column_values", "gather_request", "vector_word", "write_beat", "write_request",
+    "BATCH_ENTRY", "CRC_BITS", "CRC_RESIDUE", "CRC_START", "FLOAT_BITS", "FRACTION_BITS", "HEADER", "Flags", "Opcode",
+    "Trit", "acc_word", "advance_crc", "beat", "column_values", "gather_request", "encode_header", "header_crc",
+    "vector_word", "write_beat", "write_request",
 ]
 
 FRACTION_BITS = 16
@@ -58,9 +61,33 @@ HEADER = data.StructLayout({
     "eps": unsigned(32),      # float32 eps of QUANTIZE; ATTEND: bytes from one KV head to the next
     "offset": unsigned(16),   # element offset in the work area: MATMUL destination; ATTEND: k
     "offset2": unsigned(16),  # ATTEND: element offset of v in the work area; MATMUL: beats of a row block, ceil(k/Kc)
-    "address": unsigned(64),  # ATTEND: byte offset of the layer inside a KV slot; MATMUL: row blocks, ceil(m/R)
+    "address": unsigned(48),  # ATTEND: byte offset of the layer inside a KV slot; MATMUL: row blocks, ceil(m/R)
+    "crc": unsigned(16),      # `header_crc` of the 30 bytes before
 })
-"""A command header, 32 bytes little endian: `HEADER.const({...}).as_bits().to_bytes(32, "little")`."""
+"""A command header, 32 bytes little endian; `encode_header` makes one."""
+
+CRC_BITS, CRC_START, CRC_RESIDUE = 16, 0xFFFF, 0xF0B8
+"""The CRC-16 of X.25: start, and what the state is behind a header and its CRC. It finds every error of up to three
+bits or of one burst of 16."""
+
+
+def advance_crc(state: int, data: int, bits: int) -> int:
+    """The state of the CRC behind some more bits, lowest first."""
+    for n in range(bits):
+        state = state >> 1 ^ (0x8408 if (state ^ data >> n) & 1 else 0)
+    return state
+
+
+def header_crc(content: bytes) -> int:
+    """Field `crc` of a header that begins with these bytes; 30 of them count."""
+    covered = content[: HEADER_BYTES - CRC_BITS // 8]
+    return advance_crc(CRC_START, int.from_bytes(covered, "little"), 8 * len(covered)) ^ CRC_START
+
+
+def encode_header(fields: Mapping[str, int]) -> bytes:
+    """A header of these fields, the others 0, with its CRC: the one place where headers are made."""
+    content = HEADER.const({**fields, "crc": 0}).as_bits().to_bytes(HEADER_BYTES, "little")
+    return HEADER.const({**fields, "crc": header_crc(content)}).as_bits().to_bytes(HEADER_BYTES, "little")
 
 
 BATCH_ENTRY = data.StructLayout({

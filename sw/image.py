@@ -30,7 +30,7 @@ from sw.program import head_packet, layer_packets, region_sizes
 __all__ = ["HEADER_SIZE", "ImageWriter", "ModelImage", "Region", "VERSION", "write_mem"]
 
 MAGIC = b"BN158IMG"
-VERSION = 2
+VERSION = 3
 HEADER_SIZE = 4096
 STREAMED = ("stream", "head")
 """Regions that are read through all ports."""

@@ -288,6 +288,7 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Re
     for name, value in (
         ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", shape.slot_stride(config)),
         ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
+        ("READ_BASE", layout.image), ("READ_END", layout.end), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.end),
     ):
         await _write_pair(bus, name, value)
     for name, value in (
@@ -296,6 +297,7 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Re
         ("EMBED_OFFSET", regions["embed"].offset), ("EMBED_STRIDE", shape.embed_stride(config)),
         ("ROPE_OFFSET", regions["rope"].offset), ("ROPE_STRIDE", shape.rope_stride(config)),
         ("LOGITS_BEATS", layout.logits_beats), ("MAX_NEW_TOKENS", request.max_new_tokens), ("CONTEXT", shape.context),
+        ("VOCABULARY", shape.vocab),
         *registers.items(),
         ("END_COUNT", len(shape.eos)), *((f"END_ID_{n}", eos) for n, eos in enumerate(shape.eos)),
         ("LOGITS_MODE", LogitsMode.ALL.value if request.all_logits else LogitsMode.NONE.value),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hw.config import AccelConfig, ConfigError, ceil_div
-from hw.formats import HEADER, Flags, Opcode
+from hw.formats import HEADER, Flags, Opcode, encode_header
 from sw.machine_float import float32_code
 from sw.model_shape import ModelShape
 
@@ -46,7 +46,7 @@ class Packet:
                 raise ConfigError(
                     f"the model is too large for the packet stream: field {name} of {self.opcode.name} is {value}"
                 )
-        return HEADER.const(values).as_bits().to_bytes(32, "little").ljust(header_bytes(config), b"\0")
+        return encode_header(values).ljust(header_bytes(config), b"\0")
 
     def total_bytes(self, config: AccelConfig) -> int:
         """Header and payload."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import HEADER_BYTES, AccelConfig
+from hw.control.header_crc import HeaderCrc
+from hw.control.register_map import ErrorCode
 from hw.formats import HEADER, Opcode, stream_beat
 from hw.watch import watch_stream
 
@@ -18,17 +20,19 @@ class PacketReader(wiring.Component):
 
     Rules: a header is offered on `o_header` before the first beat of its payload is offered on `o_payload`, and the
     payload only starts once the header has been taken, so that its receiver is known. The next header is collected
-    after the last payload beat. An opcode that does not exist, a payload on an opcode that has none, or a missing one,
-    raises `o_error` until reset, and nothing more is taken: what follows cannot be trusted.
+    after the last payload beat. A header whose CRC is wrong is never offered, nor is one with an opcode that does not
+    exist, with a payload on an opcode that has none, or without one: `o_error` stays until reset, and nothing more is
+    taken, as what follows cannot be trusted.
 
     Latency: a header appears in the clock after its last beat; payload passes through combinationally, one beat per
-    clock. Cost per packet: `config.header_beats` clocks to collect and one to hand over.
+    clock. Cost per packet: `config.header_beats` clocks to collect and one to hand over; the CRC grows with each beat
+    and costs none.
 
     Members:
         i: beats of the stream.
         o_header: HEADER.
         o_payload: the beats of the payload, with `last`.
-        o_error: a header that is not a command.
+        o_error: NONE, HEADER_CRC or BAD_OPCODE.
     """
 
     def __init__(self, config: AccelConfig) -> None:
@@ -37,7 +41,7 @@ class PacketReader(wiring.Component):
             "i": In(stream.Signature(stream_beat(config))),
             "o_header": Out(stream.Signature(HEADER)),
             "o_payload": Out(stream.Signature(payload_beat(config))),
-            "o_error": Out(1),
+            "o_error": Out(ErrorCode),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -51,10 +55,13 @@ class PacketReader(wiring.Component):
         taken = Cat(*self.i.payload)[:step]
         m.d.comb += [header.eq(collected), self.o_header.payload.eq(header)]
         watch_stream(m, platform, self.o_header, "o_header")
+        m.submodules.crc = crc = HeaderCrc(self.config)
+        m.d.comb += [crc.beat.eq(taken), crc.first.eq(count == 0)]
 
         with m.FSM():
             with m.State("HEADER"):
                 m.d.comb += self.i.ready.eq(1)
+                m.d.comb += crc.valid.eq(self.i.valid)
                 with m.If(self.i.valid):
                     m.d.sync += [collected.eq(Cat(collected, taken)[-8 * HEADER_BYTES :]), count.eq(count + 1)]
                     with m.If(count == beats - 1):
@@ -62,13 +69,14 @@ class PacketReader(wiring.Component):
                         m.next = "CHECK"
             with m.State("CHECK"):
                 m.d.sync += left.eq(header.payload_beats)
-                with m.If(_is_command(m, header)):
+                with m.If(crc.right & _is_command(m, header)):
                     m.d.comb += self.o_header.valid.eq(1)
                     with m.If(self.o_header.ready):
                         m.next = "HEADER"
                         with m.If(header.payload_beats != 0):
                             m.next = "PAYLOAD"
                 with m.Else():
+                    m.d.sync += self.o_error.eq(Mux(crc.right, ErrorCode.BAD_OPCODE, ErrorCode.HEADER_CRC))
                     m.next = "ERROR"
             with m.State("PAYLOAD"):
                 m.d.comb += [
@@ -82,7 +90,7 @@ class PacketReader(wiring.Component):
                     with m.If(left == 1):
                         m.next = "HEADER"
             with m.State("ERROR"):
-                m.d.comb += self.o_error.eq(1)
+                pass  # until reset
         return m
 
 

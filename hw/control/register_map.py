@@ -22,7 +22,7 @@ ADDRESS_BITS = 12
 ID_MAGIC = 0xB158
 """Upper half of ID: something else answers if it differs."""
 
-ID_VERSION = 1
+ID_VERSION = 2
 """Lower half of ID: raised when the meaning of a register changes."""
 
 
@@ -35,13 +35,17 @@ class ErrorCode(enum.Enum, shape=5):
     READ_LAST = 3
     READ_UNEXPECTED = 4
     READ_TIMEOUT = 5
+    READ_RANGE = 6
     WRITE_SLVERR = 9
     WRITE_DECERR = 10
     WRITE_UNEXPECTED = 12
     WRITE_TIMEOUT = 13
+    WRITE_RANGE = 14
     BAD_OPCODE = 16
     CONTEXT_FULL = 17
     BAD_PARAMETER = 18
+    BAD_TOKEN = 19
+    HEADER_CRC = 20
 
 
 ERROR_SENTENCES = {
@@ -51,13 +55,18 @@ ERROR_SENTENCES = {
     ErrorCode.READ_LAST: "A read burst ended too early or too late.",
     ErrorCode.READ_UNEXPECTED: "Read data arrived that had not been asked for.",
     ErrorCode.READ_TIMEOUT: "The memory did not answer a read in time.",
+    ErrorCode.READ_RANGE: "A read was about to leave READ_BASE to READ_END; the image or a register is wrong.",
     ErrorCode.WRITE_SLVERR: "The memory answered a write with SLVERR.",
     ErrorCode.WRITE_DECERR: "No memory answers at an address that was written; check the base addresses.",
     ErrorCode.WRITE_UNEXPECTED: "A write response arrived that belongs to no write.",
     ErrorCode.WRITE_TIMEOUT: "The memory did not answer a write in time.",
+    ErrorCode.WRITE_RANGE: "A write was about to leave WRITE_BASE to WRITE_END; the image or a register is wrong.",
     ErrorCode.BAD_OPCODE: "The packet stream holds an unknown command; the image is damaged or its address is wrong.",
     ErrorCode.CONTEXT_FULL: "The sequence reached CONTEXT before it ended.",
     ErrorCode.BAD_PARAMETER: "A register holds a value that cannot be run, such as a prompt of 0 tokens.",
+    ErrorCode.BAD_TOKEN: "A token id of the prompt lies beyond the vocabulary; the prompt in memory is damaged.",
+    ErrorCode.HEADER_CRC: "A header of the packet stream has a wrong CRC; the image in memory is damaged or its "
+                          "address is wrong.",
 }
 """What the driver tells the user."""
 
@@ -119,6 +128,8 @@ def _pair(name: str, address: int, access: Literal["r", "rw"], sentence: str, co
     ]
 
 
+_PAGES = "In units of 4 KB: bits 11:0 count as 0."
+
 REGISTERS: tuple[Register, ...] = (
     Register("ID", 0x000, "r", (
         Field("version", 16, f"Version of this register map: {ID_VERSION}."),
@@ -127,7 +138,7 @@ REGISTERS: tuple[Register, ...] = (
     *_pair("BUILD_ID", 0x008, "r", "`AccelConfig.build_id`; an image fits if it holds the same number.", constant=True),
     Register("CONTROL", 0x010, "pulse", (
         Field("start", 1, "Writing 1 starts a run with the values of the registers below. Ignored while `busy`, and "
-              "until a memory error or BAD_OPCODE is aborted.", low=0, port="start"),
+              "until an error of memory or of the packet stream is aborted.", low=0, port="start"),
         Field("abort", 1, "Writing 1 ends a run and clears the error; `busy` stays 1 until the memory has answered all "
               "that it owes.", low=1, port="abort"),
     )),
@@ -164,8 +175,13 @@ REGISTERS: tuple[Register, ...] = (
     *_pair("TOKENS_ADDRESS", 0x0A0, "rw", "Byte address of the generated tokens, 32 bits each."),
     *_word("LOGITS_BEATS", 0x0A8, "rw", "Beats of a row of logits: ceil(vocabulary * 4 / beat).", 24),
     *_word("BATCH", 0x0AC, "rw", "1: a batch, see below.", 1),
+    *_word("VOCABULARY", 0x0B0, "rw", "Token ids of the prompt must be below."),
     *_word("TOKEN_COUNT", 0x0C0, "r", "Tokens generated so far."),
     *_word("LAST_TOKEN", 0x0C4, "r", "Token generated last."),
+    *_pair("READ_BASE", 0x0D0, "rw", f"First byte that may be read. {_PAGES}"),
+    *_pair("READ_END", 0x0D8, "rw", f"First byte behind those that may be read. {_PAGES}"),
+    *_pair("WRITE_BASE", 0x0E0, "rw", f"First byte that may be written. {_PAGES}"),
+    *_pair("WRITE_END", 0x0E8, "rw", f"First byte behind those that may be written. {_PAGES}"),
     *_pair("CYCLES", 0x100, "r", "Clocks of the run."),
     *_word("STREAM_BUSY", 0x108, "r", "Clocks in which a beat of the packet stream was consumed."),
     *_word("STREAM_STARVED", 0x10C, "r", "Clocks in which the machine waited for the packet stream."),
@@ -235,7 +251,12 @@ def markdown() -> str:
         "   0. If it stays, the memory owes an answer that never comes: only a reset of both helps.",
         "",
         "CONTEXT_FULL and BAD_PARAMETER are found before memory is touched, or, in an entry of a batch, before",
-        "anything is written; all other errors can come at any time, and `TOKEN_COUNT` is 0 then.",
+        "anything is written; BAD_TOKEN before the pass that would feed the token. All other errors can come at any",
+        "time, and `TOKEN_COUNT` is 0 then.",
+        "",
+        "No burst ever leaves READ_BASE to READ_END, or WRITE_BASE to WRITE_END: it is not issued, and the run ends",
+        "with READ_RANGE or WRITE_RANGE. `sw/job.py` opens the whole layout for reads, and for writes what lies",
+        "behind the image, so that nothing the machine is told can damage the image or reach anybody else's memory.",
         "",
         "## A batch",
         "",

@@ -37,7 +37,8 @@ class TokenLoop(wiring.Component):
     batch), a few clocks per chosen token and the latency of their writes once.
 
     Members:
-        start and the registers of a job; busy, done, error (BAD_PARAMETER, CONTEXT_FULL), token_count, last_token.
+        start and the registers of a job; busy, done, error (BAD_PARAMETER, CONTEXT_FULL, BAD_TOKEN); token_count,
+            last_token.
         columns, tokens, descriptors, head_column: to the executor. ended, head_done, i_best: from it.
         o_stream: the regions to prefetch. o_gather, i_gather: prompt tokens. o_request, o_write, write_idle: tokens.
         o_logits: a row of logits to write; logits_idle.
@@ -54,7 +55,8 @@ class TokenLoop(wiring.Component):
             "logits_beats": In(24),
             "batch": In(1),
             "prompt_length": In(32), "start_position": In(32), "slot": In(16), "chunk": In(7),
-            "max_new_tokens": In(32), "context": In(32), "end_count": In(3), "logits_mode": In(2),
+            "max_new_tokens": In(32), "context": In(32), "vocabulary": In(32),
+            "end_count": In(3), "logits_mode": In(2),
             "end_ids": In(data.ArrayLayout(unsigned(32), 4)),
             "busy": Out(1), "done": Out(1), "error": Out(ErrorCode),
             "token_count": Out(32), "last_token": Out(32),
@@ -177,6 +179,8 @@ class TokenLoop(wiring.Component):
                     fails(ErrorCode.BAD_PARAMETER)
                 with m.Elif(entry.position >= self.context):
                     fails(ErrorCode.CONTEXT_FULL)
+                with m.Elif(entry.token >= self.vocabulary):
+                    fails(ErrorCode.BAD_TOKEN)
 
             # the pass
             with m.State("PASS"):

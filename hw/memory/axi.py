@@ -16,12 +16,13 @@ import re
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.config import AccelConfig
 
 __all__ = [
     "BOUNDARY_BYTES", "BURST_INCR", "CACHE_NORMAL", "AxiError", "axi_read_signature", "axi_signature",
-    "axi_write_signature", "beat_size", "burst_request", "pin_name",
+    "axi_write_signature", "beat_size", "burst_request", "page_window", "pin_name",
 ]
 
 BOUNDARY_BYTES = 4096
@@ -38,7 +39,8 @@ class AxiError(enum.Enum, shape=3):
     """First error that a memory engine saw; sticky until reset or a completed abort.
 
     SLAVE: response SLVERR. DECODE: response DECERR. LAST: RLAST came early or late. UNEXPECTED: a response to a
-    burst that was not asked for. TIMEOUT: the port did nothing for `timeout_cycles` while it owed an answer.
+    burst that was not asked for. TIMEOUT: the port did nothing for `timeout_cycles` while it owed an answer. RANGE: a
+    burst outside of the window, which was not issued.
     """
 
     NONE = 0
@@ -47,6 +49,7 @@ class AxiError(enum.Enum, shape=3):
     LAST = 3
     UNEXPECTED = 4
     TIMEOUT = 5
+    RANGE = 6
 
 
 def _address_members(prefix: str, config: AccelConfig) -> dict[str, wiring.Member]:
@@ -106,6 +109,15 @@ def axi_signature(config: AccelConfig) -> wiring.Signature:
 def burst_request(config: AccelConfig, beat_bits: int) -> data.StructLayout:
     """A contiguous region: byte address (multiple of the beat) and number of beats."""
     return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(beat_bits)})
+
+
+def page_window(config: AccelConfig) -> wiring.Member:
+    """An input: bursts may go to the pages from `base` up to the one before `end`. All pages where it is not connected.
+
+    A page has BOUNDARY_BYTES. As no burst crosses pages, no comparison needs the length of a burst.
+    """
+    bits = config.address_bits - exact_log2(BOUNDARY_BYTES)
+    return In(data.StructLayout({"base": unsigned(bits), "end": unsigned(bits + 1)}), init={"end": 1 << bits})
 
 
 def beat_size(config: AccelConfig) -> int:

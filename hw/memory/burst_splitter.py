@@ -7,15 +7,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import STRIPE_BYTES, AccelConfig
-from hw.memory.axi import BOUNDARY_BYTES, beat_size, burst_request
+from hw.memory.axi import BOUNDARY_BYTES, beat_size, burst_request, page_window
 from hw.watch import watch_stream
 
 __all__ = ["BurstSplitter", "burst_layout"]
 
 
 def burst_layout(config: AccelConfig) -> data.StructLayout:
-    """One burst: byte address, beats (1 to 256), and whether it ends its region."""
-    return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(9), "final": unsigned(1)})
+    """One burst: byte address, beats (1 to 256), whether it ends its region, and whether it lies in the window."""
+    return data.StructLayout({
+        "address": unsigned(config.address_bits), "beats": unsigned(9), "final": unsigned(1), "inside": unsigned(1),
+    })
 
 
 class BurstSplitter(wiring.Component):
@@ -28,7 +30,8 @@ class BurstSplitter(wiring.Component):
 
     Attributes:
         i: regions, `burst_request(config, beat_bits)`.
-        o: bursts, `burst_layout(config)`, registered.
+        window: `page_window(config)`; steady while regions are cut.
+        o: bursts, `burst_layout(config)`, registered. One outside of the window is marked, not held back.
         busy: a region is being cut or a burst waits at `o`.
     """
 
@@ -41,6 +44,7 @@ class BurstSplitter(wiring.Component):
         self.stripes = stripes
         super().__init__({
             "i": In(stream.Signature(burst_request(config, beat_bits))),
+            "window": page_window(config),
             "o": Out(stream.Signature(burst_layout(config))),
             "busy": Out(1),
         })
@@ -80,6 +84,7 @@ class BurstSplitter(wiring.Component):
         skipped = Cat(C(0, stripe_bits), (index[stripe_bits:] + self.stripes)[: len(index) - stripe_bits])
         m.d.comb += following.eq(Mux(ends_stripe & (self.stripes > 1), skipped, index + length))
 
+        page = index[page_bits:]
         watch_stream(m, platform, self.o, "o")
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
@@ -89,6 +94,7 @@ class BurstSplitter(wiring.Component):
                 self.o.payload.address.eq(index << size),
                 self.o.payload.beats.eq(length),
                 self.o.payload.final.eq(final),
+                self.o.payload.inside.eq((page >= self.window.base) & (page < self.window.end)),
                 index.eq(following),
                 remaining.eq(remaining - length),
                 active.eq(~final),

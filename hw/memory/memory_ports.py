@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import STRIPE_BYTES, AccelConfig
 from hw.formats import gather_request, stream_beat, write_beat, write_request
-from hw.memory.axi import AxiError, axi_read_signature, axi_signature
+from hw.memory.axi import AxiError, axi_read_signature, axi_signature, page_window
 from hw.memory.read_engine import ReadEngine, gather_beat, stream_command
 from hw.memory.write_engine import WriteEngine
 
@@ -29,6 +29,7 @@ class MemoryPorts(wiring.Component):
         axi: one AXI4 port each; only the first has write channels.
         stream: stream_command, beats of every port. o_stream: stream_beat.
         gather, o_gather: random reads of port 0. request, data, write_idle: writes of port 0.
+        read_window, write_window: page_window, where bursts may go.
         abort: to all engines. idle: all engines are.
         read_error, write_error: AxiError. error_port: the port of read_error, 0 if there is none.
     """
@@ -44,6 +45,8 @@ class MemoryPorts(wiring.Component):
             "request": In(stream.Signature(write_request(config))),
             "data": In(stream.Signature(write_beat(config))),
             "write_idle": Out(1),
+            "read_window": page_window(config),
+            "write_window": page_window(config),
             "abort": In(1),
             "idle": Out(1),
             "read_error": Out(AxiError),
@@ -80,6 +83,7 @@ class MemoryPorts(wiring.Component):
                 offered[n].eq(engine.o_stream.valid),
                 engine.o_stream.ready.eq(self.o_stream.ready & offered.all()),
                 *(self.o_stream.payload[n * size + byte].eq(engine.o_stream.payload[byte]) for byte in range(size)),
+                engine.window.eq(self.read_window),
                 engine.abort.eq(self.abort),
             ]
         for n, engine in reversed(list(enumerate(engines))):
@@ -93,6 +97,7 @@ class MemoryPorts(wiring.Component):
         m.d.comb += [
             self.write_idle.eq(write.idle),
             self.write_error.eq(write.error),
+            write.window.eq(self.write_window),
             write.abort.eq(self.abort),
             self.idle.eq(write.idle & Cat(engine.idle for engine in engines).all()),
         ]

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
 from hw.formats import beat, gather_request
-from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request
+from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request, page_window
 from hw.memory.burst_splitter import BurstSplitter
 from hw.watch import watch, watch_fifo
 
@@ -44,6 +44,7 @@ class ReadEngine(wiring.Component):
 
     Rules:
         - A burst is only issued when its client's FIFO has room for all of it, so RREADY is always 1.
+        - A burst outside of `window` is never issued, it is an error.
         - Bursts never cross 4 KB; at most `config.outstanding` are in flight, counted from ARVALID to RLAST.
         - ARID and RID are 0 for the stream, 1 for the gather client. Responses of the two may interleave.
         - Data of a client comes out in the order of its commands. A command of 0 beats yields nothing.
@@ -60,6 +61,7 @@ class ReadEngine(wiring.Component):
         axi: AR and R channels.
         stream: commands, `stream_command(config)`. o_stream: `beat(config)`.
         gather: requests, `gather_request(config)`. o_gather: `gather_beat(config)`.
+        window: `page_window(config)`, where bursts may go.
         abort: forget everything; while it is 1 and until `idle`, no command is accepted.
         idle: no command waits, nothing is in flight and both FIFOs are empty.
         error: `AxiError`.
@@ -77,6 +79,7 @@ class ReadEngine(wiring.Component):
             "stream": In(stream.Signature(stream_command(config))),
             "o_stream": Out(stream.Signature(beat(config))),
             **(gather if gathers else {}),
+            "window": page_window(config),
             "abort": In(1),
             "idle": Out(1),
             "error": Out(AxiError),
@@ -131,6 +134,7 @@ class ReadEngine(wiring.Component):
                 queue.w_data.eq(commands.payload.as_value()),
                 queue.w_en.eq(commands.valid & ~flush),
                 commands.ready.eq(queue.w_rdy & ~flush),
+                splitter.window.eq(self.window),
                 splitter.i.payload.eq(queue.r_data),
                 splitter.i.valid.eq(queue.r_rdy),
                 queue.r_en.eq(splitter.i.ready),
@@ -142,12 +146,14 @@ class ReadEngine(wiring.Component):
             taken = Signal(name=f"{name}_taken")
             free = Signal(range(depth + 1), init=depth, name=f"{name}_free")
             m.d.comb += [
-                can_issue[client].eq(splitter.o.valid & (free >= burst.beats)),
+                can_issue[client].eq(splitter.o.valid & burst.inside & (free >= burst.beats)),
                 splitter.o.ready.eq(issue[client]),
                 pending.w_data.eq(Cat(burst.beats, burst.final)),
                 pending.w_en.eq(issue[client]),
                 taken.eq(store.r_rdy & store.r_en),
             ]
+            with m.If(splitter.o.valid & ~burst.inside & ~flush & ~failed):
+                m.d.sync += self.error.eq(AxiError.RANGE)
             m.d.sync += free.eq(free - Mux(issue[client], burst.beats, 0) + taken)
             with m.If(flush):
                 m.d.sync += free.eq(depth)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
 from hw.formats import write_beat, write_request
-from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_write_signature, beat_size
+from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_write_signature, beat_size, page_window
 from hw.memory.burst_splitter import BurstSplitter
 from hw.watch import watch, watch_fifo
 
@@ -25,7 +25,8 @@ class WriteEngine(wiring.Component):
         - The beats of the requests come on `data` in the order of the requests, before or after the request itself.
         - At most `config.outstanding` bursts are in flight, counted from AWVALID to their B response. AWID is 0.
         - W beats of a burst may leave before its AW is accepted. BREADY is always 1.
-        - A write can be read back once `idle` is 1: memory has confirmed it.
+        - A burst outside of `window` is never issued, it is an error.
+        - A write can be read back once `idle` is 1: memory has confirmed it. After an error `idle` stays 0.
     Latency: 4 clocks from a request to AWVALID, 1 clock from a data beat to WVALID.
     Throughput: one beat per clock if the port keeps up.
 
@@ -39,8 +40,9 @@ class WriteEngine(wiring.Component):
         axi: AW, W and B channels.
         request: `write_request(config)`.
         data: `write_beat(config)`.
+        window: `page_window(config)`, where bursts may go.
         abort: forget everything; while it is 1 and until `idle`, neither requests nor beats are accepted.
-        idle: no request waits and every burst has its response.
+        idle: no request waits, every burst has its response, and none of them is an error.
         error: `AxiError`.
     """
 
@@ -50,6 +52,7 @@ class WriteEngine(wiring.Component):
             "axi": Out(axi_write_signature(config)),
             "request": In(stream.Signature(write_request(config))),
             "data": In(stream.Signature(write_beat(config))),
+            "window": page_window(config),
             "abort": In(1),
             "idle": Out(1),
             "error": Out(AxiError),
@@ -77,6 +80,7 @@ class WriteEngine(wiring.Component):
             queue.w_data.eq(self.request.payload.as_value()),
             queue.w_en.eq(self.request.valid & ~flush),
             self.request.ready.eq(queue.w_rdy & ~flush),
+            splitter.window.eq(self.window),
             splitter.i.payload.eq(queue.r_data),
             splitter.i.valid.eq(queue.r_rdy),
             queue.r_en.eq(splitter.i.ready),
@@ -87,8 +91,8 @@ class WriteEngine(wiring.Component):
         issue = Signal()
         m.d.comb += [
             issue.eq(
-                splitter.o.valid & (~axi.awvalid | axi.awready) & (in_flight != config.outstanding) & lengths.w_rdy
-                & ~flush & ~failed
+                splitter.o.valid & burst.inside & (~axi.awvalid | axi.awready) & (in_flight != config.outstanding)
+                & lengths.w_rdy & ~flush & ~failed
             ),
             splitter.o.ready.eq(issue),
             lengths.w_data.eq(burst.beats),
@@ -98,6 +102,8 @@ class WriteEngine(wiring.Component):
             axi.awcache.eq(CACHE_NORMAL),
             axi.bready.eq(1),
         ]
+        with m.If(splitter.o.valid & ~burst.inside & ~flush & ~failed):
+            m.d.sync += self.error.eq(AxiError.RANGE)
         with m.If(axi.awready):
             m.d.sync += axi.awvalid.eq(0)
         with m.If(issue):
@@ -131,7 +137,7 @@ class WriteEngine(wiring.Component):
         answered = Signal()
         m.d.comb += [
             sent.eq(axi.wvalid & axi.wready & axi.wlast),
-            answered.eq(axi.bvalid & (unanswered != 0)),
+            answered.eq(axi.bvalid & ~axi.bid & (unanswered != 0)),
         ]
         m.d.sync += [
             in_flight.eq(in_flight + issue - answered),
@@ -166,5 +172,5 @@ class WriteEngine(wiring.Component):
             m.d.sync += draining.eq(1)
         with m.Elif(draining & (in_flight == 0)):
             m.d.sync += [draining.eq(0), self.error.eq(AxiError.NONE)]
-        m.d.comb += self.idle.eq(~queue.r_rdy & ~splitter.busy & (in_flight == 0) & ~flush)
+        m.d.comb += self.idle.eq(~queue.r_rdy & ~splitter.busy & (in_flight == 0) & ~flush & ~failed)
         return m

@@ -160,7 +160,9 @@ def test_values() -> None:
         "PROMPT_ADDRESS_LO": LAYOUT.prompt, "PROMPT_ADDRESS_HI": 0, "PROMPT_LENGTH": 3, "START_POSITION": 0,
         "SLOT": 2, "CHUNK": 2, "MAX_NEW_TOKENS": 4, "CONTEXT": 40, "END_ID_0": 7, "END_ID_1": 9, "END_ID_2": 31,
         "END_COUNT": 3, "LOGITS_MODE": 2, "LOGITS_ADDRESS_LO": LAYOUT.logits, "LOGITS_ADDRESS_HI": 0,
-        "TOKENS_ADDRESS_LO": LAYOUT.tokens, "TOKENS_ADDRESS_HI": 0, "LOGITS_BEATS": 17, "BATCH": 0, "CONTROL": START,
+        "TOKENS_ADDRESS_LO": LAYOUT.tokens, "TOKENS_ADDRESS_HI": 0, "LOGITS_BEATS": 17, "BATCH": 0, "VOCABULARY": 33,
+        "READ_BASE_LO": 0, "READ_BASE_HI": 0, "READ_END_LO": LAYOUT.end, "READ_END_HI": 0,
+        "WRITE_BASE_LO": LAYOUT.kv, "WRITE_BASE_HI": 0, "WRITE_END_LO": LAYOUT.end, "WRITE_END_HI": 0, "CONTROL": START,
     }
     prompt = bus.memory[LAYOUT.prompt : LAYOUT.prompt + 12].view("<u4")
     assert tuple(prompt) == JOB.prompt
@@ -239,6 +241,7 @@ def test_addresses_above_four_gibibytes_take_both_halves() -> None:
     for name, expected in (
         ("KV_BASE", layout.kv), ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens),
         ("LOGITS_ADDRESS", layout.logits), ("SLOT_STRIDE", shape.slot_stride(CONFIG)),
+        ("READ_END", layout.end), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.end),
     ):
         assert values[f"{name}_LO"] | values[f"{name}_HI"] << 32 == expected
     assert values["TOKENS_ADDRESS_HI"] == layout.tokens >> 32 != 0
@@ -291,7 +294,7 @@ def test_areas_do_not_overlap() -> None:
     ]
     for (start, size), (following, _) in pairwise(areas):
         assert start + size <= following
-    assert LAYOUT.end % 4096 == 0
+    assert not any(edge % 4096 for edge in (LAYOUT.image, LAYOUT.kv, LAYOUT.end)), "windows are whole pages"
 
 
 # ---- what is read

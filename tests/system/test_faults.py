@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from hw.accelerator import Accelerator
 from hw.config import PRESETS, AccelConfig
-from hw.formats import HEADER, Opcode
+from hw.formats import HEADER, Opcode, encode_header
 from sim.bench import run_bench
 from sim.links import simulated
 from sim.links.golden import GoldenLink
@@ -56,22 +56,22 @@ def image_of(folder: Path, config: AccelConfig = TINY, name: str = "good.img", h
 
 def simulate(
     folder: Path, testcase: str, *, config: AccelConfig = TINY, driver_config: AccelConfig | None = None,
-    image: ModelImage | None = None, request: Request = JOB, hidden: int = 64, latency: int = 32, seed: int = 0,
+    content: Path | None = None, request: Request = JOB, hidden: int = 64, latency: int = 32, seed: int = 0,
     **parameters: Any,
 ) -> None:
-    """Runs a test of faults_bench.py; it knows what the golden machine gives for the request."""
+    """Runs a test of faults_bench.py; it knows what the golden machine gives for the request. `content`: what lies in
+    the machine's memory in place of the image."""
     expected_config = driver_config or config
     good = image_of(folder, expected_config, hidden=hidden)
     golden = driver.Generation([])
     driver.Accelerator(expected_config, GoldenLink(expected_config, good)).run(request, [golden])
     np.save(folder / "logits.npy", np.stack(golden.logits))
-    image = image or good
-    size = Layout.of(expected_config, image).end
+    size = Layout.of(expected_config, good).end
     run_bench(
         Accelerator(config), expected_config, "tests.system.faults_bench", top=TOP, testcase=testcase,
-        memory=SimulatedMemory(file=image.path, size=size, latency=latency, seed=seed),
+        memory=SimulatedMemory(file=content or good.path, size=size, latency=latency, seed=seed),
         parameters={
-            "image": str(image.path), "good": str(good.path), "request": asdict(request), "tokens": golden.tokens,
+            "image": str(good.path), "request": asdict(request), "tokens": golden.tokens,
             "logits": str(folder / "logits.npy"), "size": size, "seed": seed, **parameters,
         },
     )
@@ -88,15 +88,19 @@ def packets(image: ModelImage, region: str, config: AccelConfig = TINY) -> list[
     return found
 
 
-def damaged(folder: Path, region: str, number: int, **fields: int) -> ModelImage:
-    """An image with other fields in one header."""
-    image = image_of(folder, name="bad.img")
+def other_header(image: ModelImage, region: str, number: int, **fields: int) -> tuple[int, bytes]:
+    """Where a header lies in the file, and what it is with other fields and the CRC that belongs to them."""
     at, header = packets(image, region)[number]
-    content = bytearray(image.path.read_bytes())
-    values = {name: header[name] for name, _ in HEADER} | fields
-    content[at : at + 32] = HEADER.const(values).as_bits().to_bytes(32, "little")
-    image.path.write_bytes(content)
-    return ModelImage.open(image.path, TINY)
+    return at, encode_header({name: header[name] for name, _ in HEADER} | fields)
+
+
+def changed(image: Path, at: int, content: bytes) -> Path:
+    """A copy of an image with other bytes at a place."""
+    whole = bytearray(image.read_bytes())
+    whole[at : at + len(content)] = content
+    copy = image.with_suffix(".changed")
+    copy.write_bytes(whole)
+    return copy
 
 
 def first(image: ModelImage, opcode: Opcode) -> int:
@@ -115,30 +119,28 @@ def first(image: ModelImage, opcode: Opcode) -> int:
     ],
 )
 def test_bad_opcode(region: str, number: int, fields: dict[str, int], tmp_path: Path) -> None:
-    image = damaged(tmp_path, region, number, **fields)
-    accelerator = driver.Accelerator(TINY, SimulatedLink(TINY, image))
-    with pytest.raises(HardwareError, match="BAD_OPCODE: The packet stream holds an unknown command"):
-        accelerator.generate(JOB)
+    """In the machine's memory: a file that holds it is refused before anything runs."""
+    image = image_of(tmp_path)
+    with closing(SimulatedLink(TINY, image)) as link:
+        link.write_memory(*other_header(image, region, number, **fields))
+        with pytest.raises(HardwareError, match="BAD_OPCODE: The packet stream holds an unknown command"):
+            driver.Accelerator(TINY, link).generate(JOB)
 
 
-def test_bad_opcode_on_the_command_line(
+def test_a_damaged_header_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 3 and one sentence."""
-    module = sys.modules["sw.commands.generate"]
+    def memory(file: Path, **more: Any) -> SimulatedMemory:
+        image = ModelImage.open(file, TINY)
+        at = packets(image, "stream")[3][0]
+        return SimulatedMemory(file=changed(file, at, bytes([image.memory[at] ^ 1])), **more)
 
-    def pack_badly(checkpoint: Checkpoint, path: Path, config: AccelConfig, *_: object) -> None:
-        pack(checkpoint, path, config)
-        image = ModelImage.open(path, config)
-        content = bytearray(path.read_bytes())
-        content[packets(image, "stream")[3][0]] = 0
-        path.write_bytes(content)
-
-    monkeypatch.setattr(module, "pack_with_progress", pack_badly)
+    monkeypatch.setattr(simulated, "SimulatedMemory", memory)
     arguments = ["generate", str(checkpoint_of(tmp_path)), "--backend", "sim", "--prompt-ids", "1,2,3"]
     assert main(arguments) == 3
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: the accelerator stopped with BAD_OPCODE: ")
+    assert captured.err.startswith("error: the accelerator stopped with HEADER_CRC: ")
     assert captured.err.count("\n") == 1
     assert not captured.out
 
@@ -148,8 +150,8 @@ def test_an_endless_wait_is_given_up(tmp_path: Path) -> None:
     good = image_of(tmp_path)
     number = first(good, Opcode.MATMUL)
     blocks = packets(good, "stream")[number][1]["address"]
-    image = damaged(tmp_path, "stream", number, address=blocks + 1)
-    simulate(tmp_path, "endless_wait", image=image)
+    bad = changed(good.path, *other_header(good, "stream", number, address=blocks + 1))
+    simulate(tmp_path, "endless_wait", content=bad)
 
 
 def test_another_build_is_refused(tmp_path: Path) -> None:
@@ -159,6 +161,10 @@ def test_another_build_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, 3])
 def test_addresses_outside_of_memory(seed: int, tmp_path: Path) -> None:
     simulate(tmp_path, "addresses_outside_of_memory", seed=seed)
+
+
+def test_windows_are_exact(tmp_path: Path) -> None:
+    simulate(tmp_path, "windows_are_exact")
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -198,7 +204,7 @@ def test_memory_that_never_answers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_damaged_headers(seed: int, tmp_path: Path) -> None:
-    """Single bits of one to three headers; nothing but the opcode is checked by the machine."""
+    """Single bits of one to three headers: each is found before its command acts."""
     image = image_of(tmp_path)
     headers = [at for region in ("stream", "head") for at, _ in packets(image, region)]
     simulate(tmp_path, "damaged_headers", seed=seed, headers=headers, images=6)

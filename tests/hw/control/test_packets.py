@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.lib.crc.catalog import CRC16_IBM_SDLC
 
 from hw.config import PRESETS, AccelConfig
 from hw.control.packets import PacketReader
-from hw.formats import HEADER, Opcode
+from hw.control.register_map import ErrorCode
+from hw.formats import Opcode, encode_header, header_crc
 from sim.golden.machine import packets
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
@@ -23,7 +25,7 @@ CONFIGS = {
     "512 bit": PRESETS["tiny"].replace(port_bits=512, rows=16),
 }
 NO_COMMANDS = {
-    "blank memory": {"opcode": 0},
+    "opcode 0": {"opcode": 0},
     "next unused": {"opcode": 8},
     "all ones": {"opcode": 255, "payload_beats": 1},
     "matmul without weights": {"opcode": Opcode.MATMUL.value},
@@ -55,14 +57,16 @@ def check_stream(config: AccelConfig, stall: float, folder: Path, simulator: str
     assert result.read[-1] == [0, 1]
 
 
-def check_error(fields: dict[str, int], simulator: str = "pysim") -> None:
+def check_error(
+    bad: bytes, error: ErrorCode = ErrorCode.BAD_OPCODE, config: AccelConfig = PRESETS["tiny"], simulator: str = "pysim"
+) -> None:
     """A good header, then a bad one: an error, and nothing more is taken."""
-    good = HEADER.const({"opcode": Opcode.EMBED.value}).as_bits().to_bytes(32, "little")
-    bad = HEADER.const(fields).as_bits().to_bytes(32, "little")
-    result = run(PRESETS["tiny"], good + bad, 0.0, simulator)
+    good = encode_header({"opcode": Opcode.EMBED.value})
+    size = config.header_beats * config.stream_bytes
+    result = run(config, good.ljust(size, b"\0") + bad.ljust(size, b"\0"), 0.0, simulator)
     assert len(result.received["o_header"]) == 1
     assert not result.received["o_payload"]
-    assert result.read[2:] == [[1, 0]] * 18
+    assert result.read[2:] == [[error.value, 0]] * 18
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
@@ -74,10 +78,38 @@ def test_a_models_stream(name: str, stall: float, tmp_path: Path) -> None:
 def test_verilated(tmp_path: Path) -> None:
     for stall in (0.0, 0.4):
         check_stream(CONFIGS["64 bit"], stall, tmp_path / str(stall), "verilator")
-    for name in ("blank memory", "embed with a payload"):
-        check_error(NO_COMMANDS[name], "verilator")
+    for name in ("opcode 0", "embed with a payload"):
+        check_error(encode_header(NO_COMMANDS[name]), simulator="verilator")
+    check_error(damaged(77), ErrorCode.HEADER_CRC, simulator="verilator")
 
 
 @pytest.mark.parametrize("name", NO_COMMANDS)
 def test_what_is_not_a_command_stops_the_machine(name: str) -> None:
-    check_error(NO_COMMANDS[name])
+    check_error(encode_header(NO_COMMANDS[name]))
+
+
+def damaged(*bits: int) -> bytes:
+    """A command with some bits inverted."""
+    header = encode_header({"opcode": Opcode.ATTEND.value, "k": 128, "m": 0x50004, "address": 0x1234_5678_9ABC})
+    return (int.from_bytes(header, "little") ^ sum(1 << bit for bit in bits)).to_bytes(32, "little")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("bits", [(0,), (77,), (239,), (240,), (255,), (3, 200), (64, 128, 192), range(100, 116)])
+def test_a_damaged_header_is_found_before_it_acts(bits: tuple[int, ...], name: str) -> None:
+    """Bits of the first field, of the last, of the CRC itself; up to three anywhere, or 16 in a row."""
+    check_error(damaged(*bits), ErrorCode.HEADER_CRC, CONFIGS[name])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("byte", [0x00, 0xFF])
+def test_blank_memory_is_no_program(byte: int, name: str) -> None:
+    check_error(bytes([byte]) * 32, ErrorCode.HEADER_CRC, CONFIGS[name])
+
+
+def test_every_damage_of_one_or_two_bits_is_found() -> None:
+    good = encode_header({"opcode": Opcode.END.value})
+    assert header_crc(good) == CRC16_IBM_SDLC().compute(good[:30]) == int.from_bytes(good[30:], "little")
+    effects = [header_crc((1 << bit).to_bytes(32, "little")) ^ header_crc(bytes(32)) for bit in range(240)]
+    effects += [1 << bit for bit in range(16)]
+    assert len({0, *effects}) == 257  # so no bit is without effect, and no two have the same

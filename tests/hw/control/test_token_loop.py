@@ -34,6 +34,7 @@ class Run:
     start_position: int = 0
     slot: int = 5
     context: int = 100
+    vocabulary: int = 2000
     end_ids: tuple[int, ...] = ()
     unused_end_ids: tuple[int, ...] = ()
     logits_mode: int = 0
@@ -52,7 +53,7 @@ class Run:
 
     def registers(self) -> dict[str, int]:
         values = {name: getattr(self, name) for name in (
-            "max_new_tokens", "chunk", "start_position", "slot", "context", "logits_mode", "logits_beats",
+            "max_new_tokens", "chunk", "start_position", "slot", "context", "vocabulary", "logits_mode", "logits_beats",
             "prompt_address", "tokens_address", "logits_address")}
         return values | {
             "image_base": 0x1_0000_0000, "stream_offset": 0x1000, "stream_beats": 321, "head_offset": 0x5000,
@@ -88,16 +89,21 @@ def expected(run: Run, config: AccelConfig) -> Seen:
     if not run.batch and run.start_position + len(run.prompt) > run.context:
         seen.error = ErrorCode.CONTEXT_FULL.value
         return seen
-    for _, position, slot in run.entries if run.batch else ():
-        if slot >= 64 or position >= run.context:
-            seen.error = (ErrorCode.BAD_PARAMETER if slot >= 64 else ErrorCode.CONTEXT_FULL).value
-            return seen
+    for token, position, slot in run.entries if run.batch else ():
+        for wrong, error in ((slot >= 64, ErrorCode.BAD_PARAMETER), (position >= run.context, ErrorCode.CONTEXT_FULL),
+                             (token >= run.vocabulary, ErrorCode.BAD_TOKEN)):
+            if wrong:
+                seen.error = error.value
+                return seen
     fed = [(t, run.slot, run.start_position + n) for n, t in enumerate(run.prompt)]
     waiting = [[(t, s, p) for t, p, s in run.entries]] if run.batch else [
         fed[at : at + run.chunk] for at in range(0, len(fed), run.chunk)]
     rounds = 0
     while True:
         columns = waiting.pop(0)
+        if not seen.tokens and any(token >= run.vocabulary for token, _, _ in columns):
+            seen.error = ErrorCode.BAD_TOKEN.value
+            return seen
         seen.passes.append(columns)
         choosing = [] if waiting or not run.max_new_tokens else columns if run.batch else columns[-1:]
         heads = columns if run.logits_mode == 2 else choosing
@@ -388,6 +394,9 @@ BAD = {
     "position beyond the context": {"start_position": 97},
     "position that wraps around": {"start_position": 0xFFFF_FFFF},
     "no context": {"context": 0},
+    "token beyond the vocabulary": {"vocabulary": 311},
+    "token of 32 bits": {"prompt": (1 << 24 | 5, 6)},
+    "no vocabulary": {"vocabulary": 0},
 }
 
 
@@ -399,6 +408,19 @@ def test_what_cannot_run_touches_nothing(name: str) -> None:
     assert refused.error
     assert not refused.streams
     check(bad, GOOD, bad)
+
+
+@pytest.mark.parametrize("place", [3, 5, 6])
+def test_a_bad_token_ends_the_run_before_it_is_fed(place: int) -> None:
+    """The chunks before it have run, and no token was chosen; what the model chooses is not looked at."""
+    tokens = list(prompt(7))
+    tokens[place] = 2000
+    bad = Run(prompt=tuple(tokens), logits_mode=2)
+    assert expected(bad, NARROW).error == ErrorCode.BAD_TOKEN.value
+    assert len(expected(bad, NARROW).passes) == place // 3
+    check(bad, GOOD)
+    tokens[place] = 999
+    check(Run(prompt=tuple(tokens), vocabulary=1000))
 
 
 def test_limits_that_can_run() -> None:
@@ -459,6 +481,8 @@ BAD_BATCH = {
     "position with a high bit": {"entries": ((700, 1 << 12, 3),)},
     "unknown logits mode": {"logits_mode": 3},
     "context larger than the machine's": {"context": NARROW.max_positions + 1},
+    "token beyond the vocabulary": {"vocabulary": 702},
+    "token of 32 bits": {"entries": ((1 << 31 | 7, 17, 3), *ENTRIES[1:])},
 }
 
 
@@ -518,7 +542,7 @@ def test_random_jobs_and_stalls(seed: int, name: str) -> None:
             chunk=choose.randint(1, config.columns), start_position=start, slot=choose.randrange(64),
             context=start + length + choose.randint(0, 6), logits_mode=choose.randrange(3),
             logits_beats=choose.randint(1, 9), prompt_address=4 * choose.randrange(1 << 12),
-            tokens_address=4 * choose.randrange(1 << 20, 1 << 21),
+            tokens_address=4 * choose.randrange(1 << 20, 1 << 21), vocabulary=choose.choice((1 << 13, 7500)),
         )
         if choose.random() < 0.4:
             run = replace(run, batch=True, entries=tuple(

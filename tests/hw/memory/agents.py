@@ -24,6 +24,12 @@ CONFIGS = {
 """Small enough that every limit is reached; `wide` crosses 4 KB often, `tight` has one beat in flight."""
 
 
+def pages(config: AccelConfig, base: int = 0, end: int | None = None) -> int:
+    """A `page_window` from byte `base` to before byte `end`; by default everything."""
+    bits = config.address_bits - 12
+    return base >> 12 | (1 << bits if end is None else end >> 12) << bits
+
+
 def stalls(seed: int, probability: float) -> Iterator[bool]:
     """Endless random pauses."""
     generator = random.Random(seed)

@@ -12,7 +12,7 @@ from cocotbext.axi import AxiRamRead, AxiReadBus
 from hw.config import STRIPE_BYTES
 from hw.memory.axi import AxiError
 from sim.bench import bench_config
-from tests.hw.memory.agents import Sink, clocks, send, stalls, start, until
+from tests.hw.memory.agents import Sink, clocks, pages, send, stalls, start, until
 
 CONFIG = bench_config()
 PORTS, SIZE = CONFIG.ports, CONFIG.beat_bytes
@@ -47,6 +47,7 @@ async def prepare(dut, memory: bytes, pause: float = 0.0) -> list[AxiRamRead]:
             ram.r_channel.set_pause_generator(stalls(20 + port, pause))
         rams.append(ram)
     await start(dut, abort=0, stream__valid=0, gather__valid=0, o_stream__ready=0, o_gather__ready=0,
+                read_window=pages(CONFIG), write_window=pages(CONFIG),
                 request__valid=0, data__valid=0, axi_0__awready=0, axi_0__wready=0, axi_0__bvalid=0)
     return rams
 
@@ -143,6 +144,7 @@ async def response_that_nobody_asked_for(dut) -> None:
         for pin in ("arready", "rvalid"):
             getattr(dut, f"axi_{port}__{pin}").value = 0
     await start(dut, abort=0, stream__valid=0, gather__valid=0, o_stream__ready=0, o_gather__ready=0,
+                read_window=pages(CONFIG), write_window=pages(CONFIG),
                 request__valid=0, data__valid=0, axi_0__awready=0, axi_0__wready=0, axi_0__bvalid=0)
     last = f"axi_{PORTS - 1}__"
     for pin, value in (("rid", 1), ("rresp", 0), ("rlast", 1), ("rvalid", 1)):

@@ -10,7 +10,7 @@ from cocotbext.axi import AxiRamRead, AxiReadBus
 
 from hw.memory.axi import AxiError
 from sim.bench import bench_config
-from tests.hw.memory.agents import HostilePort, Sink, clocks, send, stalls, start, until
+from tests.hw.memory.agents import HostilePort, Sink, clocks, pages, send, stalls, start, until
 
 CONFIG = bench_config()
 BYTES = CONFIG.beat_bytes
@@ -44,7 +44,8 @@ def random_commands(seed: int, count: int, longest: int) -> list[tuple[int, int]
 
 async def prepare(dut) -> None:
     """Reset with quiet clients."""
-    await start(dut, abort=0, stream__valid=0, gather__valid=0, o_stream__ready=0, o_gather__ready=0)
+    await start(dut, window=pages(CONFIG), abort=0, stream__valid=0, gather__valid=0, o_stream__ready=0,
+                o_gather__ready=0)
     assert int(dut.axi__arvalid.value) == 0
 
 
@@ -209,3 +210,44 @@ async def abort_with_reads_outstanding(dut) -> None:
         await clocks(dut, 2)
         assert streamed.received == addresses(good), turn
         assert random_reads.received == gathered(good), turn
+
+
+WINDOW = 0x4000, 0x6000
+OUTSIDE = {
+    "below": [(WINDOW[0] - BYTES, 1)], "behind": [(WINDOW[1], 2)], "across its end": [(WINDOW[1] - BYTES, 2)],
+    "across its start": [(WINDOW[0] - BYTES, 2)], "far above": [(1 << CONFIG.address_bits - 1 | WINDOW[0], 1)],
+    "after what is inside": [(WINDOW[0], 40), (WINDOW[1] + 4096, 1)],
+}
+
+
+@cocotb.test()
+@cocotb.parametrize(case=list(OUTSIDE), port=["stream", "gather"])
+async def window(dut, case: str, port: str) -> None:
+    """No burst outside of the window is issued, one inside is; after an abort the window is as it was."""
+    await prepare(dut)
+    dut.window.value = pages(CONFIG, *WINDOW)
+    HostilePort(dut, CONFIG, pause=0.1)
+    streamed, random_reads = Sink(dut, "o_stream"), Sink(dut, "o_gather")
+
+    async def look() -> None:
+        while True:
+            await RisingEdge(dut.clk)
+            assert not int(dut.axi__arvalid.value) or WINDOW[0] <= int(dut.axi__araddr.value) < WINDOW[1]
+
+    cocotb.start_soon(look())
+    for _ in range(2):
+        good = [(WINDOW[0], 30), (WINDOW[1] - 5 * BYTES, 5)]
+        await send(dut, "stream", [command(*r) for r in good])
+        await send(dut, "gather", [command(*r) for r in good])
+        await until(dut, dut.idle)
+        await clocks(dut, 2)
+        assert streamed.received == addresses(good)
+        assert random_reads.received == gathered(good)
+        assert int(dut.error.value) == AxiError.NONE.value
+        await send(dut, port, [command(*r) for r in OUTSIDE[case]])
+        await until(dut, dut.error, AxiError.RANGE.value)
+        await clocks(dut, 50)
+        assert int(dut.error.value) == AxiError.RANGE.value
+        await abort(dut)
+        streamed.received.clear()
+        random_reads.received.clear()

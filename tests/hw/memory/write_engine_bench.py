@@ -10,7 +10,7 @@ from cocotbext.axi import AxiRamWrite, AxiWriteBus
 
 from hw.memory.axi import AxiError
 from sim.bench import bench_config
-from tests.hw.memory.agents import clocks, send, stalls, start, until
+from tests.hw.memory.agents import clocks, pages, send, stalls, start, until
 
 CONFIG = bench_config()
 BYTES = CONFIG.beat_bytes
@@ -35,7 +35,7 @@ async def prepare(dut, pause: float = 0.0) -> AxiRamWrite:
     if pause:
         for seed, channel in enumerate((ram.aw_channel, ram.w_channel, ram.b_channel)):
             channel.set_pause_generator(stalls(seed, pause))
-    await start(dut, abort=0, request__valid=0, data__valid=0)
+    await start(dut, window=pages(CONFIG), abort=0, request__valid=0, data__valid=0)
     assert int(dut.axi__awvalid.value) == 0
     assert int(dut.axi__wvalid.value) == 0
     return ram
@@ -162,7 +162,13 @@ async def bad_responses(dut) -> None:
     ram._write = refuse
     await send(dut, "request", [request(0x1000, 1)])
     await send(dut, "data", [beat(1)])
-    await until(dut, dut.error, AxiError.SLAVE.value)
+    while int(dut.error.value) == AxiError.NONE.value:
+        assert not int(dut.idle.value)
+        await RisingEdge(dut.clk)
+    for _ in range(20):
+        assert not int(dut.idle.value), "a write that was refused counts as written"
+        await RisingEdge(dut.clk)
+    assert int(dut.error.value) == AxiError.SLAVE.value
     ram._write = original
     await abort(dut)
     await send(dut, "request", [request(0x1000, 1)])
@@ -185,3 +191,61 @@ async def abort_inside_a_burst(dut) -> None:
         await send(dut, "data", [beat(n + 7) for n in range(3)])
         await until(dut, dut.idle)
         assert ram.read(0x3800, 3 * BYTES) == b"".join((n + 7).to_bytes(BYTES, "little") for n in range(3))
+
+
+WINDOW = 0x4000, 0x6000
+OUTSIDE = {
+    "below": (WINDOW[0] - BYTES, 1), "behind": (WINDOW[1], 1), "across its end": (WINDOW[1] - BYTES, 3),
+    "across its start": (WINDOW[0] - BYTES, 3), "far above": (1 << CONFIG.address_bits - 1 | WINDOW[0], 1),
+}
+
+
+@cocotb.test()
+@cocotb.parametrize(case=list(OUTSIDE))
+async def window(dut, case: str) -> None:
+    """Nothing outside of the window is written, and after an abort what lies inside is."""
+    ram = await prepare(dut)
+    dut.window.value = pages(CONFIG, *WINDOW)
+    address, beats = OUTSIDE[case]
+    for turn in (1, 2):
+        for good in (WINDOW[0], WINDOW[1] - BYTES):
+            await send(dut, "request", [request(good, 1)])
+            await send(dut, "data", [beat(turn)])
+            await until(dut, dut.idle)
+            assert ram.read(good, 1) == bytes([turn])
+        sender = cocotb.start_soon(send(dut, "data", [beat(9)] * beats))
+        await send(dut, "request", [request(address, beats)])
+        await until(dut, dut.error, AxiError.RANGE.value)
+        await clocks(dut, 50)
+        assert int(dut.error.value) == AxiError.RANGE.value
+        sender.cancel()
+        dut.data__valid.value = 0
+        await abort(dut)
+        assert ram.read(0, WINDOW[0]) == b"\xee" * WINDOW[0]
+        assert ram.read(WINDOW[1], 0x1000) == b"\xee" * 0x1000
+
+
+@cocotb.test()
+async def response_with_a_foreign_id(dut) -> None:
+    """It answers nothing that is owed: an error, and the abort goes on waiting for the right one."""
+    await start(dut, window=pages(CONFIG), abort=0, request__valid=0, data__valid=0, axi__awready=1, axi__wready=1,
+                axi__bvalid=0)
+    await send(dut, "request", [request(0x1000, 1)])
+    await send(dut, "data", [beat(1)])
+    await clocks(dut, 20)
+    for pin, value in (("bresp", 0), ("bid", 1), ("bvalid", 1)):
+        getattr(dut, f"axi__{pin}").value = value
+    await RisingEdge(dut.clk)
+    dut.axi__bvalid.value = 0
+    await until(dut, dut.error, AxiError.UNEXPECTED.value)
+    dut.abort.value = 1
+    await RisingEdge(dut.clk)
+    dut.abort.value = 0
+    await clocks(dut, 20)
+    assert not int(dut.idle.value)
+    dut.axi__bid.value = 0
+    dut.axi__bvalid.value = 1
+    await RisingEdge(dut.clk)
+    dut.axi__bvalid.value = 0
+    await until(dut, dut.idle)
+    assert int(dut.error.value) == AxiError.NONE.value
