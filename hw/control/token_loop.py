@@ -112,7 +112,7 @@ class TokenLoop(wiring.Component):
 
         def fails(code: ErrorCode) -> None:
             m.d.sync += self.error.eq(code)
-            m.next = "DONE"
+            m.next = "DRAIN"  # logits of the chunk before may wait for their answer
 
         m.d.comb += [
             self.o_gather.payload.address.eq(prompt_at >> beat_shift << beat_shift),
