@@ -26,6 +26,37 @@ STRIPE_BYTES = 16384
 """The packet stream lies on several ports in stripes of this size: the ports' addresses differ modulo 64 KiB."""
 
 
+MAX_SLOTS = 64
+"""Sequences whose keys and values can lie in memory side by side."""
+
+MAX_KV_HEADS = 256
+"""Key and value heads of a layer."""
+
+RANGES = {
+    "columns": (1, 64),
+    "max_hidden": (1, (1 << 16) - 1),
+    "max_intermediate": (1, (1 << 16) - 1),
+    "max_vocab": (1, 1 << 24),
+    "max_group": (1, 255),
+    "max_positions": (1, 1 << 24),
+    "stream_fifo_beats": (2, 1 << 20),
+    "burst_beats": (1, 256),
+    "outstanding": (1, 256),
+    "address_bits": (36, 64),
+    "timeout_cycles": (1, (1 << 32) - 1),
+}
+"""Smallest and largest value of what may be any integer between: headers have 16 bits for a vector's length, tables of
+tokens and positions 24 for a row, and AXI 256 beats in a burst."""
+
+CHOICES = {
+    "ports": (1, 2, 4),
+    "port_bits": (64, 128, 256, 512),
+    "vector": (1, 2, 4),
+    "kv_bits": (8, 16),
+    "embedding_bits": (8, 12, 16),
+}
+
+
 class ConfigError(ValueError):
     """A configuration that cannot be built, or a model that a configuration cannot run."""
 
@@ -87,33 +118,37 @@ class AccelConfig:
     timeout_cycles: int = 100_000
 
     def __post_init__(self) -> None:
-        if self.ports not in (1, 2, 4):
-            raise ConfigError(f"ports must be 1, 2 or 4, not {self.ports}")
-        if self.port_bits not in (64, 128, 256, 512):
-            raise ConfigError(f"port_bits must be 64, 128, 256 or 512, not {self.port_bits}")
-        if self.rows * self.inputs != 5 * self.stream_bytes:
+        for field in dataclasses.fields(self)[1:]:
+            value = getattr(self, field.name)
+            if type(value) is not int:
+                raise ConfigError(f"{field.name} must be an integer, not {value!r}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                *most, last = choices
+                raise ConfigError(f"{name} must be {', '.join(map(str, most))} or {last}, not {getattr(self, name)}")
+        for name, (low, high) in RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
+        if self.rows < 1 or self.rows * self.inputs != 5 * self.stream_bytes:
             raise ConfigError(
                 f"rows * inputs must be 5 trits per byte of a {self.stream_bytes}-byte beat = {5 * self.stream_bytes}, "
                 f"not {self.rows} * {self.inputs} = {self.rows * self.inputs}"
             )
-        if self.vector not in (1, 2, 4):
-            raise ConfigError(f"vector must be 1, 2 or 4, not {self.vector}")
         if self.rows % self.vector:
             raise ConfigError(f"rows must be a multiple of vector, but {self.rows} % {self.vector} is not 0")
-        if self.kv_bits not in (8, 16):
-            raise ConfigError(f"kv_bits must be 8 or 16, not {self.kv_bits}")
-        if self.embedding_bits not in (8, 12, 16):
-            raise ConfigError(f"embedding_bits must be 8, 12 or 16, not {self.embedding_bits}")
-        if not 1 <= self.columns <= 64:
-            raise ConfigError(f"columns must be 1 to 64, not {self.columns}")
-        if not 1 <= self.burst_beats <= 256:
-            raise ConfigError(f"burst_beats must be 1 to 256, not {self.burst_beats}")
+        if self.inputs < self.vector:
+            raise ConfigError(f"inputs must be at least vector, but {self.inputs} is less than {self.vector}")
         if self.stream_fifo_beats < 2 * self.burst_beats:
             raise ConfigError(
                 f"stream_fifo_beats must hold two bursts of {self.burst_beats}, not {self.stream_fifo_beats} beats"
             )
-        if not 36 <= self.address_bits <= 64:
-            raise ConfigError(f"address_bits must be 36 to 64, not {self.address_bits}")
+        elements = self.beat_bytes // self.kv_bytes  # in a beat
+        shortest, longest = max(2 * self.vector, elements), 256 * elements
+        if not shortest <= self.max_head_dim <= longest:
+            raise ConfigError(
+                f"max_head_dim must be {shortest} to {longest}, so that a cached row has 1 to 256 beats of "
+                f"{self.beat_bytes} bytes, not {self.max_head_dim}"
+            )
 
     # ---- derived: bytes and words ----
     @property
@@ -153,14 +188,23 @@ class AccelConfig:
 
     # ---- derived: scratchpad ----
     @property
+    def padding(self) -> int:
+        """What the length of a matmul's result is rounded up to: whole row blocks, whole groups of 16."""
+        return max(16, self.rows)
+
+    def padded(self, elements: int) -> int:
+        """Scratchpad elements of a matmul's result."""
+        return ceil_div(elements, self.padding) * self.padding
+
+    @property
     def residual_elements(self) -> int:
         """Scratchpad elements of the residual stream of one column; the work area starts here."""
-        return ceil_div(self.max_hidden, 16) * 16
+        return self.padded(self.max_hidden)
 
     @property
     def work_elements(self) -> int:
         """Scratchpad elements of the work area of one column: q, k, v or the FFN vector."""
-        return ceil_div(max(3 * self.max_hidden, self.max_intermediate), 16) * 16 + 64
+        return ceil_div(max(3 * self.max_hidden, self.max_intermediate), 16) * 16 + 4 * self.padding
 
     @property
     def column_words(self) -> int:

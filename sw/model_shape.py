@@ -6,13 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from hw.config import AccelConfig, ConfigError, ceil_div
+from hw.config import MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ConfigError, ceil_div
 from sw.model_config import LIMITS, MAX_EOS
 
-__all__ = ["MAX_SEQUENCES", "ModelShape"]
-
-MAX_SEQUENCES = 64
-"""Most KV slots of an image."""
+__all__ = ["ModelShape"]
 
 _MOST = {
     "hidden": LIMITS["hidden_size"],
@@ -23,7 +20,7 @@ _MOST = {
     "head_dim": LIMITS["head_dim"],
     "vocab": LIMITS["vocab_size"],
     "context": LIMITS["max_position_embeddings"],
-    "sequences": MAX_SEQUENCES,
+    "sequences": MAX_SLOTS,
 }
 """Largest value of every size; the smallest is 1."""
 
@@ -82,6 +79,7 @@ class ModelShape:
             ("head_dim", self.head_dim, config.max_head_dim),
             ("number of query heads per KV head", self.heads // self.kv_heads, config.max_group),
             ("context", self.context, config.max_positions),
+            ("number of KV heads", self.kv_heads, MAX_KV_HEADS),
         ):
             if value > most:
                 raise ConfigError(f"the model's {what} is {value}; preset {config.name} runs at most {most}")
@@ -93,10 +91,6 @@ class ModelShape:
         ):
             if value % unit:
                 raise ConfigError(f"the model's {what} is {value}; preset {config.name} needs a multiple of {unit}")
-
-    def padded(self, config: AccelConfig, elements: int) -> int:
-        """Elements of a matmul result in the work area: whole row blocks, whole groups of 16."""
-        return ceil_div(elements, max(16, config.rows)) * max(16, config.rows)
 
     def head_stride(self, config: AccelConfig) -> int:
         """Bytes from one KV head's cache to the next."""

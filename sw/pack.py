@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig, ConfigError, ceil_div
+from hw.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
 from hw.formats import Opcode
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.image import ImageWriter
 from sw.machine_float import float32_code, float32_codes
-from sw.model_shape import MAX_SEQUENCES, ModelShape
+from sw.model_shape import ModelShape
 from sw.program import head_packet, head_row_bytes, layer_packets
 from sw.weights import pack_matrix
 from sw.whole_file import whole_file
@@ -29,8 +29,8 @@ def model_shape(checkpoint: Checkpoint, context: int | None = None, sequences: i
     c = checkpoint.config
     if context is not None and not 1 <= context <= c.max_position_embeddings:
         raise ConfigError(f"context must be 1 to {c.max_position_embeddings}, the model's positions, not {context}")
-    if not 1 <= sequences <= MAX_SEQUENCES:
-        raise ConfigError(f"sequences must be 1 to {MAX_SEQUENCES}, not {sequences}")
+    if not 1 <= sequences <= MAX_SLOTS:
+        raise ConfigError(f"sequences must be 1 to {MAX_SLOTS}, not {sequences}")
     return ModelShape(
         hidden=c.hidden_size, intermediate=c.intermediate_size, layers=c.num_hidden_layers,
         heads=c.num_attention_heads, kv_heads=c.num_key_value_heads, head_dim=c.head_dim, vocab=c.vocab_size,

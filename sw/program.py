@@ -79,8 +79,8 @@ def layer_packets(config: AccelConfig, shape: ModelShape) -> Iterator[Packet]:
     """The packets of all layers, up to END."""
     hidden, ffn, d = shape.hidden, shape.intermediate, shape.head_dim
     width, kv_width = shape.heads * d, shape.kv_heads * d
-    k_offset = shape.padded(config, width)
-    v_offset = k_offset + shape.padded(config, kv_width)
+    k_offset = config.padded(width)
+    v_offset = k_offset + config.padded(kv_width)
     softmax_scale = float32_code(d**-0.5 * np.log2(np.e))
 
     def norm(name: str, k: int) -> Packet:

@@ -6,12 +6,12 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import BLOCK_POSITIONS, AccelConfig, ceil_div
+from hw.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ceil_div
 
 __all__ = ["BlockAddress", "block_query"]
 
-SLOT_BITS = 6
-HEAD_BITS = 8
+SLOT_BITS = (MAX_SLOTS - 1).bit_length()
+HEAD_BITS = (MAX_KV_HEADS - 1).bit_length()
 
 
 def block_query(config: AccelConfig) -> data.StructLayout:

@@ -185,3 +185,11 @@ def test_stripes_are_undone(tmp_path: Path) -> None:
             np.testing.assert_array_equal(raw[:, port].ravel()[: len(part)], part)
     header = HEADER.from_bits(int.from_bytes(opened.view("head")[:32].tobytes(), "little"))
     assert header["payload_beats"] * 16 + 32 == opened.regions["head"].size
+
+
+def test_more_kv_heads_than_the_hardware_counts_are_refused(tmp_path: Path) -> None:
+    """Heads of four elements: 512 of them fit the vectors of the preset, but no counter of KV heads."""
+    write_random_checkpoint(tmp_path / "m", hidden=2048, intermediate=64, layers=1, heads=512, kv_heads=512, vocab=16,
+                            positions=16, seed=1)
+    with pytest.raises(ConfigError, match="number of KV heads is 512; preset tiny-kv16 runs at most 256"):
+        pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", PRESETS["tiny-kv16"])
