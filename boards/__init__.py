@@ -1,0 +1,24 @@
+"""Boards by name. A board is an object in a file of its own; docs/new-board.md says how to add one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from boards.board import Board
+from hw.config import ConfigError
+
+__all__ = ["BOARDS", "board"]
+
+BOARDS = {"ulx3s": "boards.ulx3s:ULX3S"}
+"""Where a board is declared; imported when it is asked for, so that a host needs no board's packages."""
+
+
+def board(name: str) -> Board:
+    """The board of that name. Raises ConfigError: there is none, or the extra `board` is not installed."""
+    if name not in BOARDS:
+        raise ConfigError(f"no board named {name!r}; there are: {', '.join(BOARDS)}")
+    module, _, member = BOARDS[name].partition(":")
+    try:
+        return getattr(import_module(module), member)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is missing: run `make setup`, or pip install -e '.[board]'") from error

@@ -1,0 +1,44 @@
+"""ULX3S with an ECP5-85F and its SDRAM: 25 MHz crystal, one 16-bit SDR chip at the clock of the machine."""
+
+from __future__ import annotations
+
+from amaranth.lib import wiring
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from boards.board import Board
+from boards.memory.litedram import SdrDram
+from boards.memory.litedram_core import sdr_core
+from boards.pll import Clock, Ecp5Pll
+from hw.config import preset
+from hw.watch import Synthesis
+
+__all__ = ["ULX3S"]
+
+CLOCK_HZ = 50e6
+
+
+class Ulx3sPlatform(Synthesis, ULX3S_85F_Platform):
+    """The board's pins."""
+
+
+def _memory() -> wiring.Component:
+    """32 MB. Boards with 64 MB have a chip of more columns, which works as its lower half."""
+    return SdrDram(sdr_core("MT48LC16M16", device="LFE5U-85F-6BG381C", clock_hz=CLOCK_HZ))
+
+
+ULX3S = Board(
+    name="ulx3s",
+    title="ULX3S 85F, 32 MB SDRAM",
+    config=preset("ulx3s"),
+    clock_hz=CLOCK_HZ,
+    platform=Ulx3sPlatform,
+    domains=("sync", "sdram"),
+    clock=lambda: Ecp5Pll({"sync": Clock(CLOCK_HZ), "sdram": Clock(CLOCK_HZ, phase_degrees=90)}),
+    memory=_memory,
+    memory_bytes=32 << 20,
+    flash=("--board", "ulx3s", "{bitstream}"),
+    documents=(
+        "https://github.com/emard/ulx3s/blob/master/doc/schematics.pdf",
+        "https://www.latticesemi.com/view_document?document_id=50461",
+    ),
+)
