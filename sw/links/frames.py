@@ -1,0 +1,86 @@
+"""Frames of the serial link as bytes (docs/link-protocol.md). This file is the codec of the host."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from hw.link.protocol import FRAME_EXTRA, REQUEST, Command
+
+__all__ = ["Answer", "Request", "decode", "encode"]
+
+CRC_BYTES = 4
+LONGEST_BLOCK = 254
+
+
+def encode(content: bytes) -> bytes:
+    """The frame of a content: its CRC-32 behind it, stuffed, ended by a zero."""
+    content += zlib.crc32(content).to_bytes(CRC_BYTES, "little")
+    frame = bytearray()
+    for part in content.split(b"\0"):
+        for start in range(0, len(part), LONGEST_BLOCK):
+            block = part[start : start + LONGEST_BLOCK]
+            frame.append(len(block) + 1)
+            frame += block
+        if len(part) % LONGEST_BLOCK == 0:  # an empty block, for the zero that a block of 254 does not stand for
+            frame.append(1)
+    return bytes(frame) + b"\0"
+
+
+def decode(frame: bytes) -> bytes | None:
+    """The content of a frame, which comes without the zero at its end; None if it is damaged."""
+    content = bytearray()
+    at = 0
+    while at < len(frame):
+        code = frame[at]
+        block = frame[at + 1 : at + code]
+        if not code or len(block) != code - 1:
+            return None
+        content += block
+        at += code
+        if code <= LONGEST_BLOCK and at < len(frame):
+            content.append(0)
+    body, crc = content[:-CRC_BYTES], content[-CRC_BYTES:]
+    if len(crc) != CRC_BYTES or zlib.crc32(body) != int.from_bytes(crc, "little"):
+        return None
+    return bytes(body)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the host asks for; `length` is in bytes of memory."""
+
+    command: Command
+    address: int = 0
+    length: int = 0
+    payload: bytes = b""
+
+    @property
+    def buffer_bytes(self) -> int:
+        """What it takes of the board's buffer."""
+        return REQUEST.size // 8 + len(self.payload) + FRAME_EXTRA
+
+    def frame(self, sequence: int) -> bytes:
+        """As it goes over the line."""
+        header = REQUEST.const({
+            "command": self.command.value, "sequence": sequence, "length": self.length, "address": self.address,
+        })
+        return encode(header.as_bits().to_bytes(REQUEST.size // 8, "little") + self.payload)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the board answers; `status` is a value of `LinkStatus`, or one that this program does not know."""
+
+    command: int
+    sequence: int
+    data: bytes
+    status: int
+
+    @classmethod
+    def of(cls, frame: bytes) -> Answer | None:
+        """None for a frame that is damaged, or too short for an answer."""
+        content = decode(frame)
+        if content is None or len(content) < 3:
+            return None
+        return cls(content[0], content[1], content[2:-1], content[-1])
