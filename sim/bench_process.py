@@ -113,8 +113,8 @@ class BenchProcess:
         if self._results.exists():
             failures = _failures(self._results)
         else:
-            last = self._log.read_text(errors="replace").splitlines()[-1:]
-            failures = [*([] if status < 0 else last), "the simulator ended without a result"]
+            said = [line for line in self._log.read_text(errors="replace").splitlines() if "$finish" not in line]
+            failures = [*([] if status < 0 else said[-1:]), "the simulator ended without a result"]
         if not failures and not status:
             if self._waves:
                 self.end.detach()

@@ -80,7 +80,7 @@ class Checkpoint:
     @property
     def files(self) -> list[Path]:
         """All files that belong to the checkpoint, whether they exist or not."""
-        names = ("config.json", SINGLE_FILE, INDEX_FILE, "tokenizer.json")
+        names = ("config.json", SINGLE_FILE, INDEX_FILE, "tokenizer.json", "generation_config.json")
         return sorted({self.path / name for name in names} | {info.file for info in self.tensors.values()})
 
     def info(self, name: str) -> TensorInfo:

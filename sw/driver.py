@@ -2,14 +2,15 @@
 
 A job is one sequence: prompt, start position, how many tokens at most. The loop over tokens, the argmax and the stop
 conditions run behind the link, as they do in fabric; the driver checks the job, streams tokens and says why it stopped.
-Many jobs share the machine by `sw/scheduler.py`.
+A job that samples takes a run per token: the link gives the row of logits, the driver draws from it and feeds the token
+in the next run. Many jobs share the machine by `sw/scheduler.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -17,19 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.config import AccelConfig
-from sw.errors import HardwareError
+from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
 from sw.model_shape import ModelShape
 from sw.requests import Job, Request
+from sw.sampling import Sampler
 
 __all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link"]
 
 LINKS = {"golden": "sim.links.golden", "sim": "sim.links.simulated", "mmap": "sw.links.mmap"}
 """Where a link is defined; imported when it is asked for, so that the host needs no simulator."""
-
-
-class JobError(ValueError):
-    """A job that the loaded model cannot run."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,10 @@ class Generation:
     tokens: list[int] = field(default_factory=list)
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     stopped: str = ""
+
+    def draw(self, sampler: Sampler) -> None:
+        """The newest token becomes one that is drawn from the newest row of logits."""
+        self.tokens[-1] = sampler.draw(self.logits[-1])
 
 
 def open_link(name: str, config: AccelConfig, image: ModelImage, **options: int) -> Link:
@@ -134,17 +136,36 @@ class Accelerator:
         return ""
 
     def generate(self, job: Job, on_token: Callable[[int], None] = lambda token: None) -> Generation:
-        """Runs a job; `on_token` is called as tokens come. Greedy: the link chooses the largest logit.
+        """Runs a job; `on_token` is called as tokens come. Without sampling the link chooses the largest logit.
 
         Raises JobError before anything runs, and what `run` raises.
         """
         self.check(job)
         result = Generation(list(job.prompt))
-        self.run(job, [result], on_token)
-        result.stopped = self.stopped(job, result)
+        if job.sampling is None:
+            self.run(job, [result], on_token)
+            result.stopped = self.stopped(job, result)
+        else:
+            self._sample(job, Sampler(job.sampling), result, on_token)
         if not result.stopped:
             raise HardwareError(f"the run ended after {len(result.tokens)} tokens, though nothing ended the sequence")
         return result
+
+    def _sample(self, job: Job, sampler: Sampler, result: Generation, on_token: Callable[[int], None]) -> None:
+        """A run per token, until something ends the sequence, or a run gives no token."""
+        part = replace(job, max_new_tokens=min(1, job.max_new_tokens), last_logits=True)
+        while True:
+            made = len(result.tokens)
+            self.run(part, [result])
+            if len(result.tokens) > made:
+                result.draw(sampler)
+                on_token(result.tokens[-1])
+            if not job.all_logits:
+                result.logits.clear()
+            result.stopped = self.stopped(job, result)
+            if result.stopped or len(result.tokens) == made:
+                return
+            part = replace(part, prompt=(result.tokens[-1],), start_position=next_position(job, result), chunk=1)
 
 
 def next_position(job: Job, result: Generation) -> int:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["HardwareError", "ImageError", "VerificationError"]
+__all__ = ["HardwareError", "ImageError", "JobError", "VerificationError"]
+
+
+class JobError(ValueError):
+    """A job that the loaded model cannot run. Exit code 2."""
 
 
 class HardwareError(RuntimeError):

@@ -248,9 +248,9 @@ async def execute(
         raise
     result.cycles = await _read_pair(bus, "CYCLES")
     result.counters = {name.lower(): await _read(bus, name) for name in COUNTERS}
-    if request.all_logits:
+    rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(seen)
+    if rows:
         stride = layout.logits_beats * config.beat_bytes
-        rows = request.fed(seen)
         area = await bus.read_memory(layout.logits, rows * stride)
         result.logits = list(area.view("<f4").reshape(rows, -1)[:, : image.shape.vocab].copy())
 
@@ -300,6 +300,6 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Re
         ("VOCABULARY", shape.vocab),
         *registers.items(),
         ("END_COUNT", len(shape.eos)), *((f"END_ID_{n}", eos) for n, eos in enumerate(shape.eos)),
-        ("LOGITS_MODE", LogitsMode.ALL.value if request.all_logits else LogitsMode.NONE.value),
+        ("LOGITS_MODE", request.logits_mode.value),
     ):
         await _write(bus, name, value)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw.config import ceil_div
+from hw.control.register_map import LogitsMode
+from sw.sampling import Sampling
 
 __all__ = ["Batch", "Entry", "Job", "Request", "request_from"]
 
@@ -15,6 +17,8 @@ class Job:
     """One sequence. `chunk` is how many prompt tokens share a pass over the weights, 1 to T.
 
     `start_position` is the position of the first prompt token; those before it are in the slot's KV memory already.
+    With `last_logits` the rows come back that choose a token, with `all_logits` those of all positions. `sampling` says
+    how the driver draws tokens from such rows; a link knows nothing of it and chooses the largest logit.
     """
 
     prompt: tuple[int, ...]
@@ -23,6 +27,13 @@ class Job:
     start_position: int = 0
     chunk: int
     all_logits: bool = False
+    last_logits: bool = False
+    sampling: Sampling | None = None
+
+    @property
+    def logits_mode(self) -> LogitsMode:
+        """Which rows of logits go to memory."""
+        return LogitsMode.ALL if self.all_logits else LogitsMode.LAST if self.last_logits else LogitsMode.NONE
 
     @property
     def columns(self) -> int:
@@ -40,7 +51,7 @@ class Job:
         return self.max_new_tokens
 
     def fed(self, made: int) -> int:
-        """Positions that were fed when the run has ended with so many tokens; as many as rows of logits, if all."""
+        """Positions that were fed when the run has ended with so many tokens."""
         return len(self.prompt) + max(made - 1, 0)
 
     def passes(self, made: int) -> int:
@@ -48,7 +59,7 @@ class Job:
         return ceil_div(len(self.prompt), self.chunk) + max(made - 1, 0)
 
     def heads(self, made: int) -> int:
-        """Passes over the LM head until then."""
+        """Passes over the LM head until then: as many as rows of logits, where there are any."""
         return self.fed(made) if self.all_logits else made
 
 
@@ -74,6 +85,11 @@ class Batch:
     all_logits: bool = False
 
     @property
+    def logits_mode(self) -> LogitsMode:
+        """Which rows of logits go to memory; every column chooses a token."""
+        return LogitsMode.ALL if self.all_logits else LogitsMode.NONE
+
+    @property
     def columns(self) -> int:
         """Columns that a pass uses."""
         return len(self.entries)
@@ -89,7 +105,7 @@ class Batch:
         return self.max_new_tokens * self.columns
 
     def fed(self, made: int) -> int:
-        """Positions that were fed when the run has ended with so many tokens; as many as rows of logits, if all."""
+        """Positions that were fed when the run has ended with so many tokens."""
         return made
 
     def passes(self, made: int) -> int:
@@ -97,7 +113,7 @@ class Batch:
         return made // self.columns
 
     def heads(self, made: int) -> int:
-        """Passes over the LM head until then."""
+        """Passes over the LM head until then: as many as rows of logits, where there are any."""
         return made
 
 

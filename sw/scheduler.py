@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sw.driver import Accelerator, Generation, JobError, next_position
 from sw.errors import HardwareError
 from sw.requests import Batch, Entry, Job
+from sw.sampling import Sampler
 
 __all__ = ["generate_batch"]
 
@@ -20,11 +21,19 @@ class _Running:
     number: int
     job: Job
     result: Generation
+    sampler: Sampler | None
 
     @property
     def entry(self) -> Entry:
         """How it goes on."""
         return Entry(self.result.tokens[-1], next_position(self.job, self.result), self.job.slot)
+
+    def choose(self) -> None:
+        """After a run: the token is drawn if it is to be, and rows of logits that nobody asked for are dropped."""
+        if self.sampler and self.result.tokens:
+            self.result.draw(self.sampler)
+        if not self.job.all_logits:
+            self.result.logits.clear()
 
 
 def generate_batch(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
@@ -33,7 +42,8 @@ def generate_batch(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tu
 
     As many sequences run as there are columns and KV slots. A job joins on a free slot with a run of its own that feeds
     its prompt and chooses its first token; then all decode in batches, each up to the pass in which the first of them
-    ends. Slots are chosen here, so a job starts at position 0.
+    ends. Slots are chosen here, so a job starts at position 0. While a sequence is among them whose tokens are drawn,
+    batches have one pass.
 
     Raises JobError before anything runs, HardwareError when a run fails. Closing the iterator leaves the machine ready.
     """
@@ -54,11 +64,13 @@ def _generate(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[i
     while waiting or running:
         while waiting and free:
             number, job = waiting.popleft()
-            joining = _Running(number, replace(job, slot=free.popleft()), Generation(list(job.prompt)))
-            first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens))
+            joining = _Running(number, replace(job, slot=free.popleft()), Generation(list(job.prompt)),
+                               job.sampling and Sampler(job.sampling))
+            first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens), last_logits=bool(job.sampling))
             accelerator.run(first, [joining.result])
             if len(joining.result.tokens) != first.max_new_tokens:
                 raise HardwareError("a prompt was fed, but no token came")
+            joining.choose()
             running.append(joining)
             yield from _leave(accelerator, running, free)
         if running:
@@ -71,16 +83,16 @@ def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
     left = [min(r.job.max_new_tokens - len(r.result.tokens), accelerator.shape.context - r.entry.position)
             for r in running]
     rows = accelerator.shape.run_rows(accelerator.config) // len(running)
+    drawn = any(r.sampler for r in running)
     before = [len(r.result.tokens) for r in running]
-    batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=min(*left, rows),
-                  all_logits=any(r.job.all_logits for r in running))
+    batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=1 if drawn else min(*left, rows),
+                  all_logits=drawn or any(r.job.all_logits for r in running))
     accelerator.run(batch, [r.result for r in running])
     passes = {len(r.result.tokens) - made for r, made in zip(running, before, strict=True)}
     if len(passes) != 1 or 0 in passes:
         raise HardwareError("a batch ended in the middle of a pass")
     for r in running:
-        if not r.job.all_logits:
-            r.result.logits.clear()
+        r.choose()
 
 
 def _leave(

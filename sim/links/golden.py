@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from hw.config import AccelConfig
+from hw.control.register_map import LogitsMode
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
 from sw.driver import Step
@@ -27,7 +28,7 @@ class GoldenLink:
     def run(self, request: Request) -> Generator[Step, None, None]:
         """A prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
         if isinstance(request, Batch):
-            yield from self._decode(request.entries, request.max_new_tokens, request.all_logits)
+            yield from self._decode(request.entries, request.max_new_tokens, request.logits_mode)
             return
         job, fed, last = request, 0, len(request.prompt) - 1
         rows = []
@@ -42,11 +43,11 @@ class GoldenLink:
                 yield Step(rows, None)
         if job.max_new_tokens:
             first = Entry(argmax(rows[-1]), job.start_position + fed, job.slot)
-            yield Step(rows if job.all_logits else [], first.token)
+            yield Step([] if job.logits_mode is LogitsMode.NONE else rows, first.token)
             if not self._ends(first):
-                yield from self._decode((first,), job.max_new_tokens - 1, job.all_logits)
+                yield from self._decode((first,), job.max_new_tokens - 1, job.logits_mode)
 
-    def _decode(self, entries: tuple[Entry, ...], passes: int, all_logits: bool) -> Generator[Step, None, None]:
+    def _decode(self, entries: tuple[Entry, ...], passes: int, mode: LogitsMode) -> Generator[Step, None, None]:
         """A token of each sequence per pass; the first one that ends, ends the run."""
         for _ in range(passes):
             tokens, positions, slots = ([getattr(e, name) for e in entries] for name in ("token", "position", "slot"))
@@ -54,7 +55,7 @@ class GoldenLink:
                     if row is not None]
             entries = tuple(Entry(argmax(row), e.position + 1, e.slot) for e, row in zip(entries, rows, strict=True))
             for entry, row in zip(entries, rows, strict=True):
-                yield Step([row] if all_logits else [], entry.token)
+                yield Step([] if mode is LogitsMode.NONE else [row], entry.token)
             if any(map(self._ends, entries)):
                 return
 

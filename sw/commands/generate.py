@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from hw.config import AccelConfig, preset
 from sw.checkpoint import Checkpoint
 from sw.commands.pack import pack_with_progress
 from sw.commands.prompts import Prompt, one_prompt, read_batch
+from sw.commands.sampling_options import choose_sampling
 from sw.driver import Accelerator, Generation, JobError, open_link
 from sw.errors import ImageError
 from sw.image import ModelImage
@@ -94,11 +96,12 @@ class _Output:
             self.write(text[len(self._shown) :])
             self._shown = text
 
-    def result(self, result: Generation) -> None:
-        """A sequence of a batch, as a JSON line."""
+    def result(self, job: Job, result: Generation) -> None:
+        """A sequence as a JSON line; where its tokens were drawn, also how."""
         text = self._tokenizer and self._tokenizer.decode(result.tokens)
+        drawn = asdict(job.sampling) if job.sampling else {}
         self.write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens, "text": text,
-                               "stopped": result.stopped}) + "\n")
+                               "stopped": result.stopped, **drawn}) + "\n")
 
     def write(self, text: str) -> None:
         """Prints at once."""
@@ -110,21 +113,26 @@ class _Output:
             discard_stdout()
 
 
-def _run(
-    accelerator: Accelerator, jobs: Sequence[Job], batch: bool, output: _Output
-) -> list[Generation]:
-    """Results in the order of the jobs, each printed as soon as those before it are."""
-    if not batch:
-        result = accelerator.generate(jobs[0], output.token)
+def _run_one(accelerator: Accelerator, job: Job, as_json: bool, output: _Output) -> list[Generation]:
+    """The result, printed as text while it grows, or in one piece."""
+    if as_json:
+        result = accelerator.generate(job)
+        output.result(job, result)
+    else:
+        result = accelerator.generate(job, output.token)
         output.write("\n")
         tell(f"stopped: {result.stopped}")
-        return [result]
+    return [result]
+
+
+def _run_batch(accelerator: Accelerator, jobs: Sequence[Job], output: _Output) -> list[Generation]:
+    """Results in the order of the jobs, each printed as soon as those before it are."""
     ended: dict[int, Generation] = {}
     printed = 0
     for number, result in generate_batch(accelerator, jobs):
         ended[number] = result
         while printed in ended:
-            output.result(ended[printed])
+            output.result(jobs[printed], ended[printed])
             printed += 1
     return [ended[number] for number in range(len(jobs))]
 
@@ -137,30 +145,41 @@ def generate(
     backend: Annotated[str, typer.Option(help="golden (NumPy), sim (Verilog) or mmap (a board, on it).")] = "golden",
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
     batch: Annotated[Path | None, typer.Option(help="Many prompts that decode together, a JSON object a line.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Draw tokens from logits / T; default: 0, greedy.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from so many of the largest logits; default: all.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest with P together; default: 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of what is drawn; default: 0. Line n of a batch: +n.")] = None,
+    generation_config: Annotated[
+        bool, typer.Option("--generation-config", help="Take the defaults of these from generation_config.json.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, as a line of --batch.")] = False,
     chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
     logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
     stats: Annotated[Path | None, typer.Option(help="Write cycles and counters to this .json (backend sim).")] = None,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
 ) -> None:
-    """Generate text greedily; says on stderr why it stopped.
+    """Generate text, greedily or with a temperature; says on stderr why it stopped.
 
-    A line of --batch is {"prompt": TEXT} or {"prompt_ids": [1, 2, 3]}, with "max_new_tokens" where it differs from the
-    option. A line {"prompt_ids", "tokens", "text", "stopped"} comes out for each, in the same order.
+    A line of --batch is {"prompt": TEXT} or {"prompt_ids": [1, 2, 3]}, with "max_new_tokens" and "seed" where they
+    differ from the options. A line {"prompt_ids", "tokens", "text", "stopped"} comes out for each, in the same order,
+    with "temperature", "top_k", "top_p" and "seed" if its tokens were drawn.
     """
     config = preset(preset_name)
     if backend != "sim" and (stats is not None or memory_seed):
         raise JobError(f"--stats and --memory-seed measure the simulated accelerator: use --backend sim, not {backend}")
     opened = Checkpoint.open(checkpoint)
+    sampling = choose_sampling(checkpoint, generation_config, temperature, top_k, top_p, seed)
     tokenizer = _tokenizer(checkpoint)
     columns = config.columns if chunk is None else chunk
     if batch is not None:
         if any(option is not None for option in (prompt, prompt_ids, logits)):
             raise JobError("--batch takes prompts from its file: leave out --prompt, --prompt-ids and --logits")
-        prompts = read_batch(batch, tokenizer, max_new_tokens, columns)
+        prompts = read_batch(batch, tokenizer, max_new_tokens, columns, sampling)
     else:
         ids = one_prompt(prompt, prompt_ids, tokenizer)
-        prompts = [Prompt(Job(prompt=ids, max_new_tokens=max_new_tokens, chunk=columns, all_logits=logits is not None))]
+        prompts = [Prompt(Job(prompt=ids, max_new_tokens=max_new_tokens, chunk=columns, all_logits=logits is not None,
+                              sampling=sampling))]
     jobs = [one.job for one in prompts]
     with ExitStack() as stack:
         inputs = [*opened.files, *(path for path in (image, batch) if path is not None)]
@@ -189,7 +208,11 @@ def generate(
             console = Console(stderr=True, quiet=not sys.stderr.isatty())
             with console.status("building the simulator (the first time takes a minute or two)"):
                 build()
-        results = _run(accelerator, jobs, batch is not None, _Output(tokenizer, bool(stats_file or logits_file)))
+        output = _Output(tokenizer, bool(stats_file or logits_file))
+        if batch is None:
+            results = _run_one(accelerator, jobs[0], as_json, output)
+        else:
+            results = _run_batch(accelerator, jobs, output)
         if stats_file is not None:
             content = summary(config, results, accelerator.measured)
             stats_file.write(json.dumps(content, indent=2).encode() + b"\n")

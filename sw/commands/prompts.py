@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sw.driver import Accelerator, JobError
 from sw.requests import Job
+from sw.sampling import Sampling
 from sw.tokenizer import CheckpointTokenizer
 
 __all__ = ["Prompt", "one_prompt", "read_batch"]
 
-FIELDS = ("prompt", "prompt_ids", "max_new_tokens")
+FIELDS = ("prompt", "prompt_ids", "max_new_tokens", "seed")
 
 
 def one_prompt(text: str | None, ids: str | None, tokenizer: CheckpointTokenizer | None) -> tuple[int, ...]:
@@ -44,10 +45,11 @@ class Prompt:
 
 
 def read_batch(
-    path: Path, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int
+    path: Path, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int, sampling: Sampling | None = None
 ) -> list[Prompt]:
     """Prompts of a file of JSON lines: {"prompt": TEXT} or {"prompt_ids": [NUMBERS]}, with "max_new_tokens" where it
-    differs. Empty lines are skipped.
+    differs. Empty lines are skipped. Where tokens are drawn, prompt n, from 0, has seed `sampling.seed` + n unless its
+    line has a "seed".
 
     Raises JobError that names file and line, OSError.
     """
@@ -57,7 +59,8 @@ def read_batch(
             if line.strip():
                 place = f"{path}, line {number}: "
                 try:
-                    prompts.append(Prompt(_job(line, tokenizer, max_new_tokens, chunk), place))
+                    own = sampling and replace(sampling, seed=sampling.seed + len(prompts))
+                    prompts.append(Prompt(_job(line, tokenizer, max_new_tokens, chunk, own), place))
                 except JobError as error:
                     raise JobError(f"{place}{error}") from error
     if not prompts:
@@ -65,7 +68,9 @@ def read_batch(
     return prompts
 
 
-def _job(line: bytes, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int) -> Job:
+def _job(
+    line: bytes, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int, sampling: Sampling | None
+) -> Job:
     try:
         fields: Any = json.loads(line.decode())
     except (ValueError, RecursionError):
@@ -77,9 +82,12 @@ def _job(line: bytes, tokenizer: CheckpointTokenizer | None, max_new_tokens: int
         raise JobError(f"there is no field {unknown[:80]!r}; there are: {', '.join(FIELDS)}")
     if ("prompt" in fields) == ("prompt_ids" in fields):
         raise JobError("give either prompt or prompt_ids")
-    most = fields.get("max_new_tokens", max_new_tokens)
-    if type(most) is not int:
-        raise JobError("max_new_tokens must be a whole number")
+    most, seed = fields.get("max_new_tokens", max_new_tokens), fields.get("seed", 0)
+    for name, value in (("max_new_tokens", most), ("seed", seed)):
+        if type(value) is not int:
+            raise JobError(f"{name} must be a whole number")
+    if sampling and "seed" in fields:
+        sampling = replace(sampling, seed=seed)
     if "prompt" in fields:
         if not isinstance(fields["prompt"], str):
             raise JobError("prompt must be a text")
@@ -88,7 +96,7 @@ def _job(line: bytes, tokenizer: CheckpointTokenizer | None, max_new_tokens: int
         prompt = fields["prompt_ids"]
         if not isinstance(prompt, list) or any(type(token) is not int for token in prompt):
             raise JobError("prompt_ids must be a list of whole numbers")
-    return Job(prompt=tuple(prompt), max_new_tokens=most, chunk=chunk)
+    return Job(prompt=tuple(prompt), max_new_tokens=most, chunk=chunk, sampling=sampling)
 
 
 def _encode(text: str, name: str, other: str, tokenizer: CheckpointTokenizer | None) -> tuple[int, ...]:

@@ -80,5 +80,5 @@ class MachineLink:
             finally:
                 runner.run(close())
         self.stats = {"cycles": result.cycles, "counters": result.counters, "seconds": time.perf_counter() - started}
-        if request.all_logits:
+        if result.logits:
             yield Step([row.astype(np.float64) for row in result.logits], None)

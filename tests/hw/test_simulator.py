@@ -9,7 +9,8 @@ from amaranth.hdl import Module
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from sim.bench import BenchError
+from hw.config import PRESETS
+from sim.bench import BenchError, run_bench
 from tests.hw.simulator import Simulator, run_in_verilator
 
 
@@ -106,3 +107,8 @@ def test_verilated() -> None:
 def test_failures(function: Any) -> None:
     with pytest.raises(BenchError, match="wrong count"):
         run_in_verilator(Counter(), function)
+
+
+def test_a_bench_that_cannot_be_imported() -> None:
+    with pytest.raises(BenchError, match=r"No module named 'tests.no_such_bench'\nthe simulator ended without"):
+        run_bench(Counter(), PRESETS["tiny"], "tests.no_such_bench")

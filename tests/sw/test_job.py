@@ -224,6 +224,22 @@ def test_no_logits_are_asked_for_without_need() -> None:
     assert result.logits == []
 
 
+@pytest.mark.parametrize("made", [0, 1, 4])
+def test_last_logits_are_a_row_per_token(made: int) -> None:
+    logits = np.arange(made * 34, dtype="<f4").reshape(made, 34)
+
+    def act(bus: FakeBus) -> None:
+        ends(made)(bus)
+        bus.memory[LAYOUT.logits : LAYOUT.logits + logits.nbytes] = logits.view(np.uint8).reshape(-1)
+
+    bus = FakeBus(act)
+    _, result = run(bus, replace(JOB, all_logits=False, last_logits=True))
+    assert dict(bus.written)["LOGITS_MODE"] == 1
+    assert len(result.logits) == made
+    for row, expected in zip(result.logits, logits, strict=True):
+        np.testing.assert_array_equal(row, expected[:33])
+
+
 def test_addresses_above_four_gibibytes_take_both_halves() -> None:
     """A cache of many slots puts everything behind it beyond 32 bits."""
     shape = replace(SHAPE, context=4096, sequences=64, layers=250)

@@ -20,6 +20,7 @@ from sw.image import ModelImage
 from sw.model_shape import ModelShape
 from sw.pack import pack
 from sw.requests import Batch, Job, Request
+from sw.sampling import Sampling
 from sw.scheduler import generate_batch
 
 TINY = PRESETS["tiny"]
@@ -129,6 +130,22 @@ def test_sequences_share_passes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     together(Accelerator(FOUR, link), jobs)
     assert link.passes == 4 + 6
     assert [r.max_new_tokens for r in link.requests if isinstance(r, Batch)] == [6]
+
+
+def test_drawn_sequences_share_passes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """While one is among them, batches have one pass and give logits; the others get theirs too, and no more."""
+    image = image_of(checkpoint, tmp_path, FOUR, 4)
+    image = replace(image, shape=replace(image.shape, eos=()))
+    jobs = [Job(prompt=(n, 2), max_new_tokens=4 if n else 7, chunk=2,
+                sampling=Sampling(temperature=1.0) if n == 3 else None) for n in range(4)]
+    link = Recorder(FOUR, image)
+    results = together(Accelerator(FOUR, link), jobs)
+    assert link.passes == 4 + 6
+    assert [(r.max_new_tokens, r.all_logits) for r in link.requests if isinstance(r, Batch)] == [
+        (1, True), (1, True), (1, True), (3, False)]
+    assert [r.last_logits for r in link.requests if isinstance(r, Job)] == [False, False, False, True]
+    for number, job in enumerate(jobs):
+        assert_same(results[number], Accelerator(FOUR, GoldenLink(FOUR, image)).generate(job))
 
 
 def test_a_run_has_room_for_its_rows(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ class ChipInFolder:
         if self._get("BATCH"):
             return Batch(entries=tuple(Entry(*map(int, e[:3])) for e in words.reshape(-1, 4)), **common)
         return Job(prompt=tuple(int(t) for t in words[: self._get("PROMPT_LENGTH")]), slot=self._get("SLOT"),
+                   last_logits=self._get("LOGITS_MODE") == LogitsMode.LAST.value,
                    start_position=self._get("START_POSITION"), chunk=self._get("CHUNK"), **common)
 
     def _run(self) -> None:

@@ -75,6 +75,17 @@ def test_generate_equals_golden(chip: ChipInFolder, tmp_path: Path, capsys: pyte
     assert chip.runs == 1
 
 
+def test_drawn_tokens_equal_golden(chip: ChipInFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run per token, each with its row of logits."""
+    found = []
+    for backend in ("golden", "mmap"):
+        arguments = ["generate", str(DEMO), "--prompt", "ROMEO:", "--max-new-tokens", "8", "--temperature", "0.9"]
+        assert main([*arguments, "--backend", backend]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[1] == found[0]
+    assert chip.runs == 8
+
+
 def test_a_batch_equals_golden(
     chip: ChipInFolder, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,95 @@
+"""Tokens drawn from logits: temperature, then top-k, then top-p, as Hugging Face orders them. Greedy needs none of it:
+that is in fabric."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sw.errors import HardwareError, JobError
+
+__all__ = ["Sampler", "Sampling"]
+
+FIRST_COUNT = 256
+"""Tokens that are sorted to find the smallest set of a mass; eight times as many whenever they do not suffice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the tokens of one sequence are drawn. Raises JobError for values that mean nothing.
+
+    Attributes:
+        temperature: the logits are divided by it; above 0.
+        top_k: only so many of the largest logits stay; of equal ones those with lower ids. None: all.
+        top_p: of these, the smallest set of the largest whose probability together is at least this; 1: all.
+        seed: of the sequence's own PCG64. The same seed, model and prompt give the same tokens, alone and in a batch,
+            on every backend and preset whose logits are the same.
+    """
+
+    temperature: float
+    top_k: int | None = None
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise JobError(f"temperature must be a number above 0, or 0 for greedy, not {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise JobError(f"top-k must be at least 1, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise JobError(f"top-p must be above 0 and at most 1, not {self.top_p}")
+        if not 0 <= self.seed < 1 << 64:
+            raise JobError(f"seed must be 0 to {(1 << 64) - 1}, not {self.seed}")
+
+
+class Sampler:
+    """Draws the tokens of a sequence, one after the other."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._random = np.random.Generator(np.random.PCG64(sampling.seed))
+
+    def draw(self, row: NDArray[np.float32]) -> int:
+        """A token id of a row of logits, (vocabulary,). Takes one random number, whatever the row.
+
+        Computed in float64; the random number falls into the probabilities in order of ids. Raises HardwareError for
+        logits that are not finite.
+        """
+        if not np.isfinite(row).all():
+            raise HardwareError("the logits that were read back are not finite: the accelerator's memory is damaged")
+        scores = row.astype(np.float64)
+        ids = np.arange(len(scores))
+        if self._sampling.top_k is not None:
+            ids = np.sort(_largest(scores, self._sampling.top_k))
+        with np.errstate(over="ignore"):  # a tiny temperature: all but the largest have weight 0
+            weights = np.exp((scores[ids] - scores.max()) / self._sampling.temperature)
+        if self._sampling.top_p < 1:
+            kept = np.sort(_nucleus(scores[ids], weights, self._sampling.top_p))
+            ids, weights = ids[kept], weights[kept]
+        mass = np.cumsum(weights)
+        return int(ids[np.searchsorted(mass, self._random.random() * mass[-1], side="right")])
+
+
+def _largest(scores: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """Where the largest scores are, the largest first, equal ones in order."""
+    if count < len(scores):
+        least = np.partition(scores, -count)[-count]
+        above = np.flatnonzero(scores > least)
+        found = np.concatenate([above, np.flatnonzero(scores == least)[: count - len(above)]])
+    else:
+        found = np.arange(len(scores))
+    return found[np.argsort(-scores[found], kind="stable")]
+
+
+def _nucleus(scores: NDArray[np.float64], weights: NDArray[np.float64], top_p: float) -> NDArray[np.intp]:
+    """Where the largest scores are that together have the part `top_p` of the weights: one, or no more than needed."""
+    wanted, count = top_p * weights.sum(), FIRST_COUNT
+    while True:
+        found = _largest(scores, count)
+        mass = np.cumsum(weights[found])
+        if mass[-1] >= wanted or count >= len(scores):
+            return found[: np.searchsorted(mass, wanted) + 1]
+        count *= 8
