@@ -13,7 +13,7 @@ from hw.link.bridge import Bridge
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.frame_buffer import FrameBuffer
 from hw.link.frame_sender import FrameSender
-from hw.link.uart import UartReceiver, UartTransmitter
+from hw.link.uart import UartReceiver, UartTransmitter, phase_step
 from hw.memory.axi import axi_signature
 
 __all__ = ["SerialBridge"]
@@ -41,8 +41,8 @@ class SerialBridge(wiring.Component):
         self, config: AccelConfig, *, clock_hz: int, baud: int, memory_bytes: int, register_bits: int = ADDRESS_BITS
     ) -> None:
         self.config = config
-        self.receiver, self.transmitter = UartReceiver(clock_hz, baud), UartTransmitter(clock_hz, baud)
-        self.bridge = Bridge(config, clock_hz=clock_hz, memory_bytes=memory_bytes, register_bits=register_bits)
+        self.clock_hz, self.baud, self.memory_bytes, self.register_bits = clock_hz, baud, memory_bytes, register_bits
+        phase_step(clock_hz, baud)
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "m_axi": Out(axi_signature(config)), "m_axi_lite": Out(axi_lite_signature(register_bits)),
@@ -50,10 +50,12 @@ class SerialBridge(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.receiver, m.submodules.transmitter = receiver, transmitter = self.receiver, self.transmitter
+        m.submodules.receiver = receiver = UartReceiver(self.clock_hz, self.baud)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.clock_hz, self.baud)
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.buffer = buffer = FrameBuffer()
-        m.submodules.bridge = bridge = self.bridge
+        m.submodules.bridge = bridge = Bridge(
+            self.config, clock_hz=self.clock_hz, memory_bytes=self.memory_bytes, register_bits=self.register_bits)
         m.submodules.sender = sender = FrameSender()
         m.submodules.encoder = encoder = CobsEncoder()
         m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), bridge.damaged.eq(buffer.damaged)]
