@@ -120,6 +120,13 @@ def test_only_the_largest(sampling: Sampling) -> None:
             assert sampler.draw(row) == row.argmax()
 
 
+def test_what_has_no_chance_is_never_drawn() -> None:
+    """Not even by a random number of 0, or the largest there is."""
+    row = np.array([0, 0, 9, 0], dtype=np.float32)
+    for value in (0.0, 1 - 2**-53):
+        assert draw(row, value, 1e-3, None, 1.0) == 2
+
+
 def test_of_equal_logits_the_lower_ids_stay() -> None:
     row = np.array([0, 5, 1, 5, 5, 5, 2], dtype=np.float32)
     for value in np.linspace(0, 0.999, 50):
