@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test sim verilog lint inspect clean
+.PHONY: help setup demo test sim verilog lint inspect full-size clean
 PRESET ?= tiny
 UNIT ?= array
 help:  ## list the targets
@@ -37,6 +37,9 @@ lint: setup verilog  ## ruff, pyright, and Verilator's lint of the generated Ver
 
 inspect: setup  ## what is inside the demo checkpoint
 	$(BIN)/bitnet-fpga inspect models/shakespeare-nano
+
+full-size: setup  ## docs/results/full-size.md: packing at the size of bitnet-b1.58-2B-4T; 4 GB of disk
+	$(BIN)/python -m sim.full_size
 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from sw.model_config import CheckpointError, parse_json
 from sw.model_shape import ModelShape
 from sw.program import head_packet, layer_packets, region_sizes
 
-__all__ = ["HEADER_SIZE", "ImageWriter", "ModelImage", "Region", "VERSION", "write_mem"]
+__all__ = ["HEADER_SIZE", "ImageWriter", "ModelImage", "Region", "VERSION", "image_header", "write_mem"]
 
 MAGIC = b"BN158IMG"
 VERSION = 3
@@ -145,6 +145,44 @@ class ImageWriter:
         return head + struct.pack("<I", zlib.crc32(head))
 
 
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of a file says: nothing of it but its CRC and the size of the file is checked."""
+
+    build_id: int
+    preset: str
+    size: int
+    table: list[tuple[bytes, int, int, int]]
+    shape: dict[str, Any]
+
+
+def image_header(path: Path) -> ImageHeader:
+    """Raises ImageError for a file that is no image, or a damaged or truncated one."""
+    if not path.is_file():
+        raise ImageError(f"{path} is not a file")
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        head = file.read(HEADER_SIZE)
+    if len(head) < HEADER_SIZE or head[:8] != MAGIC:
+        raise ImageError(f"{path} is not a model image")
+    if zlib.crc32(head[:-4]) != struct.unpack("<I", head[-4:])[0]:
+        raise ImageError(f"{path}: the header is damaged (CRC differs)")
+    _, version, count, build_id, total, text_size = _FIXED.unpack_from(head)
+    if version != VERSION:
+        raise ImageError(f"{path} has format version {version}; this program reads {VERSION}: pack it again")
+    if total != size:
+        raise ImageError(f"{path} has {size} bytes, its header says {total}: the file is truncated or damaged")
+    start = _FIXED.size + count * _REGION.size
+    if start + text_size > HEADER_SIZE - 4:
+        raise ImageError(f"{path}: the region table does not fit the header")
+    table = [_REGION.unpack_from(head, _FIXED.size + i * _REGION.size) for i in range(count)]
+    try:
+        values = parse_json(head[start : start + text_size], "the shape of the model")
+    except CheckpointError as error:
+        raise ImageError(f"{path}: {error}") from error
+    return ImageHeader(build_id, str(values.pop("preset", "?"))[:40], size, table, values)
+
+
 def _regions(
     config: AccelConfig, shape: ModelShape, table: list[tuple[bytes, int, int, int]], size: int
 ) -> dict[str, Region]:
@@ -182,39 +220,20 @@ class ModelImage:
         Raises ImageError for a damaged or untrue header, a truncated file, an image of another build, or packets that
         do not make up the model.
         """
-        if not path.is_file():
-            raise ImageError(f"{path} is not a file")
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(HEADER_SIZE)
-        if len(head) < HEADER_SIZE or head[:8] != MAGIC:
-            raise ImageError(f"{path} is not a model image")
-        if zlib.crc32(head[:-4]) != struct.unpack("<I", head[-4:])[0]:
-            raise ImageError(f"{path}: the header is damaged (CRC differs)")
-        _, version, count, build_id, total, text_size = _FIXED.unpack_from(head)
-        if version != VERSION:
-            raise ImageError(f"{path} has format version {version}; this program reads {VERSION}: pack it again")
-        if total != size:
-            raise ImageError(f"{path} has {size} bytes, its header says {total}: the file is truncated or damaged")
-        table_end = _FIXED.size + count * _REGION.size
-        if table_end + text_size > HEADER_SIZE - 4:
-            raise ImageError(f"{path}: the region table does not fit the header")
-        table = [_REGION.unpack_from(head, _FIXED.size + i * _REGION.size) for i in range(count)]
+        header = image_header(path)
+        if header.build_id != config.build_id:
+            raise ImageError(
+                f"{path} was packed for preset {header.preset} (build {header.build_id:016x}), not for {config.name} "
+                f"(build {config.build_id:016x}): pack it again"
+            )
         try:
-            values = parse_json(head[table_end : table_end + text_size], "the shape of the model")
-            made_for = str(values.pop("preset", "?"))[:40]
-            if build_id != config.build_id:
-                raise ImageError(
-                    f"it was packed for preset {made_for} (build {build_id:016x}), not for {config.name} "
-                    f"(build {config.build_id:016x}): pack it again"
-                )
-            shape = ModelShape.parse(values)
+            shape = ModelShape.parse(header.shape)
             shape.check(config)
-            regions = _regions(config, shape, table, size)
+            regions = _regions(config, shape, header.table, header.size)
             image = cls(path, config, shape, regions, np.memmap(path, dtype=np.uint8, mode="r"))
             check_headers(config, layer_packets(config, shape), partial(image.content, "stream"))
             check_headers(config, [head_packet(config, shape)], partial(image.content, "head"))
-        except (CheckpointError, ConfigError, ImageError) as error:
+        except (ConfigError, ImageError) as error:
             raise ImageError(f"{path}: {error}") from error
         return image
 

@@ -20,8 +20,8 @@ from sw.whole_file import whole_file
 
 __all__ = ["model_shape", "pack"]
 
-ROWS_PER_CHUNK = 4096
-"""Rows of the embedding or head converted at a time, so that a checkpoint never sits in memory."""
+CHUNK_ELEMENTS = 1 << 17
+"""Elements of the embedding or head that are converted at a time: what a processor's cache holds."""
 
 
 def model_shape(checkpoint: Checkpoint, context: int | None = None, sequences: int = 1) -> ModelShape:
@@ -96,24 +96,26 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterato
 
 def _row_codes(rows: NDArray[np.floating], bits: int) -> tuple[NDArray[np.int16], NDArray[np.uint32]]:
     """Symmetric codes per row and the float32 bits of their scales."""
-    limit = 2 ** (bits - 1) - 1
+    rows, limit = rows.astype(np.float64), 2 ** (bits - 1) - 1
     codes = float32_codes(np.abs(rows).max(axis=1) / limit)
     scales = codes.view("<f4").astype(np.float64)
     safe = np.where(scales > 0, scales, 1.0)
     return np.clip(np.rint(rows / safe[:, None]), -limit, limit).astype(np.int16), codes
 
 
-def _chunks(ckpt: Checkpoint, name: str, vocab: int, step: int) -> Iterator[NDArray[np.floating]]:
-    for start in range(0, vocab, step):
-        yield ckpt.float(name, slice(start, min(start + step, vocab))).astype(np.float64)
+def _chunks(ckpt: Checkpoint, name: str, shape: ModelShape, multiple: int = 1) -> Iterator[NDArray[np.float32]]:
+    """Rows of a table of tokens; all chunks but the last have a multiple of `multiple`."""
+    step = max(1, CHUNK_ELEMENTS // shape.hidden // multiple) * multiple
+    for start in range(0, shape.vocab, step):
+        yield ckpt.float(name, slice(start, min(start + step, shape.vocab)))
 
 
 def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
     group, row_bytes = config.stream_bytes // 4, head_row_bytes(config, shape)
     yield head_packet(config, shape).header(config)
     name = "model.embed_tokens.weight" if ckpt.config.tie_word_embeddings else "lm_head.weight"
-    for rows in _chunks(ckpt, name, shape.vocab, ROWS_PER_CHUNK):
-        padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden))
+    for rows in _chunks(ckpt, name, shape, group):
+        padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden), dtype=np.float32)
         padded[: len(rows)] = rows
         codes, scales = _row_codes(padded, 8)
         out = np.zeros((len(padded) // group, config.stream_bytes + group * row_bytes), dtype=np.uint8)
@@ -127,7 +129,7 @@ def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[
 def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
     stride, bits = shape.embed_stride(config), config.embedding_bits
     name = "model.embed_tokens.weight"
-    for rows in _chunks(ckpt, name, shape.vocab, ROWS_PER_CHUNK):
+    for rows in _chunks(ckpt, name, shape):
         out = np.zeros((len(rows), stride), dtype=np.uint8)
         if bits == 16:
             out[:, : 2 * shape.hidden] = _bf16(rows, name).view(np.uint8)

@@ -50,7 +50,9 @@ ENCODE: NDArray[np.uint8] = np.array([_encode_one(n % 27, n // 27) for n in rang
 ZERO_BYTE = int(ENCODE[121])
 """The byte of five zeros; padding."""
 
-_POWERS = np.array([1, 3, 9, 27, 81], dtype=np.uint8)
+_ENCODE_SUM = np.zeros(256, dtype=np.uint8)
+_ENCODE_SUM[np.arange(-121, 122)] = ENCODE
+"""[256]: the byte of the number sum(t[i] * 3**i), -121 to 121, modulo 256."""
 
 
 def encode_trits(trits: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -59,8 +61,12 @@ def encode_trits(trits: NDArray[np.integer]) -> NDArray[np.uint8]:
         raise ValueError(f"the last axis must be a multiple of {TRITS_PER_BYTE}, not {trits.shape[-1]}")
     if trits.size and (trits.min() < -1 or trits.max() > 1):
         raise ValueError(f"trits must be -1, 0 or 1, not {trits.min()} to {trits.max()}")
-    digits = (trits + 1).astype(np.uint8).reshape(*trits.shape[:-1], -1, TRITS_PER_BYTE)
-    return ENCODE[(digits * _POWERS).sum(axis=-1, dtype=np.uint8)]
+    digits = trits.astype(np.int8, copy=False).reshape(*trits.shape[:-1], -1, TRITS_PER_BYTE)
+    total = digits[..., TRITS_PER_BYTE - 1].copy()
+    for n in reversed(range(TRITS_PER_BYTE - 1)):
+        total *= 3
+        total += digits[..., n]
+    return _ENCODE_SUM[total.view(np.uint8)]
 
 
 def decode_bytes(packed: NDArray[np.uint8]) -> NDArray[np.int8]:

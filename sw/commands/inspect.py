@@ -1,4 +1,4 @@
-"""`bitnet-fpga inspect`: what a checkpoint holds."""
+"""`bitnet-fpga inspect`: what a checkpoint or a memory image holds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sw.checkpoint import Checkpoint
 from sw.inspect import describe, render
+from sw.inspect_image import describe_image, image_lines
 
 __all__ = ["inspect"]
 
@@ -19,13 +20,16 @@ FILE_WIDTH = 120
 
 
 def inspect(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors.")],
+    path: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a memory image.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show the configuration, the tensors and the ternary weights of a checkpoint."""
-    description = describe(Checkpoint.open(checkpoint))
+    """Show configuration, tensors and ternary weights of a checkpoint; or model, regions and traffic of an image."""
+    image = path.is_file()
+    description = describe_image(path) if image else describe(Checkpoint.open(path))
     if as_json:
         print(json.dumps(description, indent=2))
+    elif image:
+        print("\n".join(image_lines(description)))
     else:
         console = Console()
         if not console.is_terminal:

@@ -1,0 +1,141 @@
+"""The tool chain at the size of microsoft/bitnet-b1.58-2B-4T: `make full-size`, or `python -m sim.full_size`.
+
+Makes a seeded random checkpoint of that shape in build/full-size, runs the command line on it, each command in a
+process of its own, and writes what they took to docs/results/full-size.md. Takes 4 GB of disk and some minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from sim.random_checkpoint import write_random_checkpoint
+from sw.whole_file import whole_file
+
+__all__ = ["main"]
+
+CHECKPOINT = Path("build/full-size/checkpoint")
+RESULTS = Path("docs/results/full-size.md")
+PRESETS = ("medium", "wide4")
+TIMEOUT_S = 3600
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A command, what it printed, and what it took: wall clock, processor time, largest resident set."""
+
+    command: str
+    output: str
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def _measure(*arguments: str) -> Measured:
+    """Runs `python -m ARGUMENTS`. Raises SystemExit with its exit code if it fails, or after TIMEOUT_S."""
+    command = " ".join(("python -m", *arguments))
+    print(command, file=sys.stderr)
+    start = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    timer = threading.Timer(TIMEOUT_S, process.kill)
+    timer.start()
+    try:
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        timer.cancel()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(process.returncode)
+    return Measured(command, output, time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+def _machine() -> str:
+    """Processor, cores and memory."""
+    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores of {model}, {memory / 2**30:.0f} GiB of memory, load {load:.1f} at the start"
+
+
+def _bytes_table(images: list[dict[str, Any]]) -> list[str]:
+    """What a token reads, and what it would have to."""
+    rows = [["bytes", *(image["preset"] for image in images)]]
+    rows.append(["---", *("---:" for _ in images)])
+    for group, name, what in (
+        ("required", "weights", "required: weights, ceil(K M / 5) per BitLinear"),
+        ("required", "head", "required: head, int8 rows and float32 scales"),
+        ("read", "stream", "read: region `stream`"),
+        ("read", "head", "read: region `head`"),
+        ("read", "embed", "read: a row of `embed`"),
+        ("read", "rope", "read: a row of `rope`"),
+    ):
+        rows.append([what, *(f"{image['token_bytes'][group][name]:,}" for image in images)])
+    rows.append(["**read beyond what is required**", *(f"{image['token_bytes']['overhead']:.4%}" for image in images)])
+    rows.append(["whole image", *(f"{image['image_bytes']:,}" for image in images)])
+    rows.append(["KV cache of 4096 positions", *(f"{image['kv_bytes']:,}" for image in images)])
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _report(machine: str, steps: list[Measured], images: list[dict[str, Any]], token: str) -> str:
+    lines = [
+        "# Full size",
+        "",
+        "Written by `make full-size`. The checkpoint has the shape of microsoft/bitnet-b1.58-2B-4T and seeded random",
+        "weights: 30 layers, hidden 2560, FFN 6912, 20 heads and 5 KV heads of 128, vocabulary 128256, 4096 positions,",
+        "tied head.",
+        "",
+        f"{date.today().isoformat()}, {machine}, Python {platform.python_version()}.",
+        "",
+        "| command | wall s | processor s | peak MB |",
+        "| --- | ---: | ---: | ---: |",
+        *(f"| `{s.command}` | {s.seconds:.1f} | {s.cpu_seconds:.1f} | {s.peak_bytes / 1e6:,.0f} |" for s in steps),
+        "",
+        "`inspect` of an image reads all of it: CRCs, packets and numbers; its peak holds what is mapped of the file.",
+        f"The last command is the golden model, one token through all layers and the head; it chose {token}.",
+        "",
+        "What decoding a token of one sequence reads, without the cached positions:",
+        "",
+        *_bytes_table(images),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str]) -> None:
+    """`checkpoint` makes it, nothing does everything. Raises SystemExit for a step that fails."""
+    if arguments == ["checkpoint"]:
+        write_random_checkpoint(
+            CHECKPOINT, hidden=2560, intermediate=6912, layers=30, heads=20, kv_heads=5, head_dim=128, vocab=128256,
+            positions=4096, rope_theta=500000.0, seed=1,
+        )
+        return
+    machine, folder = _machine(), str(CHECKPOINT)
+    steps = [_measure("sim.full_size", "checkpoint"), _measure("sw", "inspect", folder, "--json")]
+    images = []
+    for name in PRESETS:
+        path = str(CHECKPOINT.with_name(f"{name}.img"))
+        steps.append(_measure("sw", "pack", folder, "-o", path, "--preset", name))
+        steps.append(_measure("sw", "inspect", path, "--json"))
+        images.append(json.loads(steps[-1].output))
+    steps.append(_measure(
+        "sw", "generate", folder, "--image", images[0]["image"], "--preset", PRESETS[0], "--prompt-ids", "1",
+        "--max-new-tokens", "1",
+    ))
+    with whole_file(RESULTS) as file:
+        file.write(_report(machine, steps, images, steps[-1].output.strip()).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
