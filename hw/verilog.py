@@ -1,9 +1,9 @@
-"""Component to a Verilog file for a vendor's tools, with its description in JSON beside it.
+"""Component to the text of a Verilog file for a vendor's tools, and its description in JSON.
 
 For a simulator the same text with the watches of `hw/watch.py`; for a vendor's tools, which would not read them,
 without.
 
-Same component and same Yosys, same bytes: nothing of the machine, the folder or the time enters the files.
+Same component and same Yosys, same bytes: nothing of the machine, the folder or the time enters the texts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hw.config import AccelConfig
 from hw.memory.axi import pin_name
 from hw.watch import Synthesis
 
-__all__ = ["CLOCK", "RESET", "Port", "VerilogModule", "find_yosys", "generate_verilog", "write_verilog"]
+__all__ = ["CLOCK", "RESET", "Port", "VerilogModule", "find_yosys", "generate_verilog"]
 
 CLOCK = "aclk"
 """Pin of the clock."""
@@ -111,12 +111,3 @@ def generate_verilog(component: wiring.Component, name: str, *, simulation: bool
     config = component.config
     text = f"/* bitnet-fpga: {name}, configuration {config.name}, build 0x{config.build_id:016x} */{rest}"
     return VerilogModule(name, config, ports, text)
-
-
-def write_verilog(component: wiring.Component, name: str, path: Path) -> VerilogModule:
-    """Write `path` (the Verilog) and the same name with .json (the description)."""
-    module = generate_verilog(component, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(module.text, newline="\n")
-    path.with_suffix(".json").write_text(module.description, newline="\n")
-    return module

@@ -1,12 +1,13 @@
 """Command line: `bitnet-fpga COMMAND` or `python -m sw COMMAND`.
 
 Exit codes: 0 success (also where nobody reads the output to its end), 1 internal error, 2 bad input or usage,
-3 hardware error, 4 verification mismatch, 130 interrupted. Every error but an internal one is a single sentence on
-stderr.
+3 hardware error, 4 verification mismatch, 128 + N ended by signal N (130: interrupted). Every error but an internal one
+is a single sentence on stderr.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 import warnings
@@ -91,14 +92,31 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERNAL
 
 
+def _end_like_an_interrupt() -> list[int]:
+    """Signals that would end the process at once unwind it instead, so that nothing unfinished is left; which came."""
+    came: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not where somebody has them ignored
+            signal.signal(number, interrupt)
+    return came
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with the given arguments (default: those of the process); the exit code."""
+    signals: list[int] = []
     if arguments is None:
         open_streams()
+        signals = _end_like_an_interrupt()
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            return _run(arguments)
+            code = _run(arguments)
+            return 128 + signals[0] if signals and code == INTERRUPTED else code
     finally:
         settle_stdout()
 

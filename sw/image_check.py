@@ -14,7 +14,7 @@ from hw.config import AccelConfig
 from hw.formats import FLOAT_BITS, HEADER, Opcode
 from sw.errors import ImageError
 from sw.model_shape import ModelShape
-from sw.program import MODEL_FLOAT, Packet, head_packet, head_row_bytes, layer_packets
+from sw.program import MODEL_FLOAT, Packet, head_packet, head_row_bytes, header_bytes, layer_packets
 
 __all__ = ["check_headers", "check_numbers"]
 
@@ -35,7 +35,7 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
     """
     at = 0
     for number, packet in enumerate(packets):
-        found = read(at, at + len(packet.header(config))).tobytes()
+        found = read(at, at + header_bytes(config)).tobytes()
         fields = HEADER.from_bits(int.from_bytes(found[:32], "little"))
         where = f"packet {number}, {packet.opcode.name},"
         free = MODEL_FLOAT.get(packet.opcode)

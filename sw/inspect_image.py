@@ -7,38 +7,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hw.config import PRESETS, ceil_div
+from hw.config import PRESETS, AccelConfig, ceil_div
 from hw.formats import Opcode
 from sw.errors import ImageError
 from sw.image import ModelImage, image_header
-from sw.program import layer_packets
+from sw.model_shape import ModelShape
+from sw.program import layer_packets, region_sizes
 
-__all__ = ["describe_image", "image_lines"]
+__all__ = ["describe_image", "image_lines", "token_bytes"]
+
+
+def token_bytes(config: AccelConfig, shape: ModelShape) -> dict[str, Any]:
+    """Bytes of decoding a token of one sequence, without cached positions.
+
+    `read` is what is read; `required` is what weights take without padding: ceil(K M / 5) bytes of a BitLinear, and a
+    head of int8 rows with float32 scales; `overhead` is the part by which more is read.
+    """
+    sizes = region_sizes(config, shape)
+    matrices = [packet.fields for packet in layer_packets(config, shape) if packet.opcode is Opcode.MATMUL]
+    required = {
+        "weights": sum(ceil_div(fields["k"] * fields["m"], 5) for fields in matrices),
+        "head": shape.vocab * (shape.hidden + 4),
+    }
+    read = {"stream": sizes["stream"], "head": sizes["head"], "embed": shape.embed_stride(config),
+            "rope": shape.rope_stride(config)}
+    return {"required": required, "read": read, "overhead": sum(read.values()) / sum(required.values()) - 1}
 
 
 def describe_image(path: Path) -> dict[str, Any]:
-    """The contents of an image of a preset. All of it is read and checked; raises ImageError.
-
-    `token_bytes` of decoding one sequence: `read` is what is read for a token, without cached positions; `required` is
-    what its weights take without padding: ceil(K M / 5) bytes of a BitLinear, and a head of int8 rows with float32
-    scales.
-    """
+    """The contents of an image of a preset. All of it is read and checked; raises ImageError."""
     build_id = image_header(path).build_id
     config = next((c for c in PRESETS.values() if c.build_id == build_id), None)
     if config is None:
         raise ImageError(f"{path} was packed for build {build_id:016x}, which is none of the presets")
     image = ModelImage.open(path, config)
     image.verify()
-    shape, regions = image.shape, image.regions
-    matrices = [p.fields for p in layer_packets(config, shape) if p.opcode is Opcode.MATMUL]
-    required = {
-        "weights": sum(ceil_div(fields["k"] * fields["m"], 5) for fields in matrices),
-        "head": shape.vocab * (shape.hidden + 4),
-    }
-    read = {
-        "stream": regions["stream"].size, "head": regions["head"].size, "embed": shape.embed_stride(config),
-        "rope": shape.rope_stride(config),
-    }
+    shape = image.shape
     return {
         "image": str(path),
         "preset": config.name,
@@ -46,10 +50,9 @@ def describe_image(path: Path) -> dict[str, Any]:
         "shape": dataclasses.asdict(shape),
         "image_bytes": len(image.memory),
         "regions": {r.name: {"offset": r.offset, "bytes": r.size, "area_bytes": r.area, "crc32": f"{r.crc32:08x}"}
-                    for r in regions.values()},
+                    for r in image.regions.values()},
         "kv_bytes": shape.sequences * shape.slot_stride(config),
-        "token_bytes": {"required": required, "read": read,
-                        "overhead": sum(read.values()) / sum(required.values()) - 1},
+        "token_bytes": token_bytes(config, shape),
     }
 
 

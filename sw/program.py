@@ -16,7 +16,7 @@ from hw.formats import HEADER, Flags, Opcode, encode_header
 from sw.machine_float import float32_code
 from sw.model_shape import ModelShape
 
-__all__ = ["MODEL_FLOAT", "Packet", "head_packet", "head_row_bytes", "layer_packets", "region_sizes"]
+__all__ = ["MODEL_FLOAT", "Packet", "head_packet", "head_row_bytes", "header_bytes", "layer_packets", "region_sizes"]
 
 MODEL_FLOAT = {Opcode.QUANTIZE: "eps", Opcode.MATMUL: "scale"}
 """Header fields that hold a float32 of the model, above 0, and do not follow from its shape."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,15 +68,22 @@ def whole_file(path: Path, inputs: Iterable[Path] = ()) -> Iterator[BinaryIO]:
     """A file to fill; when the block ends without an error it takes the place of `path`, on disk and in one step.
 
     Until then it has a name of its own beside `path`, ending in `.partial`, so that several writers do not meet. Every
-    other way out of the block removes it and leaves what was at `path` as it was.
+    other way out of the block removes it and leaves what was at `path` as it was. A process that is killed leaves it; the
+    next writer of `path` removes it.
 
     Raises OutputError as `output_target` does, before the block, and for whatever goes wrong with the file later.
     """
     target = output_target(path, inputs)
+    _remove_leftovers(target)
     partial = target.with_name(f"{target.name[:48]}.{secrets.token_hex(4)}.partial")
     try:
         try:
             raw = _Raw(partial, path)
+            fcntl.flock(raw, fcntl.LOCK_EX)
+            while not partial.exists():  # another writer took it for a leftover before it was locked
+                raw.close()
+                raw = _Raw(partial, path)
+                fcntl.flock(raw, fcntl.LOCK_EX)
         except OSError as error:
             raise _failed(path, error) from error
         with raw, io.BufferedWriter(raw) as file:
@@ -83,6 +92,20 @@ def whole_file(path: Path, inputs: Iterable[Path] = ()) -> Iterator[BinaryIO]:
             _finish(file, partial, target, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Removes the partial files of writers that have died: theirs are not locked any more."""
+    name = re.compile(re.escape(target.name[:48]) + r"\.[0-9a-f]{8}\.partial")
+    for left in filter(name.fullmatch, os.listdir(target.parent)):
+        path = target.with_name(left)
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path)
+            finally:
+                os.close(descriptor)
 
 
 def _finish(file: BinaryIO, partial: Path, target: Path, path: Path) -> None:

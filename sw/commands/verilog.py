@@ -10,7 +10,8 @@ import typer
 
 from hw.accelerator import Accelerator
 from hw.config import preset
-from hw.verilog import write_verilog
+from hw.verilog import generate_verilog
+from sw.whole_file import whole_file
 
 __all__ = ["verilog"]
 
@@ -24,7 +25,10 @@ def verilog(
     config = preset(preset_name)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "accelerator.v"
-    write_verilog(Accelerator(config), "accelerator", path)
+    with whole_file(path) as text, whole_file(path.with_suffix(".json")) as description:
+        module = generate_verilog(Accelerator(config), "accelerator")
+        text.write(module.text.encode())
+        description.write(module.description.encode())
     summary = {"verilog": str(path), "description": str(path.with_suffix(".json")), "preset": config.name,
                "build_id": f"{config.build_id:016x}", "bytes": path.stat().st_size}
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import resource
@@ -18,11 +19,15 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
-from hw.config import PRESETS
+from hw.config import PRESETS, AccelConfig
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
+from sw.errors import ImageError
 from sw.image import ModelImage
 from sw.pack import pack
 from sw.whole_file import OutputError, whole_file
@@ -218,30 +223,68 @@ def test_interrupted_before_any_line(small: Path, good: bytes, tmp_path: Path) -
     assert seen == {b"old", good}
 
 
-def test_signals_while_packing(tmp_path: Path) -> None:
-    """SIGINT to the process at random moments: exit code 130, one word, nothing left."""
-    folder = write_random_checkpoint(
-        tmp_path / "m", hidden=640, intermediate=1280, layers=2, heads=10, kv_heads=10, vocab=8000, positions=64, seed=1
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that takes some tenths of a second to pack."""
+    return write_random_checkpoint(
+        tmp_path_factory.mktemp("slow"), hidden=1280, intermediate=1920, layers=2, heads=10, kv_heads=10, vocab=8000,
+        positions=64, seed=1,
     )
-    out, chance, codes = tmp_path / "out", random.Random(1), []
-    out.mkdir()
-    for _ in range(6):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sw", "pack", str(folder), "-o", str(out / "i")], cwd=ROOT, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
+
+
+@contextmanager
+def packing(checkpoint: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that packs, caught while it writes."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sw", "pack", str(checkpoint), "-o", str(out / "i")], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    try:
         while process.poll() is None and not list(out.glob("*.partial")):
             time.sleep(0.002)
-        time.sleep(chance.random() * 0.2)
-        process.send_signal(signal.SIGINT)
-        error = process.communicate(timeout=60)[1]
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_while_packing(number: signal.Signals, slow: Path, tmp_path: Path) -> None:
+    """At random moments: exit code 128 + the signal's number, one word, nothing left."""
+    chance, codes = random.Random(1), []
+    for _ in range(3):
+        with packing(slow, tmp_path) as process:
+            time.sleep(chance.random() * 0.1)
+            process.send_signal(number)
+            error = process.communicate(timeout=60)[1]
         codes.append(process.returncode)
         if process.returncode:
-            assert (process.returncode, error) == (130, "interrupted\n")
-        assert {p.name for p in out.iterdir()} <= {"i"}
-        if (out / "i").exists():
-            ModelImage.open(out / "i", TINY).verify()
-    assert 130 in codes
+            assert (process.returncode, error) == (128 + number, "interrupted\n")
+        assert {p.name for p in tmp_path.iterdir()} <= {"i"}
+        if (tmp_path / "i").exists():
+            ModelImage.open(tmp_path / "i", TINY).verify()
+    assert 128 + number in codes
+
+
+def test_killed_while_packing(slow: Path, tmp_path: Path) -> None:
+    """What a kill leaves is called .partial, is no image, and is gone after the next packing."""
+    path = tmp_path / "i"
+    path.write_bytes(b"old")
+    other = tmp_path / "j.01234567.partial"
+    with packing(slow, tmp_path) as process:
+        other.write_bytes(b"of another file")
+        time.sleep(0.05)
+        process.kill()
+        process.wait(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    (left,) = set(tmp_path.iterdir()) - {path, other}
+    assert left.suffix == ".partial"
+    assert path.read_bytes() == b"old"
+    with pytest.raises(ImageError):
+        ModelImage.open(left, TINY)
+    pack(Checkpoint.open(slow), path, TINY)
+    assert set(tmp_path.iterdir()) == {path, other}
+    ModelImage.open(path, TINY).verify()
 
 
 def test_two_packs_at_once(small: Path, good: bytes, tmp_path: Path) -> None:
@@ -290,6 +333,48 @@ def test_output_is_found_impossible_before_the_work(
     monkeypatch.setattr("sw.pack._layers", lambda *_: pytest.fail("packing has begun"))
     assert main(["pack", str(DEMO), "-o", str(tmp_path / "none" / "i"), "--format", form]) == 2
     assert "none is not a folder" in capsys.readouterr().err
+
+
+class Wires(wiring.Component):
+    """In place of an accelerator, whose Verilog takes half a minute."""
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config = config
+        super().__init__({"i": In(8), "o": Out(8)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.o.eq(self.i)
+        return m
+
+
+def test_verilog_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both files, or what was there before; found impossible before the work."""
+    monkeypatch.setattr("sw.commands.verilog.Accelerator", Wires)
+    folder = tmp_path / "new" / "folder"
+    assert main(["verilog", "-o", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] == (folder / "accelerator.v").stat().st_size
+    assert "endmodule" in (folder / "accelerator.v").read_text()
+    assert json.loads((folder / "accelerator.json").read_text())["name"] == "accelerator"
+    for path in folder.iterdir():
+        path.write_text("old")
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, failing(errno.ENOSPC))
+            assert main(["verilog", "-o", str(folder)]) == 2
+        assert capsys.readouterr().err == f"error: cannot write {folder}/accelerator.json: No space left on device\n"
+    monkeypatch.setattr("sw.commands.verilog.Accelerator", lambda _: pytest.fail("the work has begun"))
+    (tmp_path / "f").write_bytes(b"")
+    assert main(["verilog", "-o", str(tmp_path / "f")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    (folder / "accelerator.json").unlink()
+    (folder / "accelerator.json").mkdir()
+    assert main(["verilog", "-o", str(folder)]) == 2
+    assert "it is a folder" in capsys.readouterr().err
+    assert sorted(p.name for p in folder.iterdir()) == ["accelerator.json", "accelerator.v"]
+    assert (folder / "accelerator.v").read_text() == "old"
 
 
 @pytest.mark.parametrize("option", ["--logits", "--stats"])
