@@ -113,14 +113,8 @@ def _report(machine: str, steps: list[Measured], images: list[dict[str, Any]], t
     return "\n".join(lines)
 
 
-def main(arguments: list[str]) -> None:
-    """`checkpoint` makes it, nothing does everything. Raises SystemExit for a step that fails."""
-    if arguments == ["checkpoint"]:
-        write_random_checkpoint(
-            CHECKPOINT, hidden=2560, intermediate=6912, layers=30, heads=20, kv_heads=5, head_dim=128, vocab=128256,
-            positions=4096, rope_theta=500000.0, seed=1,
-        )
-        return
+def _everything() -> str:
+    """All steps, and the report on them."""
     machine, folder = _machine(), str(CHECKPOINT)
     steps = [_measure("sim.full_size", "checkpoint"), _measure("sw", "inspect", folder, "--json")]
     images = []
@@ -133,8 +127,19 @@ def main(arguments: list[str]) -> None:
         "sw", "generate", folder, "--image", images[0]["image"], "--preset", PRESETS[0], "--prompt-ids", "1",
         "--max-new-tokens", "1",
     ))
+    return _report(machine, steps, images, steps[-1].output.strip())
+
+
+def main(arguments: list[str]) -> None:
+    """`checkpoint` makes it, nothing does everything. Raises SystemExit for a step that fails."""
+    if arguments == ["checkpoint"]:
+        write_random_checkpoint(
+            CHECKPOINT, hidden=2560, intermediate=6912, layers=30, heads=20, kv_heads=5, head_dim=128, vocab=128256,
+            positions=4096, rope_theta=500000.0, seed=1,
+        )
+        return
     with whole_file(RESULTS) as file:
-        file.write(_report(machine, steps, images, steps[-1].output.strip()).encode())
+        file.write(_everything().encode())
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ def whole_file(path: Path, inputs: Iterable[Path] = ()) -> Iterator[BinaryIO]:
     """A file to fill; when the block ends without an error it takes the place of `path`, on disk and in one step.
 
     Until then it has a name of its own beside `path`, ending in `.partial`, so that several writers do not meet. Every
-    other way out of the block removes it and leaves what was at `path` as it was. A process that is killed leaves it; the
-    next writer of `path` removes it.
+    other way out of the block removes it and leaves what was at `path` as it was. What a killed process leaves, the
+    next writer of `path` removes.
 
     Raises OutputError as `output_target` does, before the block, and for whatever goes wrong with the file later.
     """

@@ -14,6 +14,9 @@ from sw.tokenizer import CheckpointTokenizer
 
 __all__ = ["Prompt", "one_prompt", "read_batch"]
 
+MAX_BATCH_BYTES = 16_000_000
+"""Largest file of prompts; Python objects take up to 30 times as much."""
+
 FIELDS = ("prompt", "prompt_ids", "max_new_tokens", "seed")
 
 
@@ -53,16 +56,19 @@ def read_batch(
 
     Raises JobError that names file and line, OSError.
     """
-    prompts = []
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                place = f"{path}, line {number}: "
-                try:
-                    own = sampling and replace(sampling, seed=sampling.seed + len(prompts))
-                    prompts.append(Prompt(_job(line, tokenizer, max_new_tokens, chunk, own), place))
-                except JobError as error:
-                    raise JobError(f"{place}{error}") from error
+        content = file.read(MAX_BATCH_BYTES + 1)
+    if len(content) > MAX_BATCH_BYTES:
+        raise JobError(f"{path} is larger than {MAX_BATCH_BYTES} bytes")
+    prompts: list[Prompt] = []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            place = f"{path}, line {number}: "
+            try:
+                own = sampling and replace(sampling, seed=sampling.seed + len(prompts))
+                prompts.append(Prompt(_job(line, tokenizer, max_new_tokens, chunk, own), place))
+            except JobError as error:
+                raise JobError(f"{place}{error}") from error
     if not prompts:
         raise JobError(f"{path} holds no prompts")
     return prompts

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hw.config import PRESETS
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
-from sw.commands.prompts import read_batch
+from sw.checkpoint import Checkpoint
+from sw.commands.prompts import MAX_BATCH_BYTES, read_batch
+from sw.driver import JobError
+from sw.pack import pack
 from sw.tokenizer import CheckpointTokenizer
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
@@ -165,3 +170,40 @@ def test_standard_input_is_a_file_too(tmp_path: Path) -> None:
     prompts = read_batch(Path(f"/dev/fd/{reader}"), None, 7, 2)
     os.close(reader)
     assert [(prompt.job.prompt, prompt.job.max_new_tokens) for prompt in prompts] == [((1, 2), 7)] * 2
+
+
+@pytest.mark.parametrize("content", [b"", b"{" * 100, b"\n"], ids=["endless zeros", "one line", "empty lines"])
+def test_a_file_without_end(content: bytes, tmp_path: Path) -> None:
+    """Refused after a bounded number of bytes, whatever its size is said to be."""
+    path = Path("/dev/zero")
+    if content:
+        path = tmp_path / "batch"
+        path.write_bytes(content * (MAX_BATCH_BYTES // len(content) + 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(JobError, match=f"is larger than {MAX_BATCH_BYTES} bytes"):
+            read_batch(path, None, 1, 1)
+        assert tracemalloc.get_traced_memory()[1] < 3 * MAX_BATCH_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("number", ["1e400", "1" + "0" * 5000, "NaN", "true", "-1", '"1"', "[1]", "1.0"])
+@pytest.mark.parametrize("line", ['{"prompt_ids": [%s]}', '{"prompt_ids": [1], "max_new_tokens": %s}'])
+def test_numbers_that_are_none(
+    line: str, number: str, demo_image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence with file and line."""
+    batch = tmp_path / "batch"
+    batch.write_text(line % number)
+    assert main(["generate", str(DEMO), "--image", str(demo_image), "--batch", str(batch)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {batch}, line 1: ")
+    assert error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def demo_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("demo") / "image"
+    pack(Checkpoint.open(DEMO), path, PRESETS["tiny"])
+    return path
