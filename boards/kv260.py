@@ -1,0 +1,125 @@
+"""KV260: a Zynq UltraScale+ of a K26 module; four 128-bit ports into the processor's 4 GiB of DDR4. Not run on one yet.
+
+`python -m boards.kv260 [FOLDER]` writes all that Vivado needs, by default to build/kv260, and lets Vivado make the
+bitstream if it is installed. docs/boards/kv260.md has the steps.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from boards.zynq_wrapper import wrapper
+from hw.accelerator import Accelerator
+from hw.config import AccelConfig, preset
+from hw.control.register_map import ADDRESS_BITS
+from hw.verilog import write_verilog
+
+__all__ = ["KV260", "ZynqBoard", "build", "fill", "parameters", "write_project"]
+
+FILES = Path(__file__).with_name("kv260_files")
+COPIED = ("build.tcl", "bitnet.bif", "shell.json", "load.sh")
+HP_PORTS = 4
+"""S_AXI_HP0_FPD to S_AXI_HP3_FPD."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZynqBoard:
+    """A board whose memory and processor are those of a Zynq UltraScale+.
+
+    Attributes:
+        name: what the command line takes, and the folder of what is built.
+        title: one line for people.
+        config: the machine that fits; a memory port for each S_AXI_HP port.
+        clock_hz: pl_clk0, which all of the machine uses; Vivado's timing report decides whether it holds.
+        part, board_parts: the chip, and a pattern of Vivado's name for its board files, which know the DDR4.
+        ctrl_address: of the registers, in the window of M_AXI_HPM0_FPD.
+        memory_bytes: of the u-dma-buf that holds model, KV cache and results.
+        resources: LUT, FF, RAMB36, URAM and DSP of the chip.
+        documents: where the numbers come from.
+    """
+
+    name: str
+    title: str
+    config: AccelConfig
+    clock_hz: int
+    part: str
+    board_parts: str
+    ctrl_address: int
+    memory_bytes: int
+    resources: dict[str, int]
+    documents: tuple[str, ...]
+
+
+KV260 = ZynqBoard(
+    name="kv260",
+    title="AMD Kria KV260, 4 GiB DDR4",
+    config=preset("wide4"),
+    clock_hz=200_000_000,
+    part="xck26-sfvc784-2LV-c",
+    board_parts="*kv260_som*",
+    ctrl_address=0xA000_0000,
+    memory_bytes=1600 << 20,
+    resources={"LUT": 117_120, "FF": 234_240, "RAMB36": 144, "URAM": 64, "DSP": 1_248},
+    documents=(
+        "https://docs.amd.com/r/en-US/ds987-k26-som",
+        "https://docs.amd.com/r/en-US/ug1085-zynq-ultrascale-trm",
+        "https://github.com/ikwzm/udmabuf",
+    ),
+)
+
+
+def parameters(board: ZynqBoard) -> dict[str, str]:
+    """What build.tcl takes from parameters.tcl."""
+    return {
+        "board": board.name, "preset": board.config.name, "build_id": f"{board.config.build_id:016x}",
+        "part": board.part, "board_parts": board.board_parts, "clock_mhz": f"{board.clock_hz / 1e6:g}",
+        "ports": str(board.config.ports), "port_bits": str(board.config.port_bits),
+        "ctrl_address": f"{board.ctrl_address:#x}", "ctrl_bytes": str(1 << ADDRESS_BITS), "jobs": "4",
+    }
+
+
+def fill(board: ZynqBoard, template: str) -> str:
+    """The device-tree overlay: every `@name@` of the template gets its value."""
+    for name, value in {
+        "clock_hz": str(board.clock_hz), "ctrl_node": f"{board.ctrl_address:x}",
+        "ctrl_address": f"{board.ctrl_address:#x}", "ctrl_bytes": f"{1 << ADDRESS_BITS:#x}",
+        "memory_bytes": f"{board.memory_bytes:#x}", "address_bits": str(board.config.address_bits),
+    }.items():
+        template = template.replace(f"@{name}@", value)
+    return template
+
+
+def write_project(board: ZynqBoard, folder: Path) -> None:
+    """All that Vivado and the board need, without Vivado: Verilog, Tcl, device-tree overlay, script that loads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    module = write_verilog(Accelerator(board.config), "accelerator", folder / "accelerator.v")
+    (folder / "bitnet.v").write_text(wrapper(module, "bitnet"))
+    lines = [f"set {name} {{{value}}}\n" for name, value in parameters(board).items()]
+    (folder / "parameters.tcl").write_text("".join(lines))
+    (folder / "bitnet.dtso").write_text(fill(board, (FILES / "bitnet.dtso").read_text()))
+    for name in COPIED:
+        shutil.copy(FILES / name, folder / name)
+
+
+def build(board: ZynqBoard, folder: Path) -> str:
+    """Writes the project, and lets Vivado make the bitstream if it is installed; one sentence on what there is now.
+
+    Raises subprocess.CalledProcessError if Vivado fails; vivado.log in the folder says why. Takes an hour or so there.
+    """
+    write_project(board, folder)
+    vivado = shutil.which("vivado")
+    if vivado is None:
+        return f"{folder}: Vivado project written; to go on, run `vivado -mode batch -source build.tcl` in it on a " \
+               "machine with Vivado 2022.1 or later"
+    subprocess.run([vivado, "-mode", "batch", "-source", "build.tcl"], cwd=folder, check=True)
+    slack = json.loads((folder / "report.json").read_text())["worst_setup_slack_ns"]
+    return f"{folder}/bitnet.bit.bin: built, {slack} ns of slack at {board.clock_hz / 1e6:g} MHz"
+
+
+if __name__ == "__main__":
+    print(build(KV260, Path(sys.argv[1] if len(sys.argv) > 1 else "build/kv260")))
