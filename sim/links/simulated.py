@@ -20,6 +20,7 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import Layout
 from sw.requests import Request
+from sw.scrub import Progress, scrub
 
 __all__ = ["SimulatedLink", "open_link"]
 
@@ -114,6 +115,10 @@ class SimulatedLink:
     def write_memory(self, address: int, content: bytes) -> None:
         """As `read_memory`."""
         self._memory("write_memory", address, content)
+
+    def scrub(self, progress: Progress) -> None:
+        """Compares the image in memory with what was packed, as `sw.scrub.scrub`."""
+        scrub(self.read_memory, self.image, self.layout.image, progress)
 
 
 def open_link(config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> SimulatedLink:

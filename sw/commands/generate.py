@@ -113,6 +113,13 @@ class _Output:
             discard_stdout()
 
 
+def _scrub(link: Any, console: Console, when: str) -> None:
+    """Raises HardwareError where the image in the machine's memory is not what was packed."""
+    with console.status("scrub") as status:
+        link.scrub(lambda done, total: status.update(f"scrub: {done >> 20} of {total >> 20} MiB"))
+    tell(f"scrub {when}: the image in memory is what was packed")
+
+
 def _run_one(accelerator: Accelerator, job: Job, as_json: bool, output: _Output) -> list[Generation]:
     """The result, printed as text while it grows, or in one piece."""
     if as_json:
@@ -157,6 +164,8 @@ def generate(
     logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
     stats: Annotated[Path | None, typer.Option(help="Write cycles and counters to this .json (backend sim).")] = None,
+    scrub: Annotated[bool, typer.Option("--scrub", help="Compare the image in the machine's memory with its CRCs, "
+                                        "before and after (not for golden).")] = False,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
 ) -> None:
     """Generate text, greedily or with a temperature; says on stderr why it stopped.
@@ -195,24 +204,30 @@ def generate(
             packed = ModelImage.open(path, config)
         else:
             packed = ModelImage.open(image, config)
-            packed.verify()
             if packed.shape != model_shape(opened, packed.shape.context, packed.shape.sequences):
                 raise ImageError(f"{image} was not packed from {checkpoint}: the shapes of the models differ")
+        packed.verify()
         options = {"memory_seed": memory_seed} if backend == "sim" else {}
         link = stack.enter_context(closing(open_link(backend, config, packed, **options)))
         accelerator = Accelerator(config, link)
         for one in prompts:
             one.check(accelerator)
+        if scrub and not hasattr(link, "scrub"):
+            raise JobError(f"--scrub reads the memory of a machine: use --backend sim or mmap, not {backend}")
         build = getattr(link, "build", None)
+        console = Console(stderr=True, quiet=not sys.stderr.isatty())
         if build is not None:
-            console = Console(stderr=True, quiet=not sys.stderr.isatty())
             with console.status("building the simulator (the first time takes a minute or two)"):
                 build()
         output = _Output(tokenizer, bool(stats_file or logits_file))
+        if scrub:
+            _scrub(link, console, "before the first token")
         if batch is None:
             results = _run_one(accelerator, jobs[0], as_json, output)
         else:
             results = _run_batch(accelerator, jobs, output)
+        if scrub:
+            _scrub(link, console, "after the run")
         if stats_file is not None:
             content = summary(config, results, accelerator.measured)
             stats_file.write(json.dumps(content, indent=2).encode() + b"\n")

@@ -15,6 +15,7 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import Bus, JobResult, Layout, check_identity, execute
 from sw.requests import Request
+from sw.scrub import Progress, scrub
 
 __all__ = ["MachineLink"]
 
@@ -59,6 +60,12 @@ class MachineLink:
 
     def close(self) -> None:
         """Nothing is left to end: a run that has ended left the machine at rest."""
+
+    def scrub(self, progress: Progress) -> None:
+        """Compares the image in memory with what was packed, as `sw.scrub.scrub`; loads it where that was not done."""
+        if not self._loaded:
+            self.load()
+        scrub(lambda address, size: asyncio.run(self.bus.read_memory(address, size)), self.image, self.base, progress)
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         """Raises HardwareError as `load` and `sw.job.execute` do; closing it aborts the run."""

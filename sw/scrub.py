@@ -1,0 +1,52 @@
+"""Whether the image in a machine's memory still is what was packed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sw.errors import HardwareError
+from sw.image import ModelImage
+
+__all__ = ["Progress", "scrub"]
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far, and all that will be."""
+
+CHUNK_BYTES = 1 << 22
+"""Bytes that are read at a time."""
+
+
+def scrub(
+    read_memory: Callable[[int, int], NDArray[np.uint8]], image: ModelImage, base: int, progress: Progress
+) -> None:
+    """Reads all regions of the image that lies at byte `base` of a machine's memory and compares their CRC-32 with the
+    image's table.
+
+    `read_memory` gives bytes of the machine's memory, from an address on.
+
+    Raises HardwareError that names region, place and bits of the first byte that differs from the file.
+    """
+    total, done = sum(region.area for region in image.regions.values()), 0
+    for region in image.regions.values():
+        crc = 0
+        place = ""
+        for start in range(region.offset, region.offset + region.area, CHUNK_BYTES):
+            packed = image.memory[start : min(start + CHUNK_BYTES, region.offset + region.area)]
+            found = read_memory(base + start, len(packed))
+            crc = zlib.crc32(found, crc)
+            differ = np.flatnonzero(found != packed)
+            if len(differ) and not place:
+                at = int(differ[0])
+                place = (f"byte {start + at - region.offset} of it, at {base + start + at:#x}, is {found[at]:#04x}, "
+                         f"not {packed[at]:#04x}")
+            done += len(packed)
+            progress(done, total)
+        if crc != region.crc32:
+            raise HardwareError(
+                f"region {region.name} of the image is damaged in the machine's memory: "
+                f"{place or 'the file has changed as well'}; load the image again"
+            )
