@@ -53,19 +53,29 @@ class MisledBus(ChangedBus):
 
 
 class InterruptedBus(ChangedBus):
-    """Somebody interrupts the driver so many clocks after the start."""
+    """Somebody interrupts the driver so many clocks after the start. Ports that still read after the abort was written
+    go into `owed`."""
 
-    def __init__(self, bus: SimulatedBus, clock: Any, clocks: int) -> None:
+    def __init__(self, bus: SimulatedBus, dut: Any, clocks: int, owed: set[str]) -> None:
         super().__init__(bus)
-        self.clock, self.clocks = clock, clocks
+        self.dut, self.clocks, self.owed = dut, clocks, owed
+        self.before: dict[str, int] = {}
+
+    def _beats(self) -> dict[str, int]:
+        ports = [f"m_axi_{port}" for port in range(CONFIG.ports)]
+        return {port: int(getattr(self.dut, f"{port}_beats_read").value) for port in ports}
+
+    async def write(self, address: int, value: int) -> None:
+        await self.bus.write(address, value)
+        self.before = self._beats()
 
     async def pause(self) -> None:
-        if not self.clocks:
-            await self.bus.pause()
-            return
-        await ClockCycles(self.clock, self.clocks)
-        self.clocks = 0
-        raise InterruptedError
+        if self.clocks:
+            await ClockCycles(self.dut.aclk, self.clocks)
+            self.clocks = 0
+            raise InterruptedError
+        await self.bus.pause()
+        self.owed |= {port for port, beats in self._beats().items() if beats > self.before[port]}
 
 
 class ImpatientBus(ChangedBus):
@@ -199,11 +209,13 @@ async def abort_at_any_moment(dut: Any) -> None:
     bus = await start(dut, LIMIT_CYCLES)
     whole = (await run_as_golden(bus)).cycles
     random = np.random.default_rng(PARAMETERS["seed"])
+    owed = set()
     for clocks in (1, 30, *random.integers(1, whole, PARAMETERS["aborts"])):
         with pytest.raises(InterruptedError):
-            await run(InterruptedBus(bus, dut.aclk, int(clocks)))
+            await run(InterruptedBus(bus, dut, int(clocks), owed))
         assert await status(bus) == 0
         await run_as_golden(bus)
+    assert owed == {f"m_axi_{port}" for port in range(CONFIG.ports)}, "no abort had to wait for reads"
 
 
 @cocotb.test()

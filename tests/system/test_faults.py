@@ -55,11 +55,11 @@ def image_of(folder: Path, config: AccelConfig = TINY, name: str = "good.img", h
 
 
 def simulate(
-    folder: Path, testcase: str, *, config: AccelConfig = TINY, driver_config: AccelConfig | None = None,
-    content: Path | None = None, request: Request = JOB, hidden: int = 64, latency: int = 32, seed: int = 0,
-    **parameters: Any,
+    folder: Path, testcase: str, *, bench: str = "tests.system.faults_bench", config: AccelConfig = TINY,
+    driver_config: AccelConfig | None = None, content: Path | None = None, request: Request = JOB, hidden: int = 64,
+    latency: int = 32, seed: int = 0, **parameters: Any,
 ) -> None:
-    """Runs a test of faults_bench.py; it knows what the golden machine gives for the request. `content`: what lies in
+    """Runs a test of a bench; it knows what the golden machine gives for the request. `content`: what lies in
     the machine's memory in place of the image."""
     expected_config = driver_config or config
     good = image_of(folder, expected_config, hidden=hidden)
@@ -68,7 +68,7 @@ def simulate(
     np.save(folder / "logits.npy", np.stack(golden.logits))
     size = Layout.of(expected_config, good).end
     run_bench(
-        Accelerator(config), expected_config, "tests.system.faults_bench", top=TOP, testcase=testcase,
+        Accelerator(config), expected_config, bench, top=TOP, testcase=testcase,
         memory=SimulatedMemory(file=content or good.path, size=size, latency=latency, seed=seed),
         parameters={
             "image": str(good.path), "request": asdict(request), "tokens": golden.tokens,
