@@ -78,6 +78,15 @@ def test_largest_codes(name, sign):
     run(config, a16, [Column(a16, 2.0**-20, [[127] * k, [-127] * k], [1.0, 1.0])])
 
 
+def test_largest_sum_of_the_longest_row():
+    """Both ends of what 34 bits of a preset's accumulator must hold."""
+    config = preset("tiny").replace(max_vocab=4)
+    a16 = np.full(config.max_hidden, -32767)
+    column = Column(a16, 2.0**-20, [[127] * config.max_hidden, [-127] * config.max_hidden], [1.0, 1.0])
+    assert (column.rows @ a16).tolist() == [-8522565632, 8522565632]
+    run(config, a16, [column])
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_all_zero_activations(name):
     config = CONFIGS[name]

@@ -1,0 +1,148 @@
+"""Units of configurations drawn from all that can be built equal the golden model, with random stalls on all ends."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from hw.array.systolic import SystolicArray
+from hw.attention.dot_engine import DotEngine
+from hw.config import AccelConfig, ceil_div
+from hw.embedding.embedding import EmbeddingRow
+from sim.golden.array import bitlinear_sums
+from sim.golden.embedding import embedding_row
+from sim.golden.number import encode, rnd
+from sw.weights import pack_matrix
+from tests.hw.array import test_rescale
+from tests.hw.attention import test_dot_engine, test_score, test_weighted_values
+from tests.hw.configs import configs
+from tests.hw.feedforward import test_gated_relu2
+from tests.hw.logits import test_argmax, test_head
+from tests.hw.norm import test_quantize, test_residual, test_statistics
+from tests.hw.norm.bench import bf16, random_vector
+from tests.hw.steps import Step, run_steps
+from tests.hw.streams import run_stream
+
+SEEDS = st.integers(0, 2**32 - 1)
+STALLS = st.sampled_from((0.0, 0.3, 0.7))
+SMALL = configs(ports=(1,), port_bits=(64, 128), most_columns=3, largest=90)
+
+
+def few(examples: int):
+    """No shrinking: a failure names its configuration, and elaborating it again a hundred times takes minutes."""
+    return settings(max_examples=examples, deadline=None, derandomize=True, phases=[Phase.generate])
+
+
+def words_of(config: AccelConfig, most: int) -> int:
+    """Elements of the longest vector of whole words within `most`; a word at least."""
+    return max(1, most // config.vector) * config.vector
+
+
+@few(4)
+@given(SMALL, SEEDS, STALLS)
+def test_array(config: AccelConfig, seed: int, stall: float) -> None:
+    random = np.random.default_rng(seed)
+    k, m = int(random.integers(1, config.max_k + 1)), int(random.integers(1, 3 * config.rows + 1))
+    m = min(m, config.max_k)
+    activations = random.integers(-127, 128, (random.integers(1, config.columns + 1), k)).astype(np.int8)
+    packed = pack_matrix(config, random.integers(-1, 2, (m, k), dtype=np.int8))
+    blocks, words = ceil_div(m, config.rows), ceil_div(k, config.inputs)
+    padded = np.zeros((len(activations), words * config.inputs), dtype=int)
+    padded[:, :k] = activations
+    steps = [
+        Step(set={"i_write_en": 1, "i_write": {
+            "column": column, "address": n, "values": row[n * config.inputs : (n + 1) * config.inputs].tolist()}})
+        for column, row in enumerate(padded) for n in range(words)
+    ]
+    beats = np.frombuffer(packed, dtype=np.uint8).reshape(-1, config.stream_bytes).tolist()
+    steps += [Step(set={"i_write_en": 0}), Step(send={
+        "i_command": [{"words": words, "blocks": blocks, "columns": len(activations)}], "i_weights": beats})]
+    received = run_steps(SystolicArray(config), steps, stall=stall, seed=seed, silence=200).received["o"]
+    found = np.zeros((len(activations), blocks * config.rows), dtype=int)
+    for word in received:
+        at = word["index"] * config.vector
+        found[word["column"], at : at + config.vector] = word["sums"]
+    assert len(received) == found.size // config.vector
+    assert found[:, :m].tolist() == bitlinear_sums(config, activations, packed, k, m).tolist()
+    assert not found[:, m:].any()
+
+
+@few(4)
+@given(SMALL, SEEDS, STALLS)
+def test_elementwise(config: AccelConfig, seed: int, stall: float) -> None:
+    """Rescale, residual sum and gate, with the sums that the longest vector can give."""
+    random = np.random.default_rng(seed)
+    most = 127 * config.max_k
+    shape = (config.columns, words_of(config, min(config.max_hidden, 32)))
+    sums = random.integers(-most, most + 1, shape)
+    sums[:, 0] = most
+    test_rescale.compare(config, [(sums, rnd(random.random(config.columns)))], stall, seed)
+    h, out, gate, up = rnd(random.normal(size=(4, *shape)))
+    test_residual.compare(config, [(h, out)], stall, seed)
+    test_gated_relu2.compare(config, [(gate, up, config.column_words - shape[1] // config.vector)], stall, seed)
+
+
+@few(4)
+@given(SMALL, SEEDS, STALLS, st.integers(0, 1))
+def test_norm(config: AccelConfig, seed: int, stall: float, head: int) -> None:
+    random = np.random.default_rng(seed)
+    n = int(random.integers(1, config.max_k + 1))
+    x, g = random_vector(random, config.columns, n, scale=3.0), bf16(1 + random_vector(random, n))
+    test_statistics.check(config, [x], g, test_statistics.shuffled, stall)
+    test_quantize.check(config, [(x, g, head, 0)], stall)
+
+
+@few(5)
+@given(SMALL, SEEDS, STALLS)
+def test_scores_and_values(config: AccelConfig, seed: int, stall: float) -> None:
+    """Dot products of the longest rows, largest first; scores; weighted values."""
+    random = np.random.default_rng(seed)
+    limit = 2 ** (config.kv_bits - 1) - 1
+    longest = config.max_head_dim
+    rows = [(np.full(longest, 32767), np.full(longest, -limit))]
+    rows += [(random.integers(-32767, 32768, n), random.integers(-limit, limit + 1, n))
+             for n in random.integers(1, longest + 1, 4)]
+    engine = DotEngine(config, lanes=config.beat_bytes, element_bits=config.kv_bits, max_elements=longest)
+    fed = [beat for operands, codes in rows for beat in test_dot_engine.beats(config, config.kv_bits, operands, codes)]
+    received, _ = run_stream(engine, {"i": fed}, stall=stall, seed=seed)
+    assert received == [int(operands @ codes) for operands, codes in rows]
+    test_score.check(config, stall)
+    whole = config.beat_bytes // config.kv_bytes
+    test_weighted_values.check(config.replace(max_head_dim=longest // whole * whole), stall)
+
+
+@few(5)
+@given(SMALL, SEEDS, STALLS)
+def test_embedding(config: AccelConfig, seed: int, stall: float) -> None:
+    random = np.random.default_rng(seed)
+    hidden = words_of(config, config.max_hidden)
+    hidden += hidden % 2 * config.vector  # 12-bit codes come in pairs
+    if hidden > config.max_hidden:
+        return
+    body = ceil_div(hidden * config.embedding_bits, 8 * config.beat_bytes) * config.beat_bytes
+    row = random.integers(0, 256, (0 if config.embedding_bits == 16 else config.beat_bytes) + body).astype(np.uint8)
+    if config.embedding_bits == 16:
+        row.view("<u2")[:] = bf16(random.normal(size=body // 2)).astype(np.float32).view(np.uint32) >> 16
+        row.view("<u2")[:2] = 0x0001, 0x807F  # denormals
+    else:
+        row[:4] = np.array([rnd(random.random())], dtype="<f4").view(np.uint8)
+    words = hidden // config.vector
+    lanes = row.reshape(-1, config.beat_bytes).tolist()
+    beats = [{"data": lane, "last": n == len(lanes) - 1} for n, lane in enumerate(lanes)]
+    received, _ = run_stream(EmbeddingRow(config), {"i_command": [{"column": 0, "words": words}] * 2, "i": beats * 2},
+                             stall=stall, seed=seed)
+    codes = encode(embedding_row(config, row, hidden)).reshape(words, config.vector).tolist()
+    assert received == [{"column": 0, "index": n, "values": word} for _ in range(2) for n, word in enumerate(codes)]
+
+
+@few(5)
+@given(SMALL, SEEDS, STALLS)
+def test_logits(config: AccelConfig, seed: int, stall: float) -> None:
+    """The head on its largest codes and on random ones, and the argmax."""
+    random = np.random.default_rng(seed)
+    largest = test_head.Column.random(seed, config.max_hidden, int(random.integers(1, config.max_vocab + 1)))
+    largest.rows[:] = np.where(largest.a16 < 0, -127, 127)
+    largest.a16 = np.where(largest.a16 < 0, -32767, 32767)
+    test_head.run(config, largest.a16, [largest], padding=0x7F, stall=stall, seed=seed, silence=200)
+    test_argmax.run(list(test_argmax.random_commands(seed))[:4], stall=stall, seed=seed)
