@@ -17,7 +17,7 @@ from boards.zynq_wrapper import wrapper
 from hw.accelerator import Accelerator
 from hw.config import AccelConfig, preset
 from hw.control.register_map import ADDRESS_BITS
-from hw.verilog import write_verilog
+from hw.verilog import generate_verilog
 
 __all__ = ["KV260", "ZynqBoard", "build", "fill", "parameters", "write_project"]
 
@@ -96,12 +96,16 @@ def fill(board: ZynqBoard, template: str) -> str:
 
 def write_project(board: ZynqBoard, folder: Path) -> None:
     """All that Vivado and the board need, without Vivado: Verilog, Tcl, device-tree overlay, script that loads."""
+    module = generate_verilog(Accelerator(board.config), "accelerator")
     folder.mkdir(parents=True, exist_ok=True)
-    module = write_verilog(Accelerator(board.config), "accelerator", folder / "accelerator.v")
-    (folder / "bitnet.v").write_text(wrapper(module, "bitnet"))
-    lines = [f"set {name} {{{value}}}\n" for name, value in parameters(board).items()]
-    (folder / "parameters.tcl").write_text("".join(lines))
-    (folder / "bitnet.dtso").write_text(fill(board, (FILES / "bitnet.dtso").read_text()))
+    for name, text in {
+        "accelerator.v": module.text,
+        "accelerator.json": module.description,
+        "bitnet.v": wrapper(module, "bitnet"),
+        "parameters.tcl": "".join(f"set {name} {{{value}}}\n" for name, value in parameters(board).items()),
+        "bitnet.dtso": fill(board, (FILES / "bitnet.dtso").read_text()),
+    }.items():
+        (folder / name).write_text(text, newline="\n")
     for name in COPIED:
         shutil.copy(FILES / name, folder / name)
 
