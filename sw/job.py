@@ -21,7 +21,7 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.requests import Batch, Request
 
-__all__ = ["COUNTERS", "Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience"]
+__all__ = ["COUNTERS", "Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience", "used_end"]
 
 ALIGNMENT = 1 << 16
 ABORT_PAUSES = 1000
@@ -100,6 +100,14 @@ class Layout:
                 f"the model needs memory to {end:#x}, preset {config.name} has addresses of {config.address_bits} bits"
             )
         return cls(base, kv, prompt, tokens, logits, end, beats)
+
+
+def used_end(config: AccelConfig, image: ModelImage, layout: Layout, request: Request) -> int:
+    """Address behind the last byte that a request may touch, a multiple of 64 KiB: rows of logits count only where they
+    are asked for."""
+    rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(request.most_tokens)
+    size = min(rows, image.shape.run_rows(config)) * layout.logits_beats * config.beat_bytes
+    return layout.logits + ceil_div(size, ALIGNMENT) * ALIGNMENT
 
 
 @dataclass
@@ -284,11 +292,12 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Re
     """The prompt into memory, and every register of a run."""
     shape, regions = image.shape, image.regions
     content, registers = _prompt(request)
+    end = used_end(config, image, layout, request)
     await bus.write_memory(layout.prompt, content)
     for name, value in (
         ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", shape.slot_stride(config)),
         ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
-        ("READ_BASE", layout.image), ("READ_END", layout.end), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.end),
+        ("READ_BASE", layout.image), ("READ_END", end), ("WRITE_BASE", layout.kv), ("WRITE_END", end),
     ):
         await _write_pair(bus, name, value)
     for name, value in (

@@ -13,7 +13,7 @@ from hw.config import AccelConfig
 from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Bus, JobResult, Layout, check_identity, execute
+from sw.job import Bus, JobResult, Layout, check_identity, execute, used_end
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 
@@ -46,7 +46,7 @@ class MachineLink:
     async def _load(self) -> None:
         await check_identity(self.bus, self.config)
         layout = Layout.of(self.config, self.image, self.base)
-        await self.bus.read_memory(layout.end - self.config.beat_bytes, self.config.beat_bytes)  # it is there
+        await self._reach(layout.logits)
         content = self.image.memory
         for start in range(0, len(content), CHUNK_BYTES):
             await self.bus.write_memory(layout.image + start, content[start : start + CHUNK_BYTES].tobytes())
@@ -57,6 +57,10 @@ class MachineLink:
                 raise HardwareError(
                     f"the memory does not keep the image: the byte at {layout.image + start + differ[0]:#x} differs"
                 )
+
+    async def _reach(self, end: int) -> None:
+        """Raises HardwareError, as the bus does, where memory ends before an address."""
+        await self.bus.read_memory(end - self.config.beat_bytes, self.config.beat_bytes)
 
     def close(self) -> None:
         """Nothing is left to end: a run that has ended left the machine at rest."""
@@ -71,6 +75,8 @@ class MachineLink:
         """Raises HardwareError as `load` and `sw.job.execute` do; closing it aborts the run."""
         if not self._loaded:
             self.load()
+        layout = Layout.of(self.config, self.image, self.base)
+        asyncio.run(self._reach(used_end(self.config, self.image, layout, request)))
         self.stats, started, result = {}, time.perf_counter(), JobResult()
         tokens = execute(self.bus, self.config, self.image, request, result, self.base)
 

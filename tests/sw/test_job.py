@@ -218,9 +218,11 @@ def test_areas_hold_what_a_run_can_make(columns: int) -> None:
 
 
 def test_no_logits_are_asked_for_without_need() -> None:
+    """Nor may the machine reach where they would be."""
     bus = FakeBus(ends(4))
     _, result = run(bus, replace(JOB, all_logits=False))
     assert dict(bus.written)["LOGITS_MODE"] == 0
+    assert dict(bus.written)["WRITE_END_LO"] == LAYOUT.logits
     assert result.logits == []
 
 
@@ -257,7 +259,7 @@ def test_addresses_above_four_gibibytes_take_both_halves() -> None:
     for name, expected in (
         ("KV_BASE", layout.kv), ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens),
         ("LOGITS_ADDRESS", layout.logits), ("SLOT_STRIDE", shape.slot_stride(CONFIG)),
-        ("READ_END", layout.end), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.end),
+        ("READ_END", layout.logits + (1 << 16)), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.logits + (1 << 16)),
     ):
         assert values[f"{name}_LO"] | values[f"{name}_HI"] << 32 == expected
     assert values["TOKENS_ADDRESS_HI"] == layout.tokens >> 32 != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Layout
+from sw.job import ALIGNMENT, Layout
 from sw.links.machine import MachineLink
 from sw.links.mmap import BUFFER_NAME, CACHE_LINE_BYTES, MmapBus
 from sw.pack import pack
@@ -166,13 +167,22 @@ def test_memory_that_forgets_is_noticed(
 
 
 def test_a_buffer_that_is_too_small(chip: ChipInFolder, small: Path, tmp_path: Path) -> None:
+    """Rows of logits need room only where they are asked for."""
     image, bus = packed(small, tmp_path / "i"), MmapBus(root=chip.root)
-    end = Layout.of(CONFIG, image, bus.base).end
-    bus.memory.size = end - PHYSICAL - 1
+    layout, job = Layout.of(CONFIG, image, bus.base), Job(prompt=(1,), max_new_tokens=3, chunk=1)
+    bus.memory.size = layout.logits - PHYSICAL - 1
     with pytest.raises(HardwareError, match="outside of the memory for the accelerator"):
         MachineLink(CONFIG, image, bus, bus.base).load()
     bus.memory.size += 1
-    MachineLink(CONFIG, image, bus, bus.base).load()
+    link = MachineLink(CONFIG, image, bus, bus.base)
+    assert len(list(link.run(job))) == 3
+    scored = replace(job, all_logits=True)
+    bus.memory.size += ALIGNMENT - 1
+    with pytest.raises(HardwareError, match="outside of the memory for the accelerator"):
+        next(link.run(scored))
+    assert chip.runs == 1
+    bus.memory.size += 1
+    assert len(list(link.run(scored))[-1].rows) == 3
 
 
 @pytest.mark.parametrize("address", [PHYSICAL - 1, PHYSICAL + SIZE - 3, 0])
