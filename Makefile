@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test sim verilog lint inspect full-size clean
+.PHONY: help setup demo test sim verilog bitstream board-results flash lint inspect full-size clean
 PRESET ?= tiny
+BOARD ?= ulx3s
+SEED ?= 1
 UNIT ?= array
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,19 @@ sim: setup  ## benches of one unit (UNIT=array, UNIT=system: whole models); WAVE
 
 verilog: setup  ## build/verilog/accelerator.v of PRESET, and its description
 	$(BIN)/bitnet-fpga verilog --preset $(PRESET) -o build/verilog
+
+$(VENV)/.board: requirements-board.lock $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-board.lock
+	@touch $@
+
+bitstream: $(VENV)/.board  ## build/BOARD/BOARD.bit and report.json (BOARD=ulx3s, SEED=1); takes many minutes
+	$(BIN)/bitnet-fpga build --board $(BOARD) --seed $(SEED)
+
+board-results: bitstream  ## docs/results/boards.md of all boards that have been built
+	$(BIN)/python -m boards.results
+
+flash: $(VENV)/.board  ## load the connected BOARD with its bitstream
+	$(BIN)/bitnet-fpga flash --board $(BOARD)
 
 lint: setup verilog  ## ruff, pyright, and Verilator's lint of the generated Verilog
 	$(BIN)/ruff check .

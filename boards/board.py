@@ -28,6 +28,7 @@ class Board:
         clock: makes the component that drives them.
         memory: makes the memory: `axi`, a `boards.memory.port.memory_port`, and `ready`.
         memory_bytes: what the host may use, from address 0.
+        link: makes the host's end from the board: `m_axi` and `m_axi_lite`.
         flash: arguments of openFPGALoader that load a bitstream; `{bitstream}` stands for the file.
         documents: schematics and data sheets that the numbers come from.
     """
@@ -41,5 +42,6 @@ class Board:
     clock: Callable[[], Elaboratable]
     memory: Callable[[], wiring.Component]
     memory_bytes: int
+    link: Callable[[Board], wiring.Component]
     flash: tuple[str, ...]
     documents: tuple[str, ...]

