@@ -17,15 +17,15 @@ from sim.bench import prepare_environment
 from tests.boards.memory.sdr_top import CopierTop
 
 HERE = Path(__file__).parent
-LITEDRAM_MB_S = 97
-"""What LiteDRAM itself reads from this chip at 50 MHz; 0.97 of the pins."""
+LITEDRAM_BYTES_PER_CLOCK = 1.94
+"""What LiteDRAM's native port reads of the 2 bytes of the pins: 97 MB/s at 50 MHz."""
 
 
 def simulate(folder: Path, verilog: dict[str, str]) -> str:
     """Compile with the bench and run; what it printed."""
     for name, text in verilog.items():
         (folder / name).write_text(text)
-    sources = [*verilog, str(HERE / "ecp5_models.sv"), str(HERE / "sdr_bench.sv")]
+    sources = [*verilog, *(str(HERE / name) for name in ("ecp5_models.sv", "sdr_chip.sv", "sdr_bench.sv"))]
     subprocess.run(
         ["verilator", "--binary", "--timing", "--top-module", "bench", "-Wno-fatal", "-Wno-lint", "-Wno-MULTIDRIVEN",
          "--x-initial", "fast", "--Mdir", "obj", *sources],
@@ -51,4 +51,4 @@ def test_moves_data_by_the_rules_of_the_chip_and_fast(verilog: dict[str, str], t
     print(output)
     assert "PASS" in output
     bytes_read, clocks = map(int, re.search(r"read (\d+) bytes in (\d+) clocks", output).groups())
-    assert bytes_read / clocks * 50 >= 0.90 * LITEDRAM_MB_S
+    assert bytes_read / clocks >= 0.90 * LITEDRAM_BYTES_PER_CLOCK

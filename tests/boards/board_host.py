@@ -1,0 +1,87 @@
+"""The host of the simulated board, run inside the simulator by test_whole_board.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from cocotb.triggers import Timer, with_timeout
+from numpy.typing import NDArray
+
+from hw.link.protocol import IDENTITY, PAYLOAD_BYTES, Command, LinkStatus
+from sim.agents.serial_line import SerialLine
+from sim.bench import bench_config, bench_parameters
+from sw.image import ModelImage
+from sw.job import JobResult, execute
+from sw.links.frames import Answer, Request
+from sw.requests import Job
+
+PARAMETERS = bench_parameters()
+
+
+class LineBus:
+    """The machine behind the line, one request after the other."""
+
+    def __init__(self, dut) -> None:
+        self.line = SerialLine(dut.rx, dut.tx, PARAMETERS["baud"])
+        self.sequence = 0
+
+    async def ask(self, request: Request) -> bytes:
+        """Data of the answer."""
+        self.line.send(request.frame(self.sequence))
+        frame = bytearray()
+        while not frame.endswith(b"\0"):
+            while not self.line.received:
+                self.line.arrived.clear()
+                await with_timeout(self.line.arrived.wait(), 20, "ms")
+            frame.append(self.line.received.popleft()[1])
+        answer = Answer.of(bytes(frame[:-1]))
+        assert answer is not None
+        assert (answer.command, answer.sequence) == (request.command.value, self.sequence)
+        assert answer.status == LinkStatus.OK.value
+        if request.command != Command.HELLO:
+            self.sequence = (self.sequence + 1) % 256
+        return answer.data
+
+    async def read(self, address: int) -> int:
+        return int.from_bytes(await self.ask(Request(Command.READ_REGISTER, address)), "little")
+
+    async def write(self, address: int, value: int) -> None:
+        await self.ask(Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little")))
+
+    async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
+        data = b""
+        while len(data) < size:
+            length = min(PAYLOAD_BYTES, size - len(data))
+            data += await self.ask(Request(Command.READ_MEMORY, address + len(data), length))
+        return np.frombuffer(data, np.uint8)
+
+    async def write_memory(self, address: int, content: bytes) -> None:
+        for start in range(0, len(content), PAYLOAD_BYTES):
+            part = content[start : start + PAYLOAD_BYTES]
+            await self.ask(Request(Command.WRITE_MEMORY, address + start, len(part), part))
+
+    async def pause(self) -> None:
+        await Timer(100, "us")
+
+
+@cocotb.test(timeout_time=2, timeout_unit="sec")
+async def runs_a_model(dut) -> None:
+    """Identity; the image as the chip holds it; then a whole job of the driver, over the line."""
+    config = bench_config()
+    bus = LineBus(dut)
+    while not int(dut.ready.value):
+        await Timer(10, "us")
+    identity = IDENTITY.from_bits(int.from_bytes(await bus.ask(Request(Command.HELLO, 12345)), "little"))
+    bus.sequence = 0
+    assert (identity.nonce, identity.build_id) == (12345, config.build_id)
+    assert (identity.clock_hz, identity.memory_bytes) == (PARAMETERS["clock_hz"], PARAMETERS["memory_bytes"])
+    image = ModelImage.open(Path(PARAMETERS["image"]), config)
+    job = Job(prompt=tuple(PARAMETERS["prompt"]), max_new_tokens=2, chunk=config.columns, all_logits=True)
+    np.testing.assert_array_equal(await bus.read_memory(0, 64), np.frombuffer(bytes(image.memory[:64]), np.uint8))
+    result = JobResult()
+    tokens = [token async for token in execute(bus, config, image, job, result)]
+    Path(PARAMETERS["result"]).write_text(json.dumps({
+        "tokens": tokens, "cycles": result.cycles, "logits": [row.tolist() for row in result.logits]}))
