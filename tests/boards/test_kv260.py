@@ -312,6 +312,15 @@ def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pyt
     assert build(SMALL, tmp_path / "p") == f"{tmp_path}/p/bitnet.bit.bin: built, 0.1 ns of slack at 200 MHz"
 
 
+@pytest.mark.parametrize("board, command", [
+    ("kv260", "python -m boards.kv260"), ("ulx3s", "bitnet-fpga build --board ulx3s --seed 1"),
+])
+def test_make_bitstream(board: str, command: str) -> None:
+    recipe = subprocess.run(["make", "-n", "bitstream", f"BOARD={board}"], cwd=FILES.parents[1], capture_output=True,
+                            text=True, check=True).stdout.splitlines()
+    assert recipe[-1] == f".venv/bin/{command}"
+
+
 def test_load_script(project: Path, tmp_path: Path) -> None:
     subprocess.run(["sh", "-n", str(project / "load.sh")], check=True)
     run = subprocess.run(["sh", str(project / "load.sh")], cwd=tmp_path, capture_output=True, text=True, check=False)
