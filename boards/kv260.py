@@ -15,7 +15,7 @@ from pathlib import Path
 
 from boards.zynq_wrapper import wrapper
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig, preset
+from hw.config import AccelConfig, ConfigError, preset
 from hw.control.register_map import ADDRESS_BITS
 from hw.verilog import generate_verilog
 
@@ -113,17 +113,22 @@ def write_project(board: ZynqBoard, folder: Path) -> None:
 def build(board: ZynqBoard, folder: Path) -> str:
     """Writes the project, and lets Vivado make the bitstream if it is installed; one sentence on what there is now.
 
-    Raises subprocess.CalledProcessError if Vivado fails; vivado.log in the folder says why. Takes an hour or so there.
+    Raises ConfigError if Vivado fails, or its result misses the clock; vivado.log in the folder says why.
     """
     write_project(board, folder)
     vivado = shutil.which("vivado")
     if vivado is None:
         return f"{folder}: Vivado project written; to go on, run `vivado -mode batch -source build.tcl` in it on a " \
                "machine with Vivado 2022.1 or later"
-    subprocess.run([vivado, "-mode", "batch", "-source", "build.tcl"], cwd=folder, check=True)
+    if subprocess.run([vivado, "-mode", "batch", "-source", "build.tcl"], cwd=folder, check=False).returncode:
+        raise ConfigError(f"Vivado made no bitstream: the last error in {folder}/vivado.log says why")
     slack = json.loads((folder / "report.json").read_text())["worst_setup_slack_ns"]
     return f"{folder}/bitnet.bit.bin: built, {slack} ns of slack at {board.clock_hz / 1e6:g} MHz"
 
 
 if __name__ == "__main__":
-    print(build(KV260, Path(sys.argv[1] if len(sys.argv) > 1 else "build/kv260")))
+    try:
+        print(build(KV260, Path(sys.argv[1] if len(sys.argv) > 1 else "build/kv260")))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -17,7 +17,7 @@ from amaranth.hdl import Value
 
 from boards.kv260 import HP_PORTS, KV260, build, fill, parameters, write_project
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig
+from hw.config import AccelConfig, ConfigError
 from hw.control.register_map import ADDRESS_BITS
 from hw.memory.axi import pin_name
 from sim.bench import prepare_environment
@@ -310,6 +310,9 @@ def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pyt
                         ("PATH", f"{tmp_path}:{os.environ['PATH']}")):
         monkeypatch.setenv(name, str(value))
     assert build(SMALL, tmp_path / "p") == f"{tmp_path}/p/bitnet.bit.bin: built, 0.1 ns of slack at 200 MHz"
+    monkeypatch.setenv("WNS", "-0.1")
+    with pytest.raises(ConfigError, match=r"Vivado made no bitstream: the last error in .*vivado\.log"):
+        build(SMALL, tmp_path / "slow")
 
 
 @pytest.mark.parametrize("board, command", [
