@@ -75,13 +75,9 @@ def _start(registers: dict[str, int], sequence: Sequence[tuple[str, int, int, st
 
 def generate(settings: dict[str, Any]) -> dict[str, Any]:
     """The fields of `DramCore` from the settings of LiteDRAM's generator, classes by name."""
-    chip = getattr(modules, settings["sdram_module"])
-    trfc_ns = settings.pop("trfc_ns", None)
-    if trfc_ns is not None:
-        timings = chip.speedgrade_timings["default"]
-        chip.speedgrade_timings = {"default": timings._replace(tRFC=(None, trfc_ns))}
     config = settings | {
-        "cpu": None, "sdram_module": chip, "sdram_phy": getattr(phy, settings["sdram_phy"]), "sdram_rank_nb": 1,
+        "cpu": None, "sdram_module": getattr(modules, settings["sdram_module"]),
+        "sdram_phy": getattr(phy, settings["sdram_phy"]), "sdram_rank_nb": 1,
         "user_ports": {"axi0": {"type": "axi", "id_width": 1}},
     }
     platform = LatticePlatform(settings["device"], io=[], toolchain="trellis")

@@ -28,7 +28,7 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.image import ModelImage
 from sw.job import Layout
 from sw.requests import Job
-from tests.system.test_sim_equals_golden import golden, image_of
+from tests.system.test_sim_equals_golden import DEMO, golden, image_of
 
 pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything
 
@@ -67,7 +67,8 @@ def as_words(image: ModelImage) -> str:
     return "\n".join(f"{word:04x}" for word in words) + "\n"
 
 
-def test_runs_a_model_over_the_serial_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["random", "demo"])
+def test_runs_a_model_over_the_serial_line(model: str, tmp_path: Path) -> None:
     """Tokens and logits are those of the golden model."""
     from cocotb_tools.runner import get_runner
 
@@ -76,7 +77,7 @@ def test_runs_a_model_over_the_serial_line(tmp_path: Path) -> None:
     config = subject.config
     write_random_checkpoint(tmp_path / "m", hidden=64, intermediate=68, layers=2, heads=1, kv_heads=1, vocab=40,
                             positions=64, seed=5)
-    image = image_of(tmp_path / "m", config, tmp_path, context=32)
+    image = image_of(DEMO if model == "demo" else tmp_path / "m", config, tmp_path, context=32)
     assert Layout.of(config, image).end <= subject.memory_bytes
     hexadecimal, result = tmp_path / "image.hex", tmp_path / "result.json"
     hexadecimal.write_text(as_words(image))
@@ -99,4 +100,4 @@ def test_runs_a_model_over_the_serial_line(tmp_path: Path) -> None:
     expected = golden(config, image, Job(prompt=PROMPT, max_new_tokens=2, chunk=config.columns, all_logits=True))
     assert found["tokens"] == expected.tokens
     np.testing.assert_array_equal(np.array(found["logits"], np.float32), np.stack(expected.logits))
-    print(f"\n{found['cycles']} clocks for {len(found['logits'])} positions")
+    print(f"\n{model}: {found['cycles']} clocks for {len(found['logits'])} positions")
