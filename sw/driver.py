@@ -26,7 +26,9 @@ from sw.sampling import Sampler
 
 __all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link"]
 
-LINKS = {"golden": "sim.links.golden", "sim": "sim.links.simulated", "mmap": "sw.links.mmap"}
+LINKS = {
+    "golden": "sim.links.golden", "sim": "sim.links.simulated", "mmap": "sw.links.mmap", "serial": "sw.links.serial",
+}
 """Where a link is defined; imported when it is asked for, so that the host needs no simulator."""
 
 
@@ -69,7 +71,7 @@ class Generation:
         self.tokens[-1] = sampler.draw(self.logits[-1])
 
 
-def open_link(name: str, config: AccelConfig, image: ModelImage, **options: int) -> Link:
+def open_link(name: str, config: AccelConfig, image: ModelImage, **options: Any) -> Link:
     """The link of that name on an image, with options that only it has. Raises JobError that lists the names."""
     if name not in LINKS:
         raise JobError(f"no backend named {name!r}; there are: {', '.join(LINKS)}")

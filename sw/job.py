@@ -210,7 +210,7 @@ async def _stop(bus: Bus, error: BaseException) -> None:
     try:
         await abort(bus)
     except Exception as second:
-        if isinstance(error, HardwareError):
+        if isinstance(error, HardwareError) and second is not error:  # a link that is given up says so again and again
             raise HardwareError(f"{error}; then {second}") from error
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from hw.config import AccelConfig, preset
 from sw.checkpoint import Checkpoint
@@ -113,6 +114,14 @@ class _Output:
             discard_stdout()
 
 
+def _load(link: Any, console: Console) -> None:
+    """The image into the machine's memory, with a progress bar."""
+    columns = (TextColumn("load"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("load", total=None)
+        link.load(lambda done, total: bar.update(task, completed=done, total=total))
+
+
 def _scrub(link: Any, console: Console, when: str) -> None:
     """Raises HardwareError where the image in the machine's memory is not what was packed."""
     with console.status("scrub") as status:
@@ -149,7 +158,7 @@ def generate(
     prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
     prompt_ids: Annotated[str | None, typer.Option(help="Token ids, used verbatim: 1,2,3.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to generate at most; 0 scores the prompt.")] = 32,
-    backend: Annotated[str, typer.Option(help="golden (NumPy), sim (Verilog) or mmap (a board, on it).")] = "golden",
+    backend: Annotated[str, typer.Option(help="golden (NumPy), sim (Verilog), serial or mmap (a board).")] = "golden",
     preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
     batch: Annotated[Path | None, typer.Option(help="Many prompts that decode together, a JSON object a line.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Draw tokens from logits / T; default: 0, greedy.")] = None,
@@ -167,6 +176,7 @@ def generate(
     scrub: Annotated[bool, typer.Option("--scrub", help="Compare the image in the machine's memory with its CRCs, "
                                         "before and after (not for golden).")] = False,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
+    port: Annotated[str, typer.Option(help="Serial port; auto: the first with a board (backend serial).")] = "auto",
 ) -> None:
     """Generate text, greedily or with a temperature; says on stderr why it stopped.
 
@@ -175,6 +185,8 @@ def generate(
     with "temperature", "top_k", "top_p" and "seed" if its tokens were drawn.
     """
     config = preset(preset_name)
+    if backend != "serial" and port != "auto":
+        raise JobError(f"--port names the serial port of a board: use --backend serial, not {backend}")
     if backend != "sim" and (stats is not None or memory_seed):
         raise JobError(f"--stats and --memory-seed measure the simulated accelerator: use --backend sim, not {backend}")
     opened = Checkpoint.open(checkpoint)
@@ -207,18 +219,20 @@ def generate(
             if packed.shape != model_shape(opened, packed.shape.context, packed.shape.sequences):
                 raise ImageError(f"{image} was not packed from {checkpoint}: the shapes of the models differ")
         packed.verify()
-        options = {"memory_seed": memory_seed} if backend == "sim" else {}
+        options = {"sim": {"memory_seed": memory_seed}, "serial": {"port": port}}.get(backend, {})
         link = stack.enter_context(closing(open_link(backend, config, packed, **options)))
         accelerator = Accelerator(config, link)
         for one in prompts:
             one.check(accelerator)
         if scrub and not hasattr(link, "scrub"):
-            raise JobError(f"--scrub reads the memory of a machine: use --backend sim or mmap, not {backend}")
+            raise JobError(f"--scrub reads the memory of a machine: use --backend sim, serial or mmap, not {backend}")
         build = getattr(link, "build", None)
         console = Console(stderr=True, quiet=not sys.stderr.isatty())
         if build is not None:
             with console.status("building the simulator (the first time takes a minute or two)"):
                 build()
+        if hasattr(link, "load"):
+            _load(link, console)
         output = _Output(tokenizer, bool(stats_file or logits_file))
         if scrub:
             _scrub(link, console, "before the first token")

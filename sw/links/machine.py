@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hw.config import AccelConfig
 from sw.driver import Step
@@ -17,10 +19,30 @@ from sw.job import Bus, JobResult, Layout, check_identity, execute, used_end
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 
-__all__ = ["MachineLink"]
+__all__ = ["PIECE_BYTES", "MachineBus", "MachineLink", "piece_checksums"]
 
-CHUNK_BYTES = 1 << 22
-"""Bytes of the image that go to memory, or come back, at a time."""
+PIECE_BYTES = 1 << 15
+"""Memory is compared with the image by the CRC-32 of pieces of this size, counted from where the comparison starts."""
+
+GROUP_BYTES = 1 << 18
+"""Bytes of the image that are compared and written at a time."""
+
+
+def piece_checksums(content: NDArray[np.uint8]) -> list[int]:
+    """CRC-32 of each piece of a content; the last one may be shorter."""
+    return [zlib.crc32(content[start : start + PIECE_BYTES]) for start in range(0, len(content), PIECE_BYTES)]
+
+
+class MachineBus(Bus, Protocol):
+    """A bus whose memory keeps the image from run to run."""
+
+    async def checksums(self, address: int, size: int) -> list[int]:
+        """`piece_checksums` of a range of memory, computed as near to it as can be."""
+        ...
+
+    def close(self) -> None:
+        """Frees what the bus holds. May be called again."""
+        ...
 
 
 class MachineLink:
@@ -29,41 +51,61 @@ class MachineLink:
     `stats` is filled by each run: cycles, counters, seconds of wall time.
     """
 
-    def __init__(self, config: AccelConfig, image: ModelImage, bus: Bus, base: int = 0) -> None:
+    def __init__(self, config: AccelConfig, image: ModelImage, bus: MachineBus, base: int = 0) -> None:
         self.config, self.image, self.shape = config, image, image.shape
         self.bus, self.base = bus, base
         self.stats: dict[str, Any] = {}
         self._loaded = False
 
-    def load(self) -> None:
-        """Writes the image and reads it back; `run` does it where it was not done.
+    def load(self, progress: Progress = lambda done, total: None) -> None:
+        """Brings the image into memory; `run` does it where it was not done. Pieces that are there already, from an
+        earlier load, are not written again; in the end all of them are compared once more. `progress` is told how many
+        bytes of how many are done.
 
         Raises HardwareError: another build, no room for the model, or memory that does not keep what was written.
         """
-        asyncio.run(self._load())
+        asyncio.run(self._load(progress))
         self._loaded = True
 
-    async def _load(self) -> None:
+    async def _load(self, progress: Progress) -> None:
         await check_identity(self.bus, self.config)
         layout = Layout.of(self.config, self.image, self.base)
         await self._reach(layout.logits)
         content = self.image.memory
-        for start in range(0, len(content), CHUNK_BYTES):
-            await self.bus.write_memory(layout.image + start, content[start : start + CHUNK_BYTES].tobytes())
-        for start in range(0, len(content), CHUNK_BYTES):
-            part = content[start : start + CHUNK_BYTES]
-            differ = np.flatnonzero(await self.bus.read_memory(layout.image + start, len(part)) != part)
-            if len(differ):
-                raise HardwareError(
-                    f"the memory does not keep the image: the byte at {layout.image + start + differ[0]:#x} differs"
-                )
+        starts = range(0, len(content), GROUP_BYTES)
+        for start in starts:
+            wrong = await self._wrong(start)
+            if wrong:
+                part = content[wrong[0] : min(wrong[-1] + PIECE_BYTES, len(content))]
+                await self.bus.write_memory(self.base + wrong[0], part.tobytes())
+            progress(min(start + GROUP_BYTES, len(content)), len(content))
+        for start in starts:
+            for at in await self._wrong(start):
+                await self._tell_apart(at)
+
+    async def _wrong(self, start: int) -> list[int]:
+        """Where pieces of a group begin that are not in memory as they are in the image."""
+        await asyncio.sleep(0)  # an interruption may come in
+        group = self.image.memory[start : start + GROUP_BYTES]
+        found = await self.bus.checksums(self.base + start, len(group))
+        pieces = range(start, start + len(group), PIECE_BYTES)
+        return [at for at, mine, theirs in zip(pieces, piece_checksums(group), found, strict=True) if mine != theirs]
+
+    async def _tell_apart(self, at: int) -> None:
+        """Raises HardwareError for the piece that starts there."""
+        piece = self.image.memory[at : at + PIECE_BYTES]
+        differ = np.flatnonzero(await self.bus.read_memory(self.base + at, len(piece)) != piece)
+        where = f"the byte at {self.base + at + differ[0]:#x} differs" if len(differ) else \
+            f"the checksum of {len(piece)} bytes at {self.base + at:#x} was wrong"
+        raise HardwareError(f"the memory does not keep the image: {where}")
 
     async def _reach(self, end: int) -> None:
         """Raises HardwareError, as the bus does, where memory ends before an address."""
         await self.bus.read_memory(end - self.config.beat_bytes, self.config.beat_bytes)
 
     def close(self) -> None:
-        """Nothing is left to end: a run that has ended left the machine at rest."""
+        """Frees the bus; a run that has ended left the machine at rest."""
+        self.bus.close()
 
     def scrub(self, progress: Progress) -> None:
         """Compares the image in memory with what was packed, as `sw.scrub.scrub`; loads it where that was not done."""

@@ -20,7 +20,7 @@ from hw.control.register_map import ADDRESS_BITS
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import ALIGNMENT
-from sw.links.machine import MachineLink
+from sw.links.machine import MachineLink, piece_checksums
 
 __all__ = ["BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "open_link"]
 
@@ -161,8 +161,15 @@ class MmapBus:
         self.memory.content[offset : offset + size] = np.frombuffer(content, dtype=np.uint8)
         self.memory.for_device(offset, size)
 
+    async def checksums(self, address: int, size: int) -> list[int]:
+        """Of a copy."""
+        return piece_checksums(await self.read_memory(address, size))
+
     async def pause(self) -> None:
         await asyncio.sleep(PAUSE_S)
+
+    def close(self) -> None:
+        """Nothing to free: the mappings live as long as the bus."""
 
 
 def open_link(config: AccelConfig, image: ModelImage) -> MachineLink:

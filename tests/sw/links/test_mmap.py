@@ -152,13 +152,14 @@ def test_closing_a_run_aborts_it(chip: ChipInFolder, small: Path, tmp_path: Path
 def test_memory_that_forgets_is_noticed(
     chip: ChipInFolder, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    image, bus = packed(small, tmp_path / "i"), MmapBus(root=chip.root)
+
     def forgetful(*arguments: object) -> int:
         size = chip.pwrite(*arguments)
-        chip.memory[BASE - PHYSICAL + 5000] ^= 1
+        chip.memory[BASE - PHYSICAL + 5000] = image.memory[5000] ^ 1
         return size
 
     monkeypatch.setattr(os, "pwrite", forgetful)
-    image, bus = packed(small, tmp_path / "i"), MmapBus(root=chip.root)
     with pytest.raises(HardwareError, match=f"does not keep the image: the byte at {BASE + 5000:#x}"):
         MachineLink(CONFIG, image, bus, bus.base).load()
 

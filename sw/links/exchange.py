@@ -1,0 +1,203 @@
+"""Requests and answers over a line that loses and changes bytes: the host's half of docs/link-protocol.md."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+from hw.link.protocol import BUFFER_BYTES, IDENTITY, PROTOCOL_VERSION, Command, LinkStatus
+from sw.errors import HardwareError
+from sw.links.frames import Answer, Request
+
+__all__ = ["Exchange", "LinkError", "Port"]
+
+IN_FLIGHT = 32
+"""Requests without an answer, at most."""
+
+PATIENCE_S = 0.25
+"""Time that an answer may take besides the time on the line."""
+
+MOST_TIMEOUTS, MOST_REPETITIONS = 8, 16
+"""Time-outs in a row, and repetitions, without an answer in between, before the link is given up."""
+
+HELLO_TRIES = 3
+
+LONGEST_FRAME_BYTES = 2048
+"""More bytes without an end are noise."""
+
+
+class LinkError(HardwareError):
+    """The line to the board, or the board itself, cannot go on: connect again."""
+
+
+class Port(Protocol):
+    """What pyserial's `Serial` has. `read` waits for a moment at most; errors are OSError."""
+
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that can be read at once."""
+        ...
+
+    def read(self, size: int = 1, /) -> bytes:
+        """Up to so many bytes."""
+        ...
+
+    def write(self, content: bytes, /) -> Any:
+        """All of them."""
+        ...
+
+    def close(self) -> None:
+        """May be called again."""
+        ...
+
+
+@dataclass
+class _Sent:
+    """A request in flight. `order` is the number of its last transmission."""
+
+    request: Request
+    frame: bytes
+    order: int = 0
+    answer: Answer | None = None
+
+
+class Exchange:
+    """Executes requests on a board, each once and in order, as many in flight as the board has room for.
+
+    An interrupted `run` leaves its requests in flight; the next one waits for their answers first.
+
+    `counters`: requests, sent_bytes, received_bytes (of the line), resent (requests), damaged (frames), timeouts.
+    `identity` is what the board said of itself (`IDENTITY`).
+
+    Raises LinkError, here and in `run`, and the same one again once the link is given up: no answer, another version,
+    the port is gone, the board was reset, too many errors.
+    """
+
+    def __init__(self, port: Port, baud: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.counters: Counter[str] = Counter()
+        self._port, self._clock = port, clock
+        self._timeout_s = PATIENCE_S + 2 * BUFFER_BYTES * 10 / baud
+        self._partial = bytearray()
+        self._waiting: dict[int, _Sent] = {}  # by sequence number, in order
+        self._next = self._transmissions = self._timeouts = self._repetitions = 0
+        self._deadline = 0.0
+        self._broken: LinkError | None = None
+        self.identity = self._hello()
+
+    def _hello(self) -> Any:
+        """A new session; whatever comes from an older one is ignored."""
+        nonce = secrets.randbits(32)
+        for _ in range(HELLO_TRIES):
+            self._write(b"\0" + Request(Command.HELLO, address=nonce).frame(0))
+            end = self._clock() + self._timeout_s
+            while self._clock() < end:
+                for answer in self._receive():
+                    data = answer.data
+                    if answer.command != Command.HELLO.value or data[:4] != nonce.to_bytes(4, "little"):
+                        continue
+                    version = int.from_bytes(data[4:6], "little")
+                    if version != PROTOCOL_VERSION or len(data) != IDENTITY.size // 8:
+                        self._give_up(f"the board speaks version {version} of the link protocol, this program "
+                                      f"{PROTOCOL_VERSION}: load a bitstream of the same release")
+                    return IDENTITY.from_bits(int.from_bytes(data, "little"))
+        self._give_up("no board answers: is it switched on, and the bitstream loaded?")
+
+    def run(self, requests: Sequence[Request]) -> list[Answer]:
+        """The answers, in order, whatever their status."""
+        if self._broken:
+            raise self._broken
+        self._progress()
+        pending, mine = deque(requests), []
+        while pending or self._waiting:
+            while pending and self._has_room(pending[0]):
+                sent = _Sent(pending[0], pending.popleft().frame(self._next))
+                self._waiting[self._next] = sent
+                self._next = (self._next + 1) % 256
+                mine.append(sent)
+                self.counters["requests"] += 1
+                self._send([sent])
+            for answer in self._receive():
+                self._take(answer)
+            if self._waiting and self._clock() > self._deadline:
+                self._timeouts += 1
+                self.counters["timeouts"] += 1
+                if self._timeouts == MOST_TIMEOUTS:
+                    self._give_up("the board does not answer any more: is the cable plugged in, and the power on?")
+                self._deadline = self._clock() + self._timeout_s
+                self._send_again(list(self._waiting.values()))
+        return [sent.answer for sent in mine if sent.answer]
+
+    def _has_room(self, request: Request) -> bool:
+        """Whether the board has room for it too."""
+        taken = sum(sent.request.buffer_bytes for sent in self._waiting.values())
+        return len(self._waiting) < IN_FLIGHT and taken + request.buffer_bytes <= self.identity.buffer_bytes
+
+    def _take(self, answer: Answer) -> None:
+        """An answer that belongs to a request in flight; and what it tells of others."""
+        sequences = list(self._waiting)
+        if answer.command == Command.REPEAT.value:
+            if answer.sequence in self._waiting:
+                at = sequences.index(answer.sequence)
+                self._send_again([self._waiting[sequence] for sequence in sequences[at:]])
+            return
+        sent = self._waiting.get(answer.sequence)
+        if sent is None or answer.command != sent.request.command.value:
+            return
+        if answer.status == LinkStatus.NO_SESSION.value:
+            self._give_up("the board was reset: what was in its memory and registers is lost")
+        sent.answer = answer
+        self._progress()
+        earlier = [self._waiting[sequence] for sequence in sequences[: sequences.index(answer.sequence)]]
+        del self._waiting[answer.sequence]
+        self._send_again([one for one in earlier if one.order < sent.order])
+
+    def _progress(self) -> None:
+        """Patience begins anew."""
+        self._timeouts = self._repetitions = 0
+        self._deadline = self._clock() + self._timeout_s
+
+    def _send_again(self, lost: list[_Sent]) -> None:
+        if lost:
+            self._repetitions += 1
+            if self._repetitions > MOST_REPETITIONS:
+                self._give_up("too many errors on the line: use a lower bit rate or a shorter cable")
+            self.counters["resent"] += len(lost)
+            self._write(b"\0")  # ends what a lost byte may have left open
+            self._send(lost)
+
+    def _send(self, requests: list[_Sent]) -> None:
+        for sent in requests:
+            self._transmissions += 1
+            sent.order = self._transmissions
+        self._write(b"".join(sent.frame for sent in requests))
+
+    def _write(self, content: bytes) -> None:
+        try:
+            self._port.write(content)
+        except OSError as error:
+            self._gone(error)
+        self.counters["sent_bytes"] += len(content)
+
+    def _receive(self) -> list[Answer]:
+        """Answers that came, after a moment at most."""
+        try:
+            content = self._port.read(max(1, self._port.in_waiting))
+        except OSError as error:
+            self._gone(error)
+        self.counters["received_bytes"] += len(content)
+        *frames, rest = (bytes(self._partial) + content).split(b"\0")
+        self._partial = bytearray(rest[-LONGEST_FRAME_BYTES:])
+        answers = [Answer.of(frame) for frame in frames if frame]
+        self.counters["damaged"] += answers.count(None)
+        return [answer for answer in answers if answer]
+
+    def _gone(self, error: OSError) -> NoReturn:
+        self._give_up(f"the serial port is gone, was the cable pulled? ({error})")
+
+    def _give_up(self, sentence: str) -> NoReturn:
+        self._broken = LinkError(sentence)
+        raise self._broken
