@@ -8,6 +8,7 @@ So a measurement is one of the protocol and not of the machine that simulates it
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 from typing import Any
 
 import cocotb
@@ -79,8 +80,8 @@ class SimulatedPort:
     @property
     def in_waiting(self) -> int:
         """Bytes that can be read at once."""
-        now = get_sim_time("ns") - self._latency_ns
-        return sum(time <= now for time, _ in self._line.received)
+        latest = get_sim_time("ns") - self._latency_ns
+        return sum(1 for _ in takewhile(lambda arrival: arrival[0] <= latest, self._line.received))
 
     def read(self, size: int = 1) -> bytes:
         """Up to so many bytes; waits for the first one, but not for ever."""
@@ -103,6 +104,9 @@ class SimulatedPort:
             now = get_sim_time("ns")
             if now >= end:
                 return
-            due = min([end, *(time + self._latency_ns for time, _ in list(self._line.received)[:1])])
-            self._line.arrived.clear()
-            await First(Timer(max(1, round(due - now)), "ns"), self._line.arrived.wait())
+            if self._line.received:
+                due = min(end, self._line.received[0][0] + self._latency_ns)
+                await Timer(max(1, round(due - now)), "ns")
+            else:
+                self._line.arrived.clear()
+                await First(Timer(max(1, round(end - now)), "ns"), self._line.arrived.wait())
