@@ -13,7 +13,7 @@ from hw.link.protocol import BUFFER_BYTES, IDENTITY, PROTOCOL_VERSION, Command, 
 from sw.errors import HardwareError
 from sw.links.frames import Answer, Request
 
-__all__ = ["Exchange", "LinkError", "Port"]
+__all__ = ["PATIENCE_S", "Exchange", "LinkError", "Port"]
 
 IN_FLIGHT = 32
 """Requests without an answer, at most."""

@@ -18,7 +18,7 @@ import pytest
 
 from hw.config import PRESETS
 from hw.control.register_map import ID_MAGIC, ID_VERSION, find
-from hw.link.protocol import PROTOCOL_VERSION, Command, LinkStatus
+from hw.link.protocol import BUFFER_BYTES, PROTOCOL_VERSION, Command, LinkStatus
 from sim.golden.link import GoldenBoard
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
@@ -26,7 +26,7 @@ from sw.checkpoint import Checkpoint
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links import serial as serial_module
-from sw.links.exchange import LinkError
+from sw.links.exchange import PATIENCE_S, LinkError
 from sw.links.frames import Request
 from sw.links.machine import PIECE_BYTES, MachineLink
 from sw.links.serial import SerialBus, connect
@@ -144,6 +144,40 @@ def test_memory_that_the_board_does_not_have(address: int) -> None:
 
 
 # ---- noise
+
+
+def test_no_more_in_flight_than_the_board_has_room_for() -> None:
+    """Without an answer, no more than a buffer full is sent; most of it is used."""
+    line = NoisyLine(board())
+    bus = bus_on(line)
+    line.muted, before, content = True, line.bytes_to_board, np.random.default_rng(1).bytes(50_000)
+    counts = []
+    line.on_byte = lambda number: counts.append((line.now, number - before))
+    started = line.now
+    with pytest.raises(LinkError):
+        asyncio.run(bus.write_memory(0, content))
+    first = max(count for time, count in counts if time < started + PATIENCE_S)
+    assert BUFFER_BYTES * 0.85 < first < BUFFER_BYTES * 1.01
+
+
+@pytest.mark.parametrize("lost", [0, 3, 19])
+def test_a_lost_answer_is_asked_for_at_once(lost: int) -> None:
+    """Without a time-out, as soon as a later one comes, and alone; but for the last one."""
+    line = NoisyLine(board())
+    bus = bus_on(line)
+    receive, answers = line.board.receive, []
+
+    def lossy(content: bytes) -> bytes:
+        answer = receive(content)
+        if answer:
+            answers.append(answer)
+        return b"" if answer and len(answers) == lost + 1 else answer
+
+    line.board.receive = lossy
+    content = line.board.memory[: 20 << 10].copy()
+    assert np.array_equal(asyncio.run(bus.read_memory(0, len(content))), content)
+    assert bus.exchange.counters["resent"] == 1
+    assert bus.exchange.counters["timeouts"] == (lost == 19)
 
 
 @pytest.mark.parametrize("seed", range(8))
