@@ -12,7 +12,7 @@ from typing import Any
 
 from amaranth.hdl import Assert, Format, Module, Signal, Value
 
-__all__ = ["Synthesis", "watch", "watch_fifo", "watch_stream"]
+__all__ = ["Synthesis", "watch", "watch_fifo", "watch_range", "watch_stream"]
 
 
 class Synthesis:
@@ -33,12 +33,21 @@ def watch_fifo(m: Module, platform: object, fifo: Any, name: str) -> None:
     watch(m, platform, ~fifo.w_en | fifo.w_rdy, f"{name} is written while it is full")
 
 
+def watch_range(m: Module, platform: object, value: Value, limit: int | Value, name: str) -> None:
+    """A number stays within -limit to limit, the bound of docs/numerics.md."""
+    watch(m, platform, (value <= limit) & (value >= -limit), f"{name} is {{}}, beyond {{}}", value, limit)
+
+
 def watch_stream(m: Module, platform: object, stream: Any, name: str) -> None:
     """What was offered and not taken is offered again, unchanged. A reset of the unit takes it back."""
     if isinstance(platform, Synthesis):
         return
-    payload = Value.cast(stream.payload)
+    payload = Value.cast(stream.payload).as_unsigned()
     waits, last = Signal(name=f"{name}_waits"), Signal(len(payload), name=f"{name}_last")
-    m.d.sync += [waits.eq(stream.valid & ~stream.ready), last.eq(payload)]
-    watch(m, platform, ~waits | stream.valid, f"{name} takes a payload back")
-    watch(m, platform, ~(waits & stream.valid) | (payload == last), f"{name} changes a payload that waits")
+    m.d.sync += waits.eq(stream.valid & ~stream.ready)
+    with m.If(stream.valid & ~stream.ready):
+        m.d.sync += last.eq(payload)
+    with m.If(waits):
+        watch(m, platform, stream.valid, f"{name} takes a payload back")
+        with m.If(stream.valid):
+            watch(m, platform, payload == last, f"{name} changes a payload that waits")

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from hw.array.ternary_dot import TernaryDot
 from hw.config import AccelConfig
 from hw.formats import Trit
+from hw.watch import watch_fifo, watch_range, watch_stream
 
 __all__ = ["OUTPUT_BLOCKS", "READ_LATENCY", "ArrayColumn", "activation_write", "array_control", "array_weights"]
 
@@ -77,6 +78,7 @@ class ArrayColumn(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         m.d.sync += [self.o_control.eq(self.i_control), self.o_weights.eq(self.i_weights)]
 
@@ -109,10 +111,14 @@ class ArrayColumn(wiring.Component):
             m.submodules[f"dot_{row}"] = dot
             m.d.comb += [dot.i_activations.eq(word), dot.i_weights.eq(self.i_weights[row])]
             with m.If(valid):
-                m.d.sync += accumulators[row].eq(Mux(first, 0, accumulators[row]) + dot.o)
+                total = Mux(first, 0, accumulators[row]) + dot.o
+                m.d.sync += accumulators[row].eq(total)
+            with m.If(valid & self.i_enabled):
+                watch_range(m, platform, total, 127 * config.max_k, "a sum")
 
         m.submodules.results = results = fifo.SyncFIFO(width=accumulators.shape().size, depth=OUTPUT_BLOCKS)
         m.d.comb += [results.w_data.eq(accumulators), results.w_en.eq(finished)]
+        watch_fifo(m, platform, results, "the FIFO of finished sums")
 
         words = config.rows // config.vector
         counter = Signal(range(max(2, words)))

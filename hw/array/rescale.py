@@ -11,6 +11,7 @@ from hw.delay import delayed
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 from hw.formats import FLOAT_BITS, acc_word, vector_word
+from hw.watch import watch_stream
 
 __all__ = ["Rescale", "column_factor"]
 
@@ -49,6 +50,7 @@ class Rescale(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         advance = Signal()
         m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]

@@ -22,6 +22,7 @@ from hw.array.column import (
 from hw.array.decoder import TritDecoder
 from hw.config import AccelConfig, ceil_div
 from hw.formats import acc_word, stream_beat
+from hw.watch import watch, watch_stream
 
 __all__ = ["SystolicArray", "array_command"]
 
@@ -79,6 +80,7 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         command = Signal(array_command(config))
         running, credit_back = Signal(), Signal()
@@ -102,6 +104,7 @@ class SystolicArray(wiring.Component):
             with m.If(last):
                 m.d.sync += blocks_in.eq(blocks_in + 1)
         m.d.sync += credits.eq(credits - (take & first) + credit_back)
+        watch(m, platform, credits <= OUTPUT_BLOCKS, "there are {} credits", credits)
 
         control = Signal(array_control(config))
         m.d.sync += [control.valid.eq(take), control.first.eq(first), control.last.eq(last), control.address.eq(word)]

@@ -16,6 +16,7 @@ from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 from hw.float.rounding import BIAS
 from hw.formats import FLOAT_BITS, column_values
+from hw.watch import watch_stream
 
 __all__ = ["Accumulate", "block_factors", "head_output"]
 
@@ -70,6 +71,7 @@ class Accumulate(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config, factors = self.config, self.factors.payload
         words = ceil_div(config.max_head_dim, config.vector)
         m.submodules.states = states = memory.Memory(

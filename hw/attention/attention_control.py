@@ -14,6 +14,7 @@ from hw.attention.rope_rows import rope_words
 from hw.config import BLOCK_POSITIONS, AccelConfig
 from hw.formats import FLOAT_BITS, gather_request
 from hw.memory.kv_cache import kv_row
+from hw.watch import watch, watch_stream
 
 __all__ = ["AttentionControl", "attend_command", "descriptor"]
 
@@ -77,6 +78,8 @@ class AttentionControl(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        for name in ("o_read", "o_block", "o_row", "o_load", "o_play"):
+            watch_stream(m, platform, getattr(self, name), name)
         config = self.config
         beat_shift = config.beat_bytes.bit_length() - 1
         command = Signal(attend_command(config))
@@ -120,6 +123,8 @@ class AttentionControl(wiring.Component):
             self.o_play.payload.rows.eq(rows),
             self.o_play.payload.row_beats.eq(command.row_beats),
         ]
+        watch(m, platform, stored <= config.max_group, "{} query rows are stored", stored)
+        watch(m, platform, finished <= config.max_group, "{} heads are done", finished)
         with m.If(self.query_stored):
             m.d.sync += stored.eq(stored + 1)
         with m.If(self.head_done):

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ceil_div
+from hw.watch import watch_stream
 
 __all__ = ["BlockAddress", "block_query"]
 
@@ -58,6 +59,7 @@ class BlockAddress(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         query = Signal(block_query(self.config))
         total, addend = Signal(self.config.address_bits), Signal(self.config.address_bits)
         factors = ((query.slot, self.slot_stride), (query.head, self.head_stride), (query.block, self.block_bytes))

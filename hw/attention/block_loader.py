@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
 from hw.formats import beat, gather_request
+from hw.watch import watch, watch_stream
 
 __all__ = ["BlockLoader", "block_beats", "block_read"]
 
@@ -50,6 +51,7 @@ class BlockLoader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o_gather, "o_gather")
         m.submodules.block = block = memory.Memory(shape=beat(self.config), depth=block_beats(self.config), init=[])
         write, read = block.write_port(), block.read_port()
         place = Signal(range(block_beats(self.config)))
@@ -68,6 +70,8 @@ class BlockLoader(wiring.Component):
             with m.State("BEATS"):
                 m.d.comb += [self.i_gather.ready.eq(1), write.en.eq(self.i_gather.valid)]
                 with m.If(self.i_gather.valid):
+                    with m.If(place == block_beats(self.config) - 1):
+                        watch(m, platform, self.i_gather.payload.last, "a block is longer than its memory")
                     m.d.sync += place.eq(place + 1)
                     with m.If(self.i_gather.payload.last):
                         m.d.sync += self.done.eq(1)

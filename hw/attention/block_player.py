@@ -12,6 +12,7 @@ from hw.attention.query_memory import query_read, row_beats
 from hw.attention.weighted_values import value_beat
 from hw.config import BLOCK_POSITIONS, AccelConfig
 from hw.formats import FLOAT_BITS
+from hw.watch import watch_stream
 
 __all__ = ["BlockPlayer", "key_scales", "play"]
 
@@ -63,6 +64,8 @@ class BlockPlayer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        for name in ("o_scales", "o_values"):
+            watch_stream(m, platform, getattr(self, name), name)
         config = self.config
         pairs = config.port_bits // PAIR_BITS
         scale_beats = BLOCK_POSITIONS // pairs

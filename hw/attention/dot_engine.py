@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 
 from hw.array.ternary_dot import pipelined_tree
 from hw.config import AccelConfig
+from hw.watch import watch_range, watch_stream
 
 __all__ = ["OPERAND_BITS", "DotEngine", "dot_latency", "dot_word"]
 
@@ -66,7 +67,8 @@ class DotEngine(wiring.Component):
         self.config = config
         self.lanes = lanes
         self.element_bits = element_bits
-        self.sum_bits = (_LARGEST_OPERAND * (2 ** (element_bits - 1) - 1) * max_elements).bit_length() + 1
+        self.largest = _LARGEST_OPERAND * (2 ** (element_bits - 1) - 1) * max_elements
+        self.sum_bits = self.largest.bit_length() + 1
         super().__init__({
             "i": In(stream.Signature(dot_word(lanes))),
             "o": Out(stream.Signature(signed(self.sum_bits))),
@@ -79,6 +81,7 @@ class DotEngine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         advance = Signal()
         m.d.comb += [advance.eq(~self.o.valid | self.o.ready), self.i.ready.eq(advance)]
 
@@ -99,6 +102,7 @@ class DotEngine(wiring.Component):
             m.d.sync += self.o.valid.eq(valid & last)
             with m.If(valid):
                 m.d.sync += [accumulator.eq(total), self.o.payload.eq(total)]
+                watch_range(m, platform, kept + tree, self.largest, "a sum")
         m.d.comb += [kept.eq(Mux(first, 0, accumulator)), total.eq(kept + tree)]
         return m
 

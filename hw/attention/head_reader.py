@@ -11,6 +11,7 @@ from hw.attention.rope_rows import rope_read, rope_words
 from hw.attention.row_buffer import row_word
 from hw.config import AccelConfig
 from hw.memory.scratchpad import scratchpad_address, scratchpad_read
+from hw.watch import watch_stream
 
 __all__ = ["HeadReader", "head_read"]
 
@@ -55,6 +56,7 @@ class HeadReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         m.submodules.rotate = rotate = Rope(config)
         head = Signal(head_read(config))

@@ -16,6 +16,7 @@ from hw.float.mul import FloatMul
 from hw.float.mul_to_int import MulToInt
 from hw.float.rounding import BIAS, SIGNIFICAND_BITS, exponent_field, is_zero
 from hw.formats import FLOAT_BITS, FRACTION_BITS, column_values
+from hw.watch import watch_range, watch_stream
 
 __all__ = ["KvQuantize", "kv_codes", "kv_elements"]
 
@@ -69,6 +70,7 @@ class KvQuantize(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         limit = 2 ** (self.config.kv_bits - 1) - 1
         m.submodules.buffer = buffer = RowBuffer(self.config)
         m.submodules.divide = divide = FloatDivide()
@@ -124,4 +126,6 @@ class KvQuantize(wiring.Component):
                 code.b.eq(inverse),
                 self.o.payload.codes[lane].eq(code.o),
             ]
+            with m.If(self.o.valid):
+                watch_range(m, platform, code.o, limit, "a code")
         return m

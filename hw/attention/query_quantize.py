@@ -12,6 +12,7 @@ from hw.config import AccelConfig
 from hw.float.rounding import BIAS, exponent_field
 from hw.float.to_int import FloatToInt
 from hw.formats import FLOAT_BITS
+from hw.watch import watch_range, watch_stream
 
 __all__ = ["CODE_BITS", "QueryQuantize", "query_codes"]
 
@@ -62,6 +63,7 @@ class QueryQuantize(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         m.submodules.buffer = buffer = RowBuffer(self.config)
         wiring.connect(m, wiring.flipped(self.i), buffer.i)
         advance = Signal()
@@ -89,4 +91,6 @@ class QueryQuantize(wiring.Component):
                 code.shift.eq(shift),
                 self.o.payload.codes[lane].eq(code.o),
             ]
+            with m.If(self.o.valid):
+                watch_range(m, platform, code.o, _LIMIT, "a code")
         return m

@@ -11,6 +11,7 @@ from hw.float.add import FloatAdd
 from hw.float.compare import negate
 from hw.float.mul import FloatMul
 from hw.formats import FLOAT_BITS, column_values
+from hw.watch import watch_stream
 
 __all__ = ["Rope", "RotateElement", "rope_pairs", "rope_result"]
 
@@ -89,6 +90,7 @@ class Rope(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         advance = Signal()
         valid = Signal(self.LATENCY)
         m.d.comb += [

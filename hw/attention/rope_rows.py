@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig, ceil_div
 from hw.formats import FLOAT_BITS, beat, column_values
+from hw.watch import watch
 
 __all__ = ["RopeRows", "rope_load", "rope_read", "rope_words"]
 
@@ -71,6 +72,8 @@ class RopeRows(wiring.Component):
         values = Signal(column_values(config))
         for lane in range(config.vector):
             m.d.comb += values[lane].eq(buffer[WORD_BITS * (lane + 1) - FLOAT_BITS : WORD_BITS * (lane + 1)])
+
+        watch(m, platform, level < config.port_bits + take, "{} bits wait", level)
 
         store = Signal()
         for name, out, chosen in (("cos", self.read.cos, ~sines), ("sin", self.read.sin, sines)):

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import AccelConfig, ceil_div
 from hw.float.compare import magnitude
 from hw.formats import FLOAT_BITS, column_values
+from hw.watch import watch
 
 __all__ = ["RowBuffer", "row_word"]
 
@@ -76,6 +77,8 @@ class RowBuffer(wiring.Component):
             m.d.comb += larger.eq(Mux(size > maximum, size, maximum))
             maximum = larger
         end = Signal(range(depth))
+        with m.If(take & (place == depth - 1)):
+            watch(m, platform, self.i.payload["last"], "a row is longer than {} words", depth)
         with m.If(take):
             m.d.sync += [self.largest.eq(maximum), place.eq(place + 1)]
             with m.If(self.i.payload["last"]):

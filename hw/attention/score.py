@@ -12,6 +12,7 @@ from hw.config import AccelConfig
 from hw.delay import delayed
 from hw.formats import FLOAT_BITS
 from hw.logits.scaled_sum import ScaledSum
+from hw.watch import watch_stream
 
 __all__ = ["Score", "dot_bits", "score_sum"]
 
@@ -60,6 +61,7 @@ class Score(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         advance = Signal()
         scaled_sum = ScaledSum(dot_bits(self.config))
         m.submodules.scaled_sum = EnableInserter(advance)(scaled_sum)

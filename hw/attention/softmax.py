@@ -17,6 +17,7 @@ from hw.float.mul import FloatMul
 from hw.float.rounding import BIAS, exponent_field
 from hw.float.to_int import FloatToInt
 from hw.formats import FLOAT_BITS, FRACTION_BITS
+from hw.watch import watch
 
 __all__ = ["WEIGHT_BITS", "OnlineSoftmax", "score_word", "softmax_result"]
 
@@ -162,8 +163,10 @@ class OnlineSoftmax(wiring.Component):
         with m.Elif(powered <= valid_positions):
             m.d.comb += power.eq(exp2.o)
             m.d.sync += power_sum.eq(power_sum + exp2.o)
+            watch(m, platform, exp2.o <= 1 << 16, "a power is {}", exp2.o)
         with m.Elif(powered == _ITEMS - 1):
             m.d.comb += power.eq(power_sum)
+            watch(m, platform, power_sum <= BLOCK_POSITIONS << 16, "the sum of powers is {}", power_sum)
         m.submodules.convert = convert = IntToFloat(_SUM_BITS + 1)
         m.d.comb += convert.i.eq(power)
 
@@ -222,6 +225,7 @@ class OnlineSoftmax(wiring.Component):
                 m.d.sync += step.eq(step + 1)
                 for n in range(BLOCK_POSITIONS):
                     with m.If(step == n + FloatToInt.LATENCY):
+                        watch(m, platform, to_int.o >= 0, "a weight is {}", to_int.o)
                         m.d.sync += result.weights[n].eq(to_int.o.as_unsigned())
                 with m.If(step == FloatAdd.LATENCY - 1):
                     m.d.comb += [state_write.en.eq(1), divide.start.eq(result.last_block)]

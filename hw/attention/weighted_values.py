@@ -10,14 +10,19 @@ from hw.attention.softmax import WEIGHT_BITS
 from hw.config import BLOCK_POSITIONS, AccelConfig, ceil_div
 from hw.delay import delayed
 from hw.formats import beat
+from hw.watch import watch_range, watch_stream
 
 __all__ = ["WeightedValues", "block_weights", "value_beat", "value_sum_bits", "value_sums"]
 
 
+def largest_value_sum(config: AccelConfig) -> int:
+    """Largest magnitude of the sum of a block's weighted values of one element."""
+    return BLOCK_POSITIONS * (2**WEIGHT_BITS - 1) * (2 ** (config.kv_bits - 1) - 1)
+
+
 def value_sum_bits(config: AccelConfig) -> int:
-    """Signed width of the sum of a block's weighted values of one element."""
-    largest = BLOCK_POSITIONS * (2**WEIGHT_BITS - 1) * (2 ** (config.kv_bits - 1) - 1)
-    return largest.bit_length() + 1
+    """Its signed width."""
+    return largest_value_sum(config).bit_length() + 1
 
 
 def block_weights() -> data.ArrayLayout:
@@ -69,6 +74,7 @@ class WeightedValues(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         lanes = config.beat_bytes // config.kv_bytes
         parts = lanes // config.vector
@@ -110,6 +116,8 @@ class WeightedValues(wiring.Component):
             kept = Signal(signed(sum_bits), name=f"kept_{lane}")
             m.d.sync += product.eq(weight * code[lane])
             m.d.comb += [kept.eq(Mux(first_row, 0, stored[lane])), write.data[lane].eq(kept + product)]
+            with m.If(adding):
+                watch_range(m, platform, kept + product, largest_value_sum(config), "a sum")
 
         part, out_place = Signal(range(parts)), Signal(range(depth))
         m.d.comb += [

@@ -20,6 +20,7 @@ from hw.memory.row_address import row_query
 from hw.norm.quantize import quantize_command
 from hw.norm.scale import scale_request, scale_result
 from hw.norm.statistics import statistics_result
+from hw.watch import watch, watch_stream
 
 __all__ = ["Executor"]
 
@@ -81,6 +82,11 @@ class Executor(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        for name in (
+            "o_row", "o_gather", "o_embed", "o_rope", "o_finish", "o_scale", "o_quantize", "o_array", "o_attend",
+            "o_head",
+        ):
+            watch_stream(m, platform, getattr(self, name), name)
         config = self.config
         lane_shift = config.vector.bit_length() - 1
         beat_shift = config.beat_bytes.bit_length() - 1
@@ -159,6 +165,7 @@ class Executor(wiring.Component):
             self.o_head.payload.m.eq(header.m),
             self.o_head.payload.hs.eq(head_scale.hs),
         ]
+        watch(m, platform, finished <= config.columns, "{} columns are done", finished)
         with m.If(self.word_taken & (self.word_index == last_index)):
             m.d.sync += finished.eq(finished + 1)
 

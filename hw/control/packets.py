@@ -46,6 +46,7 @@ class PacketReader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o_payload, "o_payload")
         beats = self.config.header_beats
         step = min(8 * self.config.stream_bytes, 8 * HEADER_BYTES)
         collected = Signal(8 * HEADER_BYTES)

@@ -14,6 +14,7 @@ from hw.formats import BATCH_ENTRY, beat, gather_request, write_beat, write_requ
 from hw.logits.argmax import best_row
 from hw.logits.logits_writer import logits_row
 from hw.memory.read_engine import stream_command
+from hw.watch import watch, watch_stream
 
 __all__ = ["TokenLoop"]
 
@@ -77,6 +78,8 @@ class TokenLoop(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        for name in ("o_stream", "o_gather", "o_request", "o_write", "o_logits"):
+            watch_stream(m, platform, getattr(self, name), name)
         config = self.config
         beat_shift = config.beat_bytes.bit_length() - 1
         words = config.beat_bytes // TOKEN_BYTES
@@ -103,6 +106,7 @@ class TokenLoop(wiring.Component):
             is_end.eq(Cat(*((self.end_count > n) & (self.end_ids[n] == token) for n in range(4))).any()),
         ]
 
+        watch(m, platform, self.columns <= config.columns, "{} columns are in use", self.columns)
         bad_slot = Signal()
         m.d.comb += bad_slot.eq(entry.slot >> len(self.descriptors[0].slot) != 0)
 

@@ -12,6 +12,7 @@ from hw.config import AccelConfig
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 from hw.formats import FLOAT_BITS, FRACTION_BITS, beat, column_values, vector_word
+from hw.watch import watch, watch_stream
 
 __all__ = ["EmbeddingRow", "embedding_command"]
 
@@ -50,6 +51,7 @@ class EmbeddingRow(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         bits = config.embedding_bits
         word_bits = bits * config.vector
@@ -59,6 +61,8 @@ class EmbeddingRow(wiring.Component):
         index = Signal(config.word_bits + 1)
         scale = Signal(FLOAT_BITS)
         ended = Signal()
+
+        watch(m, platform, level < config.port_bits + word_bits, "{} bits wait", level)
 
         advance, offer = Signal(), Signal()
         stages = Signal(self.LATENCY - 1)

@@ -12,6 +12,7 @@ from hw.float.mul import FloatMul
 from hw.float.rounding import sign_bit
 from hw.formats import column_values, vector_word
 from hw.memory.scratchpad import scratchpad_address, scratchpad_read
+from hw.watch import watch_stream
 
 __all__ = ["GatedRelu2"]
 
@@ -49,6 +50,7 @@ class GatedRelu2(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         word = self.i.payload
         advance, fetch = Signal(), Signal()

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import AccelConfig
 from hw.float.compare import float_greater
 from hw.formats import FLOAT_BITS
+from hw.watch import watch_stream
 
 __all__ = ["Argmax", "best_row", "logit_word"]
 
@@ -46,6 +47,7 @@ class Argmax(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         started = Signal()
         # The best logit so far is kept in the output register: it is free whenever a logit is taken.
         best = self.o.payload

@@ -13,6 +13,7 @@ from hw.formats import FLOAT_BITS, stream_beat
 from hw.logits.argmax import logit_word
 from hw.logits.row_reader import HeadRowReader
 from hw.logits.scaled_sum import ScaledSum
+from hw.watch import watch, watch_fifo, watch_stream
 
 __all__ = ["LmHead", "head_command", "head_write"]
 
@@ -64,6 +65,7 @@ class LmHead(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         m.submodules.reader = reader = HeadRowReader(config)
         m.submodules.engine = engine = DotEngine(
@@ -129,6 +131,9 @@ class LmHead(wiring.Component):
                 engine.i.payload.last.eq(word.last),
                 lanes.eq(word.lanes),
             ]
+
+        watch_fifo(m, platform, tickets, "the FIFO of rows under way")
+        watch(m, platform, ~engine.o.valid | tickets.r_rdy, "a sum belongs to no row")
 
         # The scaling stops as a whole while a logit is not taken.
         advance = Signal()

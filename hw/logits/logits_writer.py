@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import AccelConfig
 from hw.formats import FLOAT_BITS, write_beat, write_request
 from hw.logits.argmax import logit_word
+from hw.watch import watch_stream
 
 __all__ = ["LogitsWriter", "logits_row"]
 
@@ -47,6 +48,8 @@ class LogitsWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        for name in ("o_request", "o"):
+            watch_stream(m, platform, getattr(self, name), name)
         config = self.config
         words = config.port_bits // WORD_BITS
         beat_shift = config.beat_bytes.bit_length() - 1

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.attention.kv_quantize import kv_codes
 from hw.config import BLOCK_POSITIONS, AccelConfig
 from hw.formats import FLOAT_BITS, write_beat, write_request
+from hw.watch import watch_stream
 
 __all__ = ["KvAppend", "kv_row"]
 
@@ -53,6 +54,8 @@ class KvAppend(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        for name in ("o_request", "o"):
+            watch_stream(m, platform, getattr(self, name), name)
         config = self.config
         beat_bytes = config.beat_bytes
         word_bits = config.kv_bits * config.vector

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
+from hw.watch import watch_stream
 
 __all__ = ["RowAddress", "row_query"]
 
@@ -37,6 +38,7 @@ class RowAddress(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         total, addend = Signal(self.config.address_bits), Signal(self.config.address_bits)
         index, count = Signal(INDEX_BITS), Signal(range(INDEX_BITS))
         m.d.comb += self.o.payload.eq(total)

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import AccelConfig
 from hw.formats import vector_word
 from hw.memory.scratchpad import scratchpad_address, scratchpad_write
+from hw.watch import watch, watch_stream
 
 __all__ = ["VectorWriter"]
 
@@ -44,6 +45,7 @@ class VectorWriter(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         word = self.i.payload
         watched = Signal()
         at = Signal(self.config.word_bits)
@@ -57,4 +59,6 @@ class VectorWriter(wiring.Component):
             self.write.addr.eq(scratchpad_address(m, self.config, column=word.column, word=at)),
             self.write.data.eq(word.values),
         ]
+        with m.If(self.write.en):
+            watch(m, platform, self.base + word.index < self.config.column_words, "a column has no word {}", at)
         return m

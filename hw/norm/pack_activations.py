@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.array.column import activation_write
 from hw.config import AccelConfig
+from hw.watch import watch
 
 __all__ = ["CODE_BITS", "PackActivations", "code_word"]
 
@@ -74,6 +75,8 @@ class PackActivations(wiring.Component):
                         with m.If(fill == element - lane):
                             m.d.comb += merged[element].eq(self.i.payload.codes[lane][:8].as_signed())
 
+        watch(m, platform, fill < inputs, "{} codes wait for a word of {}", fill, inputs)
+        watch(m, platform, address <= config.activation_words, "word {} of a vector", address)
         full = total >= inputs
         m.d.comb += [
             finish.eq(rest | (take & self.i.payload.last & (total <= inputs))),

@@ -12,7 +12,8 @@ from hw.float.to_int import FloatToInt
 from hw.formats import FLOAT_BITS, column_values
 from hw.norm.norm_memory import norm_read
 from hw.norm.pack_activations import code_word
-from hw.norm.quotient_code import QuotientCode
+from hw.norm.quotient_code import INT8_LIMIT, QuotientCode
+from hw.watch import watch_range, watch_stream
 
 __all__ = ["HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
 
@@ -77,6 +78,7 @@ class Quantize(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         command = Signal(quantize_command(config))
         index = Signal(range(config.norm_words + 1))
@@ -135,5 +137,8 @@ class Quantize(wiring.Component):
                 with m.If(go):
                     m.d.sync += later.eq(head)
                 head = later
-            m.d.comb += self.o.payload.codes[lane].eq(Mux(command.head, head, to_int8.o))
+            code = self.o.payload.codes[lane]
+            m.d.comb += code.eq(Mux(command.head, head, to_int8.o))
+            with m.If(self.o.valid):
+                watch_range(m, platform, code, Mux(command.head, HEAD_LIMIT, INT8_LIMIT), "a code")
         return m

@@ -11,6 +11,7 @@ from hw.delay import delayed
 from hw.float.add import FloatAdd
 from hw.formats import column_values, vector_word
 from hw.memory.scratchpad import scratchpad_address, scratchpad_read
+from hw.watch import watch_stream
 
 __all__ = ["Residual"]
 
@@ -46,6 +47,7 @@ class Residual(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         word = self.i.payload
         advance, fetch = Signal(), Signal()

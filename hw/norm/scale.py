@@ -16,6 +16,7 @@ from hw.float.mul import FloatMul
 from hw.float.rounding import BIAS
 from hw.float.sqrt import FloatSqrt
 from hw.formats import FLOAT_BITS, FRACTION_BITS
+from hw.watch import watch_stream
 
 __all__ = ["NormScale", "scale_request", "scale_result"]
 
@@ -87,6 +88,7 @@ class NormScale(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         m.submodules.mul = mul = FloatMul()
         m.submodules.add = add = FloatAdd()
         m.submodules.divide = divide = FloatDivide()

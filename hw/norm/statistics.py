@@ -14,6 +14,7 @@ from hw.float.compare import magnitude
 from hw.float.mul import FloatMul
 from hw.formats import FLOAT_BITS, column_values, vector_word
 from hw.norm.norm_memory import norm_read
+from hw.watch import watch_stream
 
 __all__ = ["NormStatistics", "statistics_result"]
 
@@ -71,6 +72,7 @@ class NormStatistics(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        watch_stream(m, platform, self.o, "o")
         config = self.config
         lanes = config.vector
         words = SUM_PARTIALS // lanes

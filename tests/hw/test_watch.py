@@ -5,21 +5,25 @@ from __future__ import annotations
 import re
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator
+from hw.array.systolic import SystolicArray
+from hw.attention.dot_engine import DotEngine
 from hw.config import AccelConfig, preset
 from hw.memory.axi import axi_signature
 from hw.verilog import generate_verilog
-from hw.watch import watch, watch_fifo, watch_stream
+from hw.watch import watch, watch_fifo, watch_range, watch_stream
 from sim.bench import BenchError, run_bench
 from sim.memory.top import SimulatedMemory
 from tests.hw.steps import SIMULATORS, Step, run_steps
+from tests.hw.streams import run_stream
 
 CONFIG = preset("tiny")
 FAULTS = {
+    "range": r"unit.*: the number is -4, beyond 3",
     "count": r"unit.*: the count reached 10",
     "overflow": r"unit.*: the FIFO is written while it is full",
     "withdraw": r"unit.*: o takes a payload back",
@@ -42,12 +46,16 @@ class Faulty(wiring.Component):
             m.d.sync += count.eq(count + 1)
         watch(m, platform, count < 10, "the count reached {}", count)
 
+        number = Signal(signed(4))
+        m.d.comb += number.eq(Mux(self.range, -4, -3))
+        watch_range(m, platform, number, 3, "the number")
+
         m.submodules.fifo = queue = fifo.SyncFIFO(width=8, depth=4)
         m.d.comb += queue.w_en.eq(queue.w_rdy | self.overflow)
         watch_fifo(m, platform, queue, "the FIFO")
 
-        o = stream.Signature(8).create()
-        m.d.comb += [o.valid.eq(~(self.withdraw & clocks[3])), o.payload.eq(5 + (self.change & clocks[3]))]
+        o = stream.Signature(signed(8)).create()
+        m.d.comb += [o.valid.eq(~(self.withdraw & clocks[3])), o.payload.eq(-5 + (self.change & clocks[3]))]
         watch_stream(m, platform, o, "o")
         return m
 
@@ -99,6 +107,23 @@ def test_verilator_ends_with_place_and_reason(fault: str) -> None:
 def test_python_ends_with_the_reason(fault: str) -> None:
     with pytest.raises(AssertionError, match=FAULTS[fault].removeprefix("unit.*: ")):
         run("pysim", **{fault: 1})
+
+
+def test_sums_beyond_the_bound_of_an_engine_are_found() -> None:
+    """Rows of two elements in an engine that is made for one."""
+    row = [{"beat": [127] * 8, "operands": [32767, 32767, *[0] * 6], "first": 1, "last": 1}]
+    engine = DotEngine(CONFIG, lanes=8, element_bits=8, max_elements=1)
+    with pytest.raises(AssertionError, match="a sum is 8322818, beyond 4161409"):
+        run_stream(engine, {"i": row})
+
+
+def test_a_credit_too_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The array starts four row blocks, its columns store two."""
+    monkeypatch.setattr("hw.array.column.OUTPUT_BLOCKS", 2)
+    steps = [Step(send={"i_command": [{"words": 1, "blocks": 9, "columns": 1}], "i_weights": [[0] * 8] * 9},
+                  clocks=60)]
+    with pytest.raises(AssertionError, match="the FIFO of finished sums is written while it is full"):
+        run_steps(SystolicArray(CONFIG), steps, outputs=[])
 
 
 def test_a_machine_in_front_of_memory_is_watched() -> None:
