@@ -10,7 +10,7 @@ from sim.bench import run_bench
 from tests.hw.with_memories import WithMemories
 
 SMALL = PRESETS["tiny"].replace(
-    max_hidden=128, max_intermediate=128, max_head_dim=32, max_group=4, max_positions=64, columns=2
+    max_hidden=128, max_intermediate=128, max_head_dim=32, max_group=4, max_positions=4096, columns=2
 )
 CONFIGS = {
     "8 bit": SMALL,
