@@ -15,7 +15,7 @@ from sim.golden.embedding import embedding_row
 from sim.golden.number import encode, rnd
 from sw.weights import pack_matrix
 from tests.hw.array import test_rescale
-from tests.hw.attention import test_dot_engine, test_score, test_weighted_values
+from tests.hw.attention import test_dot_engine, test_score, test_softmax, test_weighted_values
 from tests.hw.configs import configs
 from tests.hw.feedforward import test_gated_relu2
 from tests.hw.logits import test_argmax, test_head
@@ -110,6 +110,12 @@ def test_scores_and_values(config: AccelConfig, seed: int, stall: float) -> None
     test_score.check(config, stall)
     whole = config.beat_bytes // config.kv_bytes
     test_weighted_values.check(config.replace(max_head_dim=longest // whole * whole), stall)
+
+
+@few(3)
+@given(SMALL, SEEDS, STALLS)
+def test_softmax_of_interleaved_heads(config: AccelConfig, seed: int, stall: float) -> None:
+    test_softmax.check_random(seed, config=config, stall=stall)
 
 
 @few(5)

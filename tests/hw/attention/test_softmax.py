@@ -62,12 +62,12 @@ def words(sequence, n, head):
     ]
 
 
-def soften(sequences, stall=0.0, seed=1, simulator="pysim"):
+def soften(sequences, stall=0.0, seed=1, simulator="pysim", config=CONFIG):
     """All heads in turn, block after block, as the accelerator does; returns the results of each head."""
     order = [(n, head) for n in range(max(map(len, sequences))) for head in range(len(sequences))
              if n < len(sequences[head])]
     sent = [word for n, head in order for word in words(sequences[head], n, head)]
-    received, _ = run_stream(OnlineSoftmax(CONFIG), {"i": sent}, stall=stall, seed=seed, silence=SILENCE,
+    received, _ = run_stream(OnlineSoftmax(config), {"i": sent}, stall=stall, seed=seed, silence=SILENCE,
                              simulator=simulator)
     assert [result["head"] for result in received] == [head for _, head in order]
     return [[outcome(result) for result in received if result["head"] == head] for head in range(len(sequences))]
@@ -84,10 +84,10 @@ def check_named(stall, simulator="pysim"):
         assert result == golden(SEQUENCES[name]), name
 
 
-def check_random(seed, simulator="pysim"):
+def check_random(seed, simulator="pysim", config=CONFIG, stall=0.3):
     rng = np.random.default_rng(seed)
-    sequences = [random_sequence(rng) for _ in range(CONFIG.max_group)]
-    assert soften(sequences, 0.3, seed, simulator) == [golden(sequence) for sequence in sequences]
+    sequences = [random_sequence(rng) for _ in range(config.max_group)]
+    assert soften(sequences, stall, seed, simulator, config) == [golden(sequence) for sequence in sequences]
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
