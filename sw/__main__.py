@@ -26,7 +26,7 @@ from sw.commands.pack import pack
 from sw.commands.verilog import verilog
 from sw.driver import JobError
 from sw.errors import HardwareError, ImageError, VerificationError
-from sw.streams import open_streams, settle_stdout, tell
+from sw.streams import open_streams, settle_streams, tell
 
 __all__ = ["app", "main"]
 
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(arguments)
             return 128 + signals[0] if signals and code == INTERRUPTED else code
     finally:
-        settle_stdout()
+        settle_streams()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import TextIO
 
-__all__ = ["discard_stdout", "open_streams", "settle_stdout", "tell"]
+__all__ = ["discard_stdout", "open_streams", "settle_streams", "tell"]
 
 
 def open_streams() -> None:
@@ -29,16 +30,22 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def discard_stdout() -> None:
+def _discard(stream: TextIO) -> None:
     """What is printed from now on, or still waits to be, goes nowhere."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(descriptor, sys.stdout.fileno())
+    os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
 
 
-def settle_stdout() -> None:
+def discard_stdout() -> None:
+    """What is printed from now on, or still waits to be, goes nowhere."""
+    _discard(sys.stdout)
+
+
+def settle_streams() -> None:
     """What waits to be printed is, or never will be: the end of the process has nothing left to fail with."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        discard_stdout()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _discard(stream)

@@ -147,7 +147,7 @@ def test_a_machine_that_reports_an_error_is_ready_afterwards(image: ModelImage) 
         good = bytes(link.read_memory(stream, 8))
         link.write_memory(stream, bytes(8))
         for _ in range(2):
-            with pytest.raises(HardwareError, match="BAD_OPCODE"):
+            with pytest.raises(HardwareError, match="HEADER_CRC"):
                 accelerator.generate(JOB)
         link.write_memory(stream, good)
         assert accelerator.generate(JOB).tokens == golden(image).tokens
