@@ -75,7 +75,7 @@ class BenchProcess:
         testcase: str | None = None, waves: bool = False, descriptors: Sequence[int] = (),
     ) -> None:
         """Args: as of `sim.bench.start_bench`, which is what calls this."""
-        self._folder = Path(tempfile.mkdtemp(prefix=f"run-{test_module.rpartition('.')[2]}-", dir=model))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"run-{test_module.rpartition('.')[2]}-{os.getpid()}-", dir=model))
         self._log, self._results, self._waves = self._folder / "simulation.log", self._folder / "results.xml", waves
         environment = {
             **os.environ,

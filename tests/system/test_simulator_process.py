@@ -65,16 +65,17 @@ def simulators(image: Path) -> list[int]:
     return found
 
 
-def run_folders() -> set[Path]:
-    return set((ROOT / "build" / "sim").glob("*/run-simulated_bench-*"))
+def run_folders(pid: int) -> set[Path]:
+    """Those that a process made; other tests run at the same time."""
+    return set((ROOT / "build" / "sim").glob(f"*/run-simulated_bench-{pid}-*"))
 
 
 @contextmanager
 def nothing_is_left(image: ModelImage) -> Iterator[None]:
-    before = run_folders()
+    before = run_folders(os.getpid())
     yield
     assert not simulators(image.path)
-    assert run_folders() <= before
+    assert run_folders(os.getpid()) <= before
 
 
 def test_runs_share_a_process(image: ModelImage) -> None:
@@ -257,13 +258,13 @@ Accelerator(config, link).generate(Job(prompt=(1,), max_new_tokens=23, chunk=1),
 ])
 def test_nothing_outlives_the_program(what: str, status: int, image: ModelImage) -> None:
     """Which never closes its link."""
-    before = run_folders()
-    ended = subprocess.run([sys.executable, "-c", SCRIPT, str(image.path), what], cwd=ROOT, check=False,
-                           capture_output=True, start_new_session=True, timeout=300)
-    assert ended.returncode == status, ended.stderr.decode()
-    assert ended.stdout
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, str(image.path), what], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, start_new_session=True) as process:
+        output, errors = process.communicate(timeout=300)
+    assert process.returncode == status, errors.decode()
+    assert output
     wait_until(lambda: not simulators(image.path))
-    left = run_folders() - before
+    left = run_folders(process.pid)
     if status in (-signal.SIGTERM, -signal.SIGKILL):  # nobody is there to tidy up
         for folder in left:
             for file in folder.iterdir():
@@ -286,6 +287,7 @@ def test_an_interrupt_on_the_command_line(checkpoint: Path, image: ModelImage) -
             _, errors = process.communicate(timeout=WAIT_S)
         assert process.returncode == 130
         assert errors == b"interrupted\n"
+        assert not run_folders(process.pid)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
