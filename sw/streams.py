@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TextIO
 
-__all__ = ["discard_stdout", "open_streams", "settle_streams", "tell"]
+__all__ = ["discard", "open_streams", "settle_streams", "tell"]
 
 
 def open_streams() -> None:
@@ -30,16 +30,11 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _discard(stream: TextIO) -> None:
-    """What is printed from now on, or still waits to be, goes nowhere."""
+def discard(stream: TextIO) -> None:
+    """What is printed there from now on, or still waits to be, goes nowhere."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
-
-
-def discard_stdout() -> None:
-    """What is printed from now on, or still waits to be, goes nowhere."""
-    _discard(sys.stdout)
 
 
 def settle_streams() -> None:
@@ -48,4 +43,4 @@ def settle_streams() -> None:
         try:
             stream.flush()
         except OSError:
-            _discard(stream)
+            discard(stream)

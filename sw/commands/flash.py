@@ -48,7 +48,7 @@ def flash(
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: run `make bitstream BOARD={board.name}` first")
     if loader is None:
-        raise ConfigError("openFPGALoader is missing: run `make setup`, or install it and name it in OPENFPGALOADER")
+        raise ConfigError("openFPGALoader is missing: run `make flash`, or install it and name it in OPENFPGALOADER")
     try:
         code = subprocess.run(command, check=False, timeout=TIMEOUT_S).returncode
     except subprocess.TimeoutExpired as error:

@@ -27,7 +27,7 @@ from sw.image import ModelImage
 from sw.pack import model_shape
 from sw.requests import Job
 from sw.scheduler import generate_batch
-from sw.streams import discard_stdout, tell
+from sw.streams import discard, tell
 from sw.tokenizer import CheckpointTokenizer
 from sw.whole_file import OutputError, output_target, whole_file
 
@@ -111,7 +111,7 @@ class _Output:
         except BrokenPipeError:
             if not self._keep_going:
                 raise
-            discard_stdout()
+            discard(sys.stdout)
 
 
 def _load(link: Any, console: Console) -> None:

@@ -83,13 +83,21 @@ class MachineLink:
             for at in await self._wrong(start):
                 await self._tell_apart(at)
 
-    async def _wrong(self, start: int) -> list[int]:
-        """Where pieces of a group begin that are not in memory as they are in the image."""
+    async def _wrong(self, start: int, size: int = GROUP_BYTES) -> list[int]:
+        """Where pieces of a range of the image begin that are not in memory as they are in the image."""
         await asyncio.sleep(0)  # an interruption may come in
-        group = self.image.memory[start : start + GROUP_BYTES]
-        found = await self.bus.checksums(self.base + start, len(group))
-        pieces = range(start, start + len(group), PIECE_BYTES)
-        return [at for at, mine, theirs in zip(pieces, piece_checksums(group), found, strict=True) if mine != theirs]
+        part = self.image.memory[start : start + size]
+        found = await self.bus.checksums(self.base + start, len(part))
+        pieces = range(start, start + len(part), PIECE_BYTES)
+        return [at for at, mine, theirs in zip(pieces, piece_checksums(part), found, strict=True) if mine != theirs]
+
+    async def _read_back(self, start: int, size: int) -> NDArray[np.uint8]:
+        """What is in memory where a range of the image belongs; pieces with its checksum are not transferred."""
+        content = np.array(self.image.memory[start : start + size])
+        for at in await self._wrong(start, size):
+            piece = content[at - start : at - start + PIECE_BYTES]
+            piece[:] = await self.bus.read_memory(self.base + at, len(piece))
+        return content
 
     async def _tell_apart(self, at: int) -> None:
         """Raises HardwareError for the piece that starts there."""
@@ -111,7 +119,8 @@ class MachineLink:
         """Compares the image in memory with what was packed, as `sw.scrub.scrub`; loads it where that was not done."""
         if not self._loaded:
             self.load()
-        scrub(lambda address, size: asyncio.run(self.bus.read_memory(address, size)), self.image, self.base, progress)
+        scrub(lambda address, size: asyncio.run(self._read_back(address - self.base, size)), self.image, self.base,
+              progress)
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         """Raises HardwareError as `load` and `sw.job.execute` do; closing it aborts the run."""

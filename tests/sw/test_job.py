@@ -168,6 +168,13 @@ def test_values() -> None:
     assert tuple(prompt) == JOB.prompt
 
 
+def test_more_tokens_than_a_register_holds() -> None:
+    """The context ends the run anyway."""
+    bus = FakeBus(ends(4))
+    run(bus, replace(JOB, max_new_tokens=1 << 40))
+    assert dict(bus.written)["MAX_NEW_TOKENS"] == SHAPE.context
+
+
 BATCH = Batch(entries=(Entry(30, 17, 2), Entry(5, 0, 0)), max_new_tokens=2, all_logits=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEMO = "models/shakespeare-nano"
 GENERATE = f"generate {DEMO} --prompt ROMEO: --max-new-tokens 12"
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""With buffers, what could not be printed is tried again when the process ends."""
 
 
 def run(arguments: str, streams: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +22,7 @@ def run(arguments: str, streams: str) -> subprocess.CompletedProcess[str]:
     command = f"set -o pipefail; {sys.executable} -m sw {arguments} {streams}"
     return subprocess.run(
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, env=BUFFERED,
     )
 
 

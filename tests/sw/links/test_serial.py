@@ -133,6 +133,23 @@ def test_registers_and_checksums() -> None:
     assert line.bytes_to_board - before < 3000, "zeros went over the line"
 
 
+def test_scrub_lets_the_board_compute(image: ModelImage) -> None:
+    """Where nothing is wrong no memory goes over the line; where a bit is, a piece does, and it is told."""
+    line = NoisyLine(board())
+    bus = bus_on(line)
+    link = MachineLink(CONFIG, image, bus)
+    link.load()
+    received = bus.exchange.counters
+    before = received["received_bytes"]
+    link.scrub(lambda done, total: None)
+    assert received["received_bytes"] - before < len(image.memory) // 100
+    at = image.regions["head"].offset + 5
+    line.board.memory[at] ^= 16
+    with pytest.raises(HardwareError, match=rf"region head of the image is damaged .*byte 5 of it, at {at:#x}, is"):
+        link.scrub(lambda done, total: None)
+    assert received["received_bytes"] - before < 2 * PIECE_BYTES
+
+
 @pytest.mark.parametrize("address", [MEMORY_BYTES - 3, -1, 1 << 50])
 def test_memory_that_the_board_does_not_have(address: int) -> None:
     line = NoisyLine(board())
