@@ -319,9 +319,9 @@ def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pyt
     ("kv260", "python -m boards.kv260"), ("ulx3s", "bitnet-fpga build --board ulx3s --seed 1"),
 ])
 def test_make_bitstream(board: str, command: str) -> None:
-    recipe = subprocess.run(["make", "-n", "bitstream", f"BOARD={board}"], cwd=FILES.parents[1], capture_output=True,
-                            text=True, check=True).stdout.splitlines()
-    assert recipe[-1] == f".venv/bin/{command}"
+    command_line = ["make", "--no-print-directory", "-n", "bitstream", f"BOARD={board}"]  # also where make runs tests
+    recipe = subprocess.run(command_line, cwd=FILES.parents[1], capture_output=True, text=True, check=True).stdout
+    assert recipe.splitlines()[-1] == f".venv/bin/{command}"
 
 
 def test_load_script(project: Path, tmp_path: Path) -> None:
