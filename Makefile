@@ -7,8 +7,6 @@ BIN := $(VENV)/bin
 PRESET ?= tiny
 BOARD ?= ulx3s
 SEED ?= 1
-# A Zynq's bitstream is made by Vivado, from a project.
-BUILD_kv260 = $(BIN)/python -m boards.kv260
 UNIT ?= array
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,7 +37,7 @@ $(VENV)/.board: requirements-board.lock $(VENV)/.ready
 	@touch $@
 
 bitstream: $(VENV)/.board  ## build/BOARD/BOARD.bit and report.json (BOARD=ulx3s, SEED=1), or a Vivado project (kv260)
-	$(or $(BUILD_$(BOARD)),$(BIN)/bitnet-fpga build --board $(BOARD) --seed $(SEED))
+	$(BIN)/bitnet-fpga build --board $(BOARD) --seed $(SEED)
 
 board-results: bitstream  ## docs/results/boards.md of all boards that have been built
 	$(BIN)/python -m boards.results

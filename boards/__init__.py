@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from boards.board import Board
+from boards.board import AnyBoard
 from hw.config import ConfigError
 
 __all__ = ["BOARDS", "board"]
 
-BOARDS = {"ulx3s": "boards.ulx3s:ULX3S"}
+BOARDS = {"ulx3s": "boards.ulx3s:ULX3S", "kv260": "boards.kv260:KV260"}
 """Where a board is declared; imported when it is asked for, so that a host needs no board's packages."""
 
 
-def board(name: str) -> Board:
+def board(name: str) -> AnyBoard:
     """The board of that name. Raises ConfigError: there is none, or the extra `board` is not installed."""
     if name not in BOARDS:
         raise ConfigError(f"no board named {name!r}; there are: {', '.join(BOARDS)}")

@@ -1,7 +1,7 @@
 """KV260: a Zynq UltraScale+ of a K26 module; four 128-bit ports into the processor's 4 GiB of DDR4. Not run on one yet.
 
-`python -m boards.kv260 [FOLDER]` writes all that Vivado needs, by default to build/kv260, and lets Vivado make the
-bitstream if it is installed. docs/boards/kv260.md has the steps.
+A build writes all that Vivado needs, and lets Vivado make the bitstream if it is installed. docs/boards/kv260.md has
+the steps.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from boards.board import AnyBoard, Built
 from boards.zynq_wrapper import wrapper
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig, ConfigError, preset
+from hw.config import ConfigError, preset
 from hw.control.register_map import ADDRESS_BITS
 from hw.verilog import generate_verilog
 
-__all__ = ["KV260", "ZynqBoard", "build", "fill", "parameters", "write_project"]
+__all__ = ["KV260", "ZynqBoard", "fill", "parameters", "write_project"]
 
 FILES = Path(__file__).with_name("kv260_files")
 COPIED = ("build.tcl", "bitnet.bif", "shell.json", "load.sh")
@@ -28,31 +29,50 @@ HP_PORTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ZynqBoard:
+class ZynqBoard(AnyBoard):
     """A board whose memory and processor are those of a Zynq UltraScale+.
 
-    Attributes:
-        name: what the command line takes, and the folder of what is built.
-        title: one line for people.
+    Attributes, besides those of every board:
         config: the machine that fits; a memory port for each S_AXI_HP port.
         clock_hz: pl_clk0, which all of the machine uses; Vivado's timing report decides whether it holds.
         part, board_parts: the chip, and a pattern of Vivado's name for its board files, which know the DDR4.
         ctrl_address: of the registers, in the window of M_AXI_HPM0_FPD.
         memory_bytes: of the u-dma-buf that holds model, KV cache and results.
         resources: LUT, FF, RAMB36, URAM and DSP of the chip.
-        documents: where the numbers come from.
     """
 
-    name: str
-    title: str
-    config: AccelConfig
-    clock_hz: int
+    backend: ClassVar[str] = "mmap"
     part: str
     board_parts: str
     ctrl_address: int
-    memory_bytes: int
     resources: dict[str, int]
-    documents: tuple[str, ...]
+
+    @property
+    def bitstream(self) -> str:
+        """As the kernel's firmware loader takes it."""
+        return "bitnet.bit.bin"
+
+    def build(self, folder: Path, seed: int) -> Built:
+        """Writes the project, and lets Vivado make the bitstream if it is installed; Vivado writes it and report.json.
+
+        Raises ConfigError for a seed, which Vivado has none of; if Vivado fails, or its result misses the clock:
+        vivado.log in the folder says why.
+        """
+        if seed != 1:
+            raise ConfigError(f"{self.name} is built by Vivado, which takes no seed: leave it out")
+        write_project(self, folder)
+        vivado = shutil.which("vivado")
+        if vivado is None:
+            report = {"board": self.name, "preset": self.config.name, "build_id": f"{self.config.build_id:016x}"}
+            return Built({}, report, [
+                f"{folder}: Vivado project written; to go on, run `vivado -mode batch -source build.tcl` in it on a "
+                "machine with Vivado 2022.1 or later"])
+        command = [vivado, "-mode", "batch", "-source", "build.tcl"]
+        if subprocess.run(command, cwd=folder, check=False, stdout=subprocess.DEVNULL).returncode:
+            raise ConfigError(f"Vivado made no bitstream: the last error in {folder}/vivado.log says why")
+        report = json.loads((folder / "report.json").read_text())
+        return Built({}, report, [f"{folder / self.bitstream}: built, {report['worst_setup_slack_ns']} ns of slack at "
+                                  f"{self.clock_hz / 1e6:g} MHz"])
 
 
 KV260 = ZynqBoard(
@@ -108,27 +128,3 @@ def write_project(board: ZynqBoard, folder: Path) -> None:
         (folder / name).write_text(text, newline="\n")
     for name in COPIED:
         shutil.copy(FILES / name, folder / name)
-
-
-def build(board: ZynqBoard, folder: Path) -> str:
-    """Writes the project, and lets Vivado make the bitstream if it is installed; one sentence on what there is now.
-
-    Raises ConfigError if Vivado fails, or its result misses the clock; vivado.log in the folder says why.
-    """
-    write_project(board, folder)
-    vivado = shutil.which("vivado")
-    if vivado is None:
-        return f"{folder}: Vivado project written; to go on, run `vivado -mode batch -source build.tcl` in it on a " \
-               "machine with Vivado 2022.1 or later"
-    if subprocess.run([vivado, "-mode", "batch", "-source", "build.tcl"], cwd=folder, check=False).returncode:
-        raise ConfigError(f"Vivado made no bitstream: the last error in {folder}/vivado.log says why")
-    slack = json.loads((folder / "report.json").read_text())["worst_setup_slack_ns"]
-    return f"{folder}/bitnet.bit.bin: built, {slack} ns of slack at {board.clock_hz / 1e6:g} MHz"
-
-
-if __name__ == "__main__":
-    try:
-        print(build(KV260, Path(sys.argv[1] if len(sys.argv) > 1 else "build/kv260")))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

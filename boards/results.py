@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from boards import BOARDS, board
+from boards.board import Board
 
 __all__ = ["main", "results"]
 
@@ -51,8 +52,9 @@ def results(reports: list[dict[str, Any]], made: str) -> str:
 
 
 def main() -> None:
-    """All boards that have been built."""
-    files = [path for name in BOARDS if (path := Path("build") / name / "report.json").is_file()]
+    """All boards that have been built by the open tools."""
+    files = [path for name in BOARDS if isinstance(board(name), Board)
+             and (path := Path("build") / name / "report.json").is_file()]
     built = datetime.fromtimestamp(max(path.stat().st_mtime for path in files), UTC)
     PAGE.write_text(results([json.loads(path.read_text()) for path in files], f"{built:%Y-%m-%d}, {_machine()}."))
 

@@ -39,7 +39,9 @@ def flash(
 ) -> None:
     """Load the bitstream into the FPGA; it stays until power is cut."""
     board = import_module("boards").board(board_name)
-    path = output / board.name / f"{board.name}.bit"
+    path = output / board.name / board.bitstream
+    if not board.flash:
+        raise ConfigError(f"{board.title} loads itself: copy {path.parent} there and run load.sh")
     loader = _loader()
     command = [loader or LOADER, *(part.format(bitstream=path) for part in board.flash)]
     if dry_run:

@@ -16,11 +16,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from hw.config import AccelConfig, preset
+from hw.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.commands.pack import pack_with_progress
 from sw.commands.prompts import Prompt, one_prompt, read_batch
 from sw.commands.sampling_options import choose_sampling
+from sw.commands.target import choose_target
 from sw.driver import Accelerator, Generation, JobError, open_link
 from sw.errors import ImageError
 from sw.image import ModelImage
@@ -158,8 +159,12 @@ def generate(
     prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
     prompt_ids: Annotated[str | None, typer.Option(help="Token ids, used verbatim: 1,2,3.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Tokens to generate at most; 0 scores the prompt.")] = 32,
-    backend: Annotated[str, typer.Option(help="golden (NumPy), sim (Verilog), serial or mmap (a board).")] = "golden",
-    preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
+    board_name: Annotated[str | None, typer.Option("--board", help="Run on this board, which decides preset and "
+                                                   "backend; `bitnet-fpga boards` lists them.")] = None,
+    backend: Annotated[str | None, typer.Option(help="golden (NumPy), sim (Verilog), serial or mmap (a board); "
+                                                "default: golden.")] = None,
+    preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration; default: "
+                                                    "tiny.")] = None,
     batch: Annotated[Path | None, typer.Option(help="Many prompts that decode together, a JSON object a line.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Draw tokens from logits / T; default: 0, greedy.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw from so many of the largest logits; default: all.")] = None,
@@ -184,7 +189,8 @@ def generate(
     differ from the options. A line {"prompt_ids", "tokens", "text", "stopped"} comes out for each, in the same order,
     with "temperature", "top_k", "top_p" and "seed" if its tokens were drawn.
     """
-    config = preset(preset_name)
+    config, board = choose_target(board_name, preset=preset_name, backend=backend)
+    backend = board.backend if board else backend or "golden"
     if backend != "serial" and port != "auto":
         raise JobError(f"--port names the serial port of a board: use --backend serial, not {backend}")
     if backend != "sim" and (stats is not None or memory_seed):

@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from hw.config import AccelConfig, preset
+from hw.config import AccelConfig
 from sw.checkpoint import Checkpoint
+from sw.commands.target import choose_target
 from sw.image import ModelImage, write_mem
 from sw.pack import pack as write_image
 from sw.whole_file import whole_file
@@ -45,14 +46,16 @@ def pack_with_progress(
 def pack(
     checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Image file to write.")],
-    preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
+    preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration; default: "
+                                                    "tiny.")] = None,
+    board_name: Annotated[str | None, typer.Option("--board", help="Board with its preset.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     sequences: Annotated[int, typer.Option(help="Sequences that have a KV slot.")] = 1,
     form: Annotated[Form, typer.Option("--format", help="mem: $readmemh text, a beat per line.")] = Form.IMAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Write the memory image of a checkpoint for a preset."""
-    config = preset(preset_name)
+    """Write the memory image of a checkpoint for a preset or a board."""
+    config, _ = choose_target(board_name, preset=preset_name)
     opened = Checkpoint.open(checkpoint)
     if form is Form.IMAGE:
         pack_with_progress(opened, output, config, context, sequences)

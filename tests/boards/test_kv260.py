@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import Value
 
-from boards.kv260 import HP_PORTS, KV260, build, fill, parameters, write_project
+from boards import BOARDS
+from boards.kv260 import HP_PORTS, KV260, fill, parameters, write_project
 from hw.accelerator import Accelerator
 from hw.config import AccelConfig, ConfigError
 from hw.control.register_map import ADDRESS_BITS
@@ -292,8 +293,11 @@ def test_nothing_is_left_to_fill(project: Path) -> None:
 
 def test_without_vivado_the_project_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    said = build(SMALL, tmp_path / "p")
-    assert "to go on, run `vivado -mode batch -source build.tcl`" in said
+    built = SMALL.build(tmp_path / "p", seed=1)
+    assert not built.files
+    assert "to go on, run `vivado -mode batch -source build.tcl`" in built.lines[0]
+    with pytest.raises(ConfigError, match="kv260 is built by Vivado, which takes no seed: leave it out"):
+        SMALL.build(tmp_path / "q", seed=2)
     names = {path.name for path in (tmp_path / "p").iterdir()}
     assert names == {"accelerator.v", "accelerator.json", "bitnet.v", "parameters.tcl", "build.tcl", "bitnet.bif",
                      "bitnet.dtso", "shell.json", "load.sh"}
@@ -309,19 +313,20 @@ def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pyt
     for name, value in (("RECORD", tmp_path / "r"), ("RUN", tmp_path), ("WNS", "0.1"), ("BOARD_PART", "kv260_som"),
                         ("PATH", f"{tmp_path}:{os.environ['PATH']}")):
         monkeypatch.setenv(name, str(value))
-    assert build(SMALL, tmp_path / "p") == f"{tmp_path}/p/bitnet.bit.bin: built, 0.1 ns of slack at 200 MHz"
+    built = SMALL.build(tmp_path / "p", seed=1)
+    assert built.lines == [f"{tmp_path}/p/bitnet.bit.bin: built, 0.1 ns of slack at 200 MHz"]
+    assert built.report == json.loads((tmp_path / "p" / "report.json").read_text())
+    assert built.report["build_id"] == f"{SMALL.config.build_id:016x}"
     monkeypatch.setenv("WNS", "-0.1")
     with pytest.raises(ConfigError, match=r"Vivado made no bitstream: the last error in .*vivado\.log"):
-        build(SMALL, tmp_path / "slow")
+        SMALL.build(tmp_path / "slow", seed=1)
 
 
-@pytest.mark.parametrize("board, command", [
-    ("kv260", "python -m boards.kv260"), ("ulx3s", "bitnet-fpga build --board ulx3s --seed 1"),
-])
-def test_make_bitstream(board: str, command: str) -> None:
+@pytest.mark.parametrize("board", BOARDS)
+def test_make_bitstream(board: str) -> None:
     command_line = ["make", "--no-print-directory", "-n", "bitstream", f"BOARD={board}"]  # also where make runs tests
     recipe = subprocess.run(command_line, cwd=FILES.parents[1], capture_output=True, text=True, check=True).stdout
-    assert recipe.splitlines()[-1] == f".venv/bin/{command}"
+    assert recipe.splitlines()[-1] == f".venv/bin/bitnet-fpga build --board {board} --seed 1"
 
 
 def test_load_script(project: Path, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 pytest.importorskip("litedram")
 
 from boards import BOARDS, board
+from boards.board import Board
 from boards.build import plan
 from boards.soc import Soc
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", [name for name in BOARDS if isinstance(board(name), Board)])
 def test_elaborates(name: str) -> None:
     plans = [plan(board(name), Soc(board(name))) for _ in range(2)]
     assert plans[0].digest() == plans[1].digest()
