@@ -7,10 +7,18 @@ from amaranth.lib import io, wiring
 
 from boards.board import Board
 from boards.memory.axi_narrow import AxiNarrow
+from boards.memory.axi_widen import AxiWiden
 from hw.accelerator import Accelerator
+from hw.config import AccelConfig
 from hw.memory.axi_arbiter import AxiArbiter
 
-__all__ = ["Soc"]
+__all__ = ["Soc", "width_adapter"]
+
+
+def width_adapter(config: AccelConfig, port: wiring.PureInterface) -> AxiNarrow | AxiWiden:
+    """What stands between the `machine`'s port and the `memory`'s, a `boards.memory.port.memory_port`."""
+    adapter = AxiWiden if len(port.rdata) > config.port_bits else AxiNarrow
+    return adapter(config, address_bits=len(port.araddr), data_bits=len(port.rdata))
 
 
 class Soc(Elaboratable):
@@ -32,13 +40,12 @@ class Soc(Elaboratable):
         m.submodules.link = link = board.link(board)
         m.submodules.arbiter = arbiter = AxiArbiter(config)
         m.submodules.memory = memory = board.memory()
-        port = memory.axi
-        m.submodules.width = width = AxiNarrow(config, address_bits=len(port.araddr), data_bits=len(port.rdata))
+        m.submodules.width = width = width_adapter(config, memory.axi)
         wiring.connect(m, link.m_axi_lite, accelerator.s_axi_ctrl)
         wiring.connect(m, accelerator.m_axi_0, arbiter.i_0)
         wiring.connect(m, link.m_axi, arbiter.i_1)
-        wiring.connect(m, arbiter.o, width.wide)
-        wiring.connect(m, width.narrow, port)
+        wiring.connect(m, arbiter.o, width.machine)
+        wiring.connect(m, width.memory, memory.axi)
         m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
         m.d.comb += led.o.eq(memory.ready)
         return m

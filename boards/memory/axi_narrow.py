@@ -25,7 +25,7 @@ class AxiNarrow(wiring.Component):
     Raises ConfigError where the longest burst of the machine is more than 256 words, which AXI cannot say.
 
     Members:
-        wide: the port of the machine. narrow: the port of the memory.
+        machine: the port of the machine. memory: the port of the memory.
     """
 
     def __init__(self, config: AccelConfig, *, address_bits: int, data_bits: int) -> None:
@@ -37,39 +37,39 @@ class AxiNarrow(wiring.Component):
                               f"set burst_beats to {256 // self.ratio} at most")
         self.data_bits = data_bits
         super().__init__({
-            "wide": In(axi_signature(config)),
-            "narrow": Out(memory_port(address_bits, data_bits)),
+            "machine": In(axi_signature(config)),
+            "memory": Out(memory_port(address_bits, data_bits)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        wide, narrow, ratio, bits = self.wide, self.narrow, self.ratio, self.data_bits
+        machine, memory, ratio, bits = self.machine, self.memory, self.ratio, self.data_bits
         shift = ratio.bit_length() - 1
-        inside = (wide.wdata.shape().width // 8).bit_length() - 1  # address bits inside a beat
+        inside = (machine.wdata.shape().width // 8).bit_length() - 1  # address bits inside a beat
         first_words = C((1 << shift) - 1, shift)
         for channel in ("ar", "aw"):
             for name in ("id", "burst", "valid"):
-                m.d.comb += getattr(narrow, channel + name).eq(getattr(wide, channel + name))
+                m.d.comb += getattr(memory, channel + name).eq(getattr(machine, channel + name))
             m.d.comb += [
-                getattr(narrow, f"{channel}addr").eq(Cat(C(0, inside), getattr(wide, f"{channel}addr")[inside:])),
-                getattr(narrow, f"{channel}len").eq(Cat(first_words, getattr(wide, f"{channel}len"))),
-                getattr(narrow, f"{channel}size").eq((bits // 8).bit_length() - 1),
-                getattr(wide, f"{channel}ready").eq(getattr(narrow, f"{channel}ready")),
+                getattr(memory, f"{channel}addr").eq(Cat(C(0, inside), getattr(machine, f"{channel}addr")[inside:])),
+                getattr(memory, f"{channel}len").eq(Cat(first_words, getattr(machine, f"{channel}len"))),
+                getattr(memory, f"{channel}size").eq((bits // 8).bit_length() - 1),
+                getattr(machine, f"{channel}ready").eq(getattr(memory, f"{channel}ready")),
             ]
 
         # ---- reads: the last word of a beat passes, those before it wait
         got, kept, worst = Signal(range(ratio)), Signal(bits * (ratio - 1)), Signal(2)
-        complete = (got == ratio - 1) | narrow.rlast
+        complete = (got == ratio - 1) | memory.rlast
         m.d.comb += [
-            wide.rid.eq(narrow.rid),
-            wide.rdata.eq(Cat(kept, narrow.rdata)),
-            wide.rresp.eq(worst | narrow.rresp),
-            wide.rlast.eq(narrow.rlast),
-            wide.rvalid.eq(narrow.rvalid & complete),
-            narrow.rready.eq(wide.rready | ~complete),
+            machine.rid.eq(memory.rid),
+            machine.rdata.eq(Cat(kept, memory.rdata)),
+            machine.rresp.eq(worst | memory.rresp),
+            machine.rlast.eq(memory.rlast),
+            machine.rvalid.eq(memory.rvalid & complete),
+            memory.rready.eq(machine.rready | ~complete),
         ]
-        with m.If(narrow.rvalid & narrow.rready):
-            m.d.sync += [kept.eq(Cat(kept, narrow.rdata)[bits:]), got.eq(got + 1), worst.eq(worst | narrow.rresp)]
+        with m.If(memory.rvalid & memory.rready):
+            m.d.sync += [kept.eq(Cat(kept, memory.rdata)[bits:]), got.eq(got + 1), worst.eq(worst | memory.rresp)]
             with m.If(complete):
                 m.d.sync += [got.eq(0), worst.eq(0)]
 
@@ -77,16 +77,16 @@ class AxiNarrow(wiring.Component):
         sent = Signal(range(ratio))
         last = sent == ratio - 1
         m.d.comb += [
-            narrow.wdata.eq(wide.wdata.word_select(sent, bits)),
-            narrow.wstrb.eq(wide.wstrb.word_select(sent, bits // 8)),
-            narrow.wlast.eq(wide.wlast & last),
-            narrow.wvalid.eq(wide.wvalid),
-            wide.wready.eq(narrow.wready & last),
-            wide.bid.eq(narrow.bid),
-            wide.bresp.eq(narrow.bresp),
-            wide.bvalid.eq(narrow.bvalid),
-            narrow.bready.eq(wide.bready),
+            memory.wdata.eq(machine.wdata.word_select(sent, bits)),
+            memory.wstrb.eq(machine.wstrb.word_select(sent, bits // 8)),
+            memory.wlast.eq(machine.wlast & last),
+            memory.wvalid.eq(machine.wvalid),
+            machine.wready.eq(memory.wready & last),
+            machine.bid.eq(memory.bid),
+            machine.bresp.eq(memory.bresp),
+            machine.bvalid.eq(memory.bvalid),
+            memory.bready.eq(machine.bready),
         ]
-        with m.If(narrow.wvalid & narrow.wready):
+        with m.If(memory.wvalid & memory.wready):
             m.d.sync += sent.eq(sent + 1)
         return m

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from boards.board import Board
-from boards.memory.axi_narrow import AxiNarrow
+from boards.soc import width_adapter
 from hw.memory.axi import AxiError, axi_signature
 from hw.memory.read_engine import ReadEngine
 from tests.sim.memory.copier import Copier
@@ -27,9 +27,8 @@ class CopierTop(Elaboratable):
         m.domains += [ClockDomain(name) for name in self.board.domains]
         m.submodules.clock = self.board.clock()
         m.submodules.memory = memory = self.board.memory()
-        port = memory.axi
-        m.submodules.width = width = AxiNarrow(config, address_bits=len(port.araddr), data_bits=len(port.rdata))
-        wiring.connect(m, width.narrow, port)
+        m.submodules.width = width = width_adapter(config, memory.axi)
+        wiring.connect(m, width.memory, memory.axi)
 
         m.submodules.copier = copier = Copier(config)
         m.submodules.reader = reader = ReadEngine(config, gathers=False)
@@ -37,7 +36,7 @@ class CopierTop(Elaboratable):
         read, read_start = Signal(), Signal()
         m.d.comb += [copier.strobe.eq(strobe), copier.source.eq(source), copier.chunks.eq(chunks)]
         for name, member in axi_signature(config).members.items():
-            pin, copies, reads = (getattr(a, name, None) for a in (width.wide, copier.m_axi_0, reader.axi))
+            pin, copies, reads = (getattr(a, name, None) for a in (width.machine, copier.m_axi_0, reader.axi))
             if member.flow is In:
                 m.d.comb += copies.eq(Mux(read, 0, pin))
                 if reads is not None:
