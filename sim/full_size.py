@@ -21,7 +21,7 @@ from typing import Any
 from sim.random_checkpoint import write_random_checkpoint
 from sw.whole_file import whole_file
 
-__all__ = ["main"]
+__all__ = ["machine", "main"]
 
 CHECKPOINT = Path("build/full-size/checkpoint")
 RESULTS = Path("docs/results/full-size.md")
@@ -60,13 +60,13 @@ def _measure(*arguments: str) -> Measured:
     return Measured(command, output, time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
-def _machine() -> str:
-    """Processor, cores and memory."""
+def machine() -> str:
+    """Processor, cores, memory and load, for a report."""
     model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), platform.machine())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores of {model}, {memory / 2**30:.0f} GiB of memory, load {load:.1f} at the start"
+    return f"{os.cpu_count()} cores of {model}, {memory / 2**30:.0f} GiB of memory, load {load:.1f}"
 
 
 def _bytes_table(images: list[dict[str, Any]]) -> list[str]:
@@ -88,7 +88,7 @@ def _bytes_table(images: list[dict[str, Any]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _report(machine: str, steps: list[Measured], images: list[dict[str, Any]], token: str) -> str:
+def _report(where: str, steps: list[Measured], images: list[dict[str, Any]], token: str) -> str:
     lines = [
         "# Full size",
         "",
@@ -96,7 +96,7 @@ def _report(machine: str, steps: list[Measured], images: list[dict[str, Any]], t
         "weights: 30 layers, hidden 2560, FFN 6912, 20 heads and 5 KV heads of 128, vocabulary 128256, 4096 positions,",
         "tied head.",
         "",
-        f"{date.today().isoformat()}, {machine}, Python {platform.python_version()}.",
+        f"{date.today().isoformat()}, {where}, Python {platform.python_version()}.",
         "",
         "| command | wall s | processor s | peak MB |",
         "| --- | ---: | ---: | ---: |",
@@ -115,7 +115,7 @@ def _report(machine: str, steps: list[Measured], images: list[dict[str, Any]], t
 
 def _everything() -> str:
     """All steps, and the report on them."""
-    machine, folder = _machine(), str(CHECKPOINT)
+    where, folder = machine(), str(CHECKPOINT)
     steps = [_measure("sim.full_size", "checkpoint"), _measure("sw", "inspect", folder, "--json")]
     images = []
     for name in PRESETS:
@@ -127,7 +127,7 @@ def _everything() -> str:
         "sw", "generate", folder, "--image", images[0]["image"], "--preset", PRESETS[0], "--prompt-ids", "1",
         "--max-new-tokens", "1",
     ))
-    return _report(machine, steps, images, steps[-1].output.strip())
+    return _report(where, steps, images, steps[-1].output.strip())
 
 
 def main(arguments: list[str]) -> None:

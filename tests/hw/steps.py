@@ -1,8 +1,8 @@
-"""What a bench does with a unit, written down as steps, and the two simulators that can do it.
+"""What a bench does with a unit, written down as steps, and the simulators that can do it.
 
 The same steps run in Amaranth's Python simulator (starts at once, slow clocks) and in Verilator through cocotb (seconds
-to build, fast clocks, `sim/agents/stream.py` at every stream). This file holds the steps and the Python simulator;
-`verilated.py` holds the other.
+to build, fast clocks, `sim/agents/stream.py` at every stream), there also as the netlist that Yosys makes for an ECP5.
+This file holds the steps and the Python simulator; `verilated.py` holds the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SILENCE", "SIMULATORS", "Plan", "Run", "Step", "plain", "port_of", "
 SILENCE = 40
 """Clocks without a transfer after which a run has ended, when no end stalls; more of them when ends do."""
 
-SIMULATORS = ("pysim", "verilator")
+SIMULATORS = ("pysim", "verilator", "netlist")
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def run_steps(
         AssertionError: a step did not end, or a stream broke a rule.
     """
     plan = Plan(steps, outputs, pulses or {}, stall, seed, silence)
-    if simulator == "verilator":
+    if simulator != "pysim":
         from tests.hw.verilated import run_plan
-        return run_plan(dut, plan)
+        return run_plan(dut, plan, netlist=simulator == "netlist")
     return _run_in_python(dut, plan)
 
 

