@@ -89,7 +89,7 @@ def _everything() -> str:
     with _step("Verilog to a simulator"):
         build_model(Accelerator(SMALL), top=TOP, memory=True)
     start = time.monotonic()
-    with _step("Verilog to a netlist to a simulator (ten minutes the first time)"):
+    with _step("Verilog to a netlist to a simulator (minutes the first time)"):
         model = build_model(Accelerator(SMALL), top=TOP, memory=True, netlist=True)
     seconds = time.monotonic() - start
     cells = count_cells((model / f"{TOP}.v").read_text())
