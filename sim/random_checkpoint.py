@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
@@ -129,6 +129,7 @@ def write_random_checkpoint(
     outlier_gain: float = 16.0,
     embedding_gain: float = 1.0,
     zero_rows: int = 0,
+    projections: Collection[str] | None = None,
     rope_theta: float = 10000.0,
     new_style: bool = False,
 ) -> Path:
@@ -147,6 +148,7 @@ def write_random_checkpoint(
         outlier_channels: channels of every norm whose weight is `outlier_gain` times larger.
         embedding_gain: factor of the embedding; 0 makes it all zero, thousands make a residual stream of thousands.
         zero_rows: rows at the start of every ternary matrix that are all zero.
+        projections: names (`q_proj`, ...) of those whose ternary weights are not all zero; None for all.
         new_style: `rope_parameters` and `dtype` in `config.json` instead of `rope_theta` and `torch_dtype`.
     """
     if bitlinear and master_weights:
@@ -178,6 +180,8 @@ def write_random_checkpoint(
         def packed() -> Iterator[NDArray[Any]]:
             trits = _trits(random, rows, inputs)
             trits[:zero_rows] = 0
+            if projections is not None and name.rpartition(".")[2] not in projections:
+                trits[:] = 0
             yield ternary.pack(trits)
 
         def scales() -> Iterator[NDArray[Any]]:

@@ -38,6 +38,11 @@ class Port(Protocol):
     """What pyserial's `Serial` has. `read` waits for a moment at most; errors are OSError."""
 
     @property
+    def name(self) -> str | None:
+        """What the system calls it."""
+        ...
+
+    @property
     def in_waiting(self) -> int:
         """Bytes that can be read at once."""
         ...

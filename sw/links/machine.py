@@ -36,6 +36,20 @@ def piece_checksums(content: NDArray[np.uint8]) -> list[int]:
 class MachineBus(Bus, Protocol):
     """A bus whose memory keeps the image from run to run."""
 
+    @property
+    def base(self) -> int:
+        """Where an image may lie."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of the memory from there on."""
+        ...
+
+    def describe(self) -> str:
+        """Where the board is and what it says of itself, for people."""
+        ...
+
     async def checksums(self, address: int, size: int) -> list[int]:
         """`piece_checksums` of a range of memory, computed as near to it as can be."""
         ...

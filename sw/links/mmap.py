@@ -123,6 +123,12 @@ class MmapBus:
         self._registers = _map(root / "dev" / device, REGISTER_BYTES).view("<u4")
         self.memory = DmaBuffer(buffer, root)
         self.base = ceil_div(self.memory.address, ALIGNMENT) * ALIGNMENT
+        self.memory_bytes = self.memory.address + self.memory.size - self.base
+        self._described = f"UIO device {device}, {self.memory_bytes:,} bytes of memory at {self.base:#x}"
+
+    def describe(self) -> str:
+        """Device and memory."""
+        return self._described
 
     @staticmethod
     def _find(name: str, root: Path) -> str:

@@ -54,8 +54,20 @@ class SerialBus:
     """
 
     def __init__(self, port: Port, baud: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._port = port
+        self._port, self._baud = port, baud
         self.exchange = Exchange(port, baud, clock)
+
+    base = 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the board says it has."""
+        return self.exchange.identity.memory_bytes
+
+    def describe(self) -> str:
+        """Port, bit rate and what the board said of itself."""
+        said = self.exchange.identity
+        return f"{self._port.name} at {self._baud:,} baud, {said.clock_hz / 1e6:g} MHz, {said.memory_bytes:,} bytes"
 
     def close(self) -> None:
         """Frees the port. May be called again."""
@@ -70,10 +82,9 @@ class SerialBus:
 
     def _parts(self, address: int, size: int, part_bytes: int) -> list[tuple[int, int]]:
         """Address and size of each part of a range."""
-        memory_bytes = self.exchange.identity.memory_bytes
-        if address < 0 or address + size > memory_bytes:
+        if address < 0 or address + size > self.memory_bytes:
             raise HardwareError(
-                f"{size} bytes at {address:#x} lie outside of the board's memory of {memory_bytes} bytes: "
+                f"{size} bytes at {address:#x} lie outside of the board's memory of {self.memory_bytes} bytes: "
                 "use a smaller model, context or number of sequences"
             )
         return [(at, min(part_bytes, address + size - at)) for at in range(address, address + size, part_bytes)]

@@ -1,0 +1,87 @@
+"""The checks in their order. Each is built on those before it, so that the first that fails names the cause."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw.config import AccelConfig
+from sw.checkpoint import Checkpoint
+from sw.doctor import memory
+from sw.driver import Accelerator, open_link
+from sw.errors import HardwareError
+from sw.image import ModelImage
+from sw.job import check_identity
+from sw.links.machine import MachineBus, MachineLink
+from sw.pack import pack
+from sw.scrub import Progress
+
+__all__ = ["Finding", "examine"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of a check: what was seen, or what is wrong."""
+
+    check: str
+    ok: bool
+    text: str
+
+
+def examine(config: AccelConfig, bus: MachineBus, *, full: bool, progress: Progress) -> Iterator[Finding]:
+    """Findings as they come; ends with the first that is wrong. Overwrites the board's memory.
+
+    Args:
+        config: what the board was built with.
+        bus: the board.
+        full: all of the memory is written and read as well, for which `progress` is told the bytes written.
+    """
+    checks: list[tuple[str, Any]] = [
+        ("build", lambda: asyncio.run(_build(config, bus))),
+        ("data lines", lambda: asyncio.run(memory.data_lines(bus, config.beat_bytes))),
+        ("address lines", lambda: asyncio.run(memory.address_lines(bus))),
+        ("random content", lambda: asyncio.run(memory.random_blocks(bus))),
+    ]
+    if full:
+        checks.append(("all memory", lambda: asyncio.run(memory.everything(bus, progress))))
+    for case in import_module("sim.known_answer").CASES:
+        checks.append((case.name, lambda case=case: _known_answer(config, bus, case)))
+    for name, check in checks:
+        try:
+            yield Finding(name, True, check())
+        except HardwareError as error:
+            yield Finding(name, False, str(error))
+            return
+
+
+async def _build(config: AccelConfig, bus: MachineBus) -> str:
+    await check_identity(bus, config)
+    return f"{config.build_id:016x}, preset {config.name}"
+
+
+def _known_answer(config: AccelConfig, bus: MachineBus, case: Any) -> str:
+    """Runs a small model on the board and in the golden model; raises HardwareError for the first difference."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint, path = Path(folder) / "checkpoint", Path(folder) / "model.img"
+        case.write_checkpoint(checkpoint)
+        pack(Checkpoint.open(checkpoint), path, config)
+        image = ModelImage.open(path, config)
+        job = case.job(config)
+        expected = Accelerator(config, open_link("golden", config, image)).generate(job)
+        found = Accelerator(config, MachineLink(config, image, bus, bus.base)).generate(job)
+        for position, (row, right) in enumerate(zip(found.logits, expected.logits, strict=False)):
+            wrong = np.flatnonzero(row != right)
+            if len(wrong):
+                first = wrong[0]
+                raise HardwareError(f"{len(wrong)} of {len(right)} logits of position {position} are wrong, the first "
+                                    f"is {row[first]} and not {right[first]}: {case.suspect}")
+        if found.tokens != expected.tokens:
+            raise HardwareError(f"tokens {found.tokens} instead of {expected.tokens}: {case.suspect}")
+    return f"{len(expected.logits)} positions, {expected.logits[0].size} logits each, bit for bit"
