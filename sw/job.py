@@ -21,7 +21,10 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.requests import Batch, Request
 
-__all__ = ["COUNTERS", "Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience", "used_end"]
+__all__ = [
+    "COUNTERS", "Bus", "JobResult", "Layout", "abort", "check_identity", "execute", "patience", "read_build_id",
+    "used_end",
+]
 
 ALIGNMENT = 1 << 16
 ABORT_PAUSES = 1000
@@ -137,14 +140,19 @@ async def _read_pair(bus: Bus, name: str) -> int:
     return await _read(bus, f"{name}_LO") | await _read(bus, f"{name}_HI") << 32
 
 
-async def check_identity(bus: Bus, config: AccelConfig) -> None:
-    """Raises HardwareError if nothing sensible answers, or a machine of another build."""
+async def read_build_id(bus: Bus) -> int:
+    """Raises HardwareError if nothing sensible answers."""
     identity = await _read(bus, "ID")
     if identity >> 16 != ID_MAGIC:
         raise HardwareError(f"no accelerator answers: its ID register reads {identity:#010x}")
     if identity & 0xFFFF != ID_VERSION:
         raise HardwareError(f"the accelerator has register map {identity & 0xFFFF}, this driver {ID_VERSION}")
-    build_id = await _read_pair(bus, "BUILD_ID")
+    return await _read_pair(bus, "BUILD_ID")
+
+
+async def check_identity(bus: Bus, config: AccelConfig) -> None:
+    """Raises HardwareError if nothing sensible answers, or a machine of another build."""
+    build_id = await read_build_id(bus)
     if build_id != config.build_id:
         raise HardwareError(
             f"the accelerator is build {build_id:016x}, preset {config.name} is {config.build_id:016x}: "

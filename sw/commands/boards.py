@@ -1,43 +1,79 @@
-"""`bitnet-fpga boards`: which boards there are, and what has been built for them."""
+"""`bitnet-fpga boards`: which boards there are, what has been built for them, and which are connected."""
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+
+from sw.driver import LINKS
+from sw.links.found import Found
 
 __all__ = ["boards"]
 
 
-def _state(board: Any, folder: Path) -> dict[str, Any]:
-    """A board and its bitstream, if there is one: `current` when it is that of today's configuration."""
+def _answer(board: Any, found: Found) -> dict[str, Any]:
+    """What a place says, as a board sees it: `current` where that is the machine that would be built today."""
+    said = found.identity
+    same = bool(said) and all(value == getattr(board, name) for name, value in said.items() if name != "build_id")
+    return {
+        "at": found.at, "build_id": f"{said['build_id']:016x}" if said else None, "this_board": same,
+        "current": same and said["build_id"] == board.config.build_id, "problem": found.problem or None,
+    }
+
+
+def _state(board: Any, folder: Path, found: Sequence[Found]) -> dict[str, Any]:
+    """A board, its bitstream, if there is one, and what answers where it may be connected. `current`, of both, when it
+    is that of today's configuration."""
     build_id = f"{board.config.build_id:016x}"
     path = folder / board.name / "report.json"
     report = json.loads(path.read_text()) if path.is_file() else None
     return {
-        "board": board.name, "title": board.title, "preset": board.config.name, "clock_mhz": board.clock_hz / 1e6,
-        "memory_bytes": board.memory_bytes, "build_id": build_id,
-        "bitstream": None if report is None else str(path.with_name(f"{board.name}.bit")),
+        "board": board.name, "title": board.title, "preset": board.config.name, "backend": board.backend,
+        "clock_mhz": board.clock_hz / 1e6, "memory_bytes": board.memory_bytes, "build_id": build_id,
+        "bitstream": None if report is None else str(path.with_name(board.bitstream)),
         "current": report is not None and report["build_id"] == build_id,
+        "connected": [_answer(board, one) for one in found],
     }
+
+
+def _built(state: dict[str, Any]) -> str:
+    if state["bitstream"] is None:
+        return "not built"
+    return state["bitstream"] + ("" if state["current"] else ", of another configuration: build it again")
+
+
+def _connected(state: dict[str, Any]) -> str:
+    """The places where this board is."""
+    places = [f"connected at {answer['at']}"
+              + ("" if answer["current"] else f" with another build, {answer['build_id']}: load it again")
+              for answer in state["connected"] if answer["this_board"]]
+    return ", ".join(places) or "not connected"
 
 
 def boards(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` writes.")] = Path("build"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the boards."""
+    """List the boards: preset, bitstream, and whether one is connected. Asking the serial ports takes 8 s at most."""
     package = import_module("boards")
-    states = [_state(package.board(name), output) for name in package.BOARDS]
+    known = [package.board(name) for name in package.BOARDS]
+    with Console(stderr=True, quiet=not sys.stderr.isatty()).status("asking the ports"):
+        found = {name: import_module(LINKS[name]).find() for name in sorted({board.backend for board in known})}
+    states = [_state(board, output, found[board.backend]) for board in known]
     if as_json:
         print(json.dumps(states, indent=2))
         return
     for state in states:
-        built = "not built" if state["bitstream"] is None else state["bitstream"]
-        if state["bitstream"] is not None and not state["current"]:
-            built += ", of another configuration: build it again"
         print(f"{state['board']:<12} {state['title']}; preset {state['preset']}, {state['clock_mhz']:g} MHz, "
-              f"build {state['build_id']}; {built}")
+              f"build {state['build_id']}; {_built(state)}; {_connected(state)}")
+    answers = {answer["at"]: answer for state in states for answer in state["connected"]}
+    claimed = {answer["at"] for state in states for answer in state["connected"] if answer["this_board"]}
+    for at in sorted(answers.keys() - claimed):
+        print(f"{at}: {answers[at]['problem'] or 'another machine answers, build ' + answers[at]['build_id']}")

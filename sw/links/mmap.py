@@ -19,10 +19,11 @@ from hw.config import AccelConfig, ceil_div
 from hw.control.register_map import ADDRESS_BITS
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import ALIGNMENT
+from sw.job import ALIGNMENT, read_build_id
+from sw.links.found import Found
 from sw.links.machine import MachineLink, piece_checksums
 
-__all__ = ["BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "open_link"]
+__all__ = ["BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "find", "open_link"]
 
 UIO_NAME = "bitnet"
 """Name of the UIO device: that of its node in the device tree."""
@@ -71,6 +72,12 @@ def _map(path: Path, size: int) -> NDArray[np.uint8]:
         os.close(descriptor)
 
 
+def _uio_device(name: str, root: Path) -> str | None:
+    """`uio0` or so: the device of that name."""
+    folders = sorted((root / "sys/class/uio").glob("uio*"))
+    return next((folder.name for folder in folders if (folder / "name").read_text().strip() == name), None)
+
+
 class DmaBuffer:
     """A u-dma-buf: `content` as this processor sees it, `address` and `size` in bytes as the accelerator does.
 
@@ -116,7 +123,9 @@ class MmapBus:
     """
 
     def __init__(self, uio: str = UIO_NAME, buffer: str = BUFFER_NAME, root: Path = Path("/")) -> None:
-        device = self._find(uio, root)
+        device = _uio_device(uio, root)
+        if device is None:
+            raise HardwareError(f"there is no UIO device named {uio}: load the bitstream with the board's overlay")
         size = _number(root / "sys/class/uio" / device / "maps/map0/size")
         if size < REGISTER_BYTES:
             raise HardwareError(f"UIO device {uio} has a window of {size} bytes; the registers take {REGISTER_BYTES}")
@@ -129,13 +138,6 @@ class MmapBus:
     def describe(self) -> str:
         """Device and memory."""
         return self._described
-
-    @staticmethod
-    def _find(name: str, root: Path) -> str:
-        for folder in sorted((root / "sys/class/uio").glob("uio*")):
-            if (folder / "name").read_text().strip() == name:
-                return folder.name
-        raise HardwareError(f"there is no UIO device named {name}: load the bitstream with the board's overlay")
 
     async def read(self, address: int) -> int:
         """One aligned 32-bit load: an item of a `uint32` array."""
@@ -176,6 +178,18 @@ class MmapBus:
 
     def close(self) -> None:
         """Nothing to free: the mappings live as long as the bus."""
+
+
+def find(root: Path = Path("/")) -> list[Found]:
+    """The accelerator on this chip, if its overlay is loaded."""
+    device = _uio_device(UIO_NAME, root)
+    if device is None:
+        return []
+    at = f"/dev/{device}"
+    try:
+        return [Found(at, {"build_id": asyncio.run(read_build_id(MmapBus(root=root)))})]
+    except HardwareError as error:
+        return [Found(at, problem=str(error))]
 
 
 def open_link(config: AccelConfig, image: ModelImage) -> MachineLink:

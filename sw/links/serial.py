@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,11 @@ from hw.link.protocol import Command, LinkStatus
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.exchange import Exchange, LinkError, Port
+from sw.links.found import Found
 from sw.links.frames import Answer, Request
 from sw.links.machine import PIECE_BYTES, MachineLink
 
-__all__ = ["BAUDS", "SerialBus", "connect", "open_link"]
+__all__ = ["BAUDS", "SerialBus", "connect", "find", "open_link"]
 
 BAUDS = (3_000_000, 1_000_000, 115_200)
 """Bit rates that are tried, in this order."""
@@ -162,6 +164,26 @@ def connect(port: str = "auto", bauds: Sequence[int] = BAUDS) -> SerialBus:
                 opened.close()
                 reasons.append(f"{name} at {baud} baud: {error}")
     raise LinkError("no board was found. " + " ".join(reasons))
+
+
+def _ask(port: str) -> Found:
+    """What is at a port."""
+    try:
+        with closing(connect(port)) as bus:
+            said = bus.exchange.identity
+            names = ("build_id", "clock_hz", "memory_bytes")
+            return Found(port, {name: int(getattr(said, name)) for name in names})
+    except LinkError as error:
+        return Found(port, problem=str(error))
+
+
+def find() -> list[Found]:
+    """Every port that may be a board's, all asked at once: 8 s at most, for the time-outs of all bit rates."""
+    names = _ports()
+    if not names:
+        return []
+    with ThreadPoolExecutor(len(names)) as pool:
+        return list(pool.map(_ask, names))
 
 
 def open_link(config: AccelConfig, image: ModelImage, port: str = "auto") -> MachineLink:
