@@ -19,6 +19,7 @@ from hw.config import ConfigError
 from sw.checkpoint import CheckpointError
 from sw.commands.boards import boards
 from sw.commands.build import build
+from sw.commands.doctor import doctor
 from sw.commands.flash import flash
 from sw.commands.generate import generate
 from sw.commands.inspect import inspect
@@ -54,6 +55,7 @@ app.command()(verilog)
 app.command()(boards)
 app.command()(build)
 app.command()(flash)
+app.command()(doctor)
 
 
 @app.callback()

@@ -23,7 +23,10 @@ from sw.job import ALIGNMENT, read_build_id
 from sw.links.found import Found
 from sw.links.machine import MachineLink, piece_checksums
 
-__all__ = ["BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "find", "open_link"]
+__all__ = [
+    "BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "connect", "find",
+    "open_link",
+]
 
 UIO_NAME = "bitnet"
 """Name of the UIO device: that of its node in the device tree."""
@@ -192,7 +195,12 @@ def find(root: Path = Path("/")) -> list[Found]:
         return [Found(at, problem=str(error))]
 
 
+def connect() -> MmapBus:
+    """The accelerator on this chip."""
+    return MmapBus()
+
+
 def open_link(config: AccelConfig, image: ModelImage) -> MachineLink:
     """Used by `sw.driver.open_link`."""
-    bus = MmapBus()
+    bus = connect()
     return MachineLink(config, image, bus, bus.base)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hw.config import PRESETS
+from hw.config import PRESETS, AccelConfig
 from sim.golden.machine import GoldenMachine
+from sw.__main__ import main
 from sw.doctor.examine import Finding, examine
 from sw.links.mmap import MmapBus
 from tests.sw.links.mmap_device import ChipInFolder
@@ -40,9 +44,9 @@ class Faulty(MmapBus):
         await super().write_memory(self.base + self.alias(address - self.base), content)
 
 
-@pytest.fixture
-def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
-    chip = ChipInFolder(tmp_path / "root", CONFIG, SIZE)
+@contextmanager
+def on_chip(folder: Path, monkeypatch: pytest.MonkeyPatch, config: AccelConfig) -> Iterator[ChipInFolder]:
+    chip = ChipInFolder(folder / "root", config, SIZE)
     monkeypatch.setattr(os, "pwrite", chip.pwrite)
     pause = MmapBus.pause
 
@@ -52,6 +56,12 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
 
     monkeypatch.setattr(MmapBus, "pause", settled)
     with chip:
+        yield chip
+
+
+@pytest.fixture
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
+    with on_chip(tmp_path, monkeypatch, CONFIG) as chip:
         yield Faulty(root=chip.root)
 
 
@@ -183,3 +193,49 @@ def test_a_unit_that_computes_wrong(
     finding = last(bus)
     assert finding.check == check
     assert suspect in finding.text
+
+
+def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, str]:
+    code = main(["doctor", "--board", "kv260", *options])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+@pytest.fixture
+def kv260(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChipInFolder]:
+    with on_chip(tmp_path, monkeypatch, PRESETS["wide4"]) as chip:
+        monkeypatch.setattr("sw.links.mmap.MmapBus", partial(MmapBus, root=chip.root))
+        yield chip
+
+
+def test_command(kv260: ChipInFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "--full")
+    assert (code, err) == (0, "")
+    assert [line[:21].strip() for line in out.splitlines()] == ["link", *CHECKS]
+    assert "UIO device uio7, 1,048,576 bytes" in out
+
+
+def test_command_in_json(kv260: ChipInFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--json")
+    result = json.loads(out)
+    assert (code, result["board"], result["ok"]) == (0, "kv260", True)
+    assert {check["check"] for check in result["checks"]} == {"link", *CHECKS} - {"all memory"}
+
+
+def test_command_on_a_sick_board(
+    kv260: ChipInFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sw.links.mmap.MmapBus", partial(Faulty, root=kv260.root))
+    monkeypatch.setattr(Faulty, "alias", staticmethod(lambda at: at & ~(1 << 13)))
+    code, out, err = run(capsys)
+    assert code == 3
+    assert out.splitlines()[-1].startswith("address lines        WRONG  ")
+    assert "address bit 13" in out
+    assert err.splitlines() == ["error: AMD Kria KV260, 4 GiB DDR4: the check of address lines failed"]
+
+
+def test_command_without_a_board(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys)
+    assert code == 3
+    assert out.startswith("link                 WRONG  there is no UIO device")
+    assert "the check of link failed" in err
