@@ -35,15 +35,18 @@ def _loader() -> str | None:
 def flash(
     board_name: Annotated[str, typer.Option("--board", help="Board that is connected.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` wrote.")] = Path("build"),
+    persistent: Annotated[bool, typer.Option("--persistent", help="Write the board's flash, from which the FPGA loads "
+                                             "whenever power comes.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and run nothing.")] = False,
 ) -> None:
-    """Load the bitstream into the FPGA; it stays until power is cut."""
+    """Load the bitstream into the FPGA, where it stays until power is cut, or into its flash."""
     board = import_module("boards").board(board_name)
     path = output / board.name / board.bitstream
     if not board.flash:
         raise ConfigError(f"{board.title} loads itself: copy {path.parent} there and run load.sh")
     loader = _loader()
-    command = [loader or LOADER, *(part.format(bitstream=path) for part in board.flash)]
+    where = ["--write-flash"] if persistent else []
+    command = [loader or LOADER, *where, *(part.format(bitstream=path) for part in board.flash)]
     if dry_run:
         print(shlex.join(command))
         return

@@ -109,6 +109,9 @@ def test_boards_and_flash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["flash", "--board", "ulx3s", "--dry-run", "-o", str(tmp_path)]) == 0
     command = capsys.readouterr().out.split()
     assert command[1:] == ["--board", "ulx3s", str(folder / "ulx3s.bit")]
+    assert main(["flash", "--board", "ulx3s", "--persistent", "--dry-run", "-o", str(tmp_path)]) == 0
+    command = capsys.readouterr().out.split()
+    assert command[1:] == ["--write-flash", "--board", "ulx3s", str(folder / "ulx3s.bit")]
     assert main(["flash", "--board", "ulx3s", "-o", str(tmp_path)]) == 2
     assert "run `make bitstream BOARD=ulx3s` first" in capsys.readouterr().err
     assert main(["flash", "--board", "kv260", "-o", str(tmp_path)]) == 2
