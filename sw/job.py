@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hw.config import AccelConfig, ceil_div
 from hw.control.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, ErrorCode, LogitsMode, find
 from hw.formats import BATCH_ENTRY
+from hw.memory.axi import BOUNDARY_BYTES
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.requests import Batch, Request
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 ALIGNMENT = 1 << 16
+"""An image starts at a multiple: a stripe is as many bytes of an address as of the image (docs/model-image.md)."""
+
 ABORT_PAUSES = 1000
 """Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
 
@@ -66,6 +69,11 @@ class Bus(Protocol):
         ...
 
 
+def _after(start: int, size: int) -> int:
+    """Where the next area may start behind one of some bytes."""
+    return ceil_div(start + size, BOUNDARY_BYTES) * BOUNDARY_BYTES
+
+
 @dataclass(frozen=True)
 class Layout:
     """Byte addresses of things in the machine's memory: the image at `image`, everything else behind it."""
@@ -80,24 +88,21 @@ class Layout:
 
     @classmethod
     def of(cls, config: AccelConfig, image: ModelImage, base: int = 0) -> Layout:
-        """Areas start at multiples of 64 KiB from `base` on; there is room for `ModelShape.run_rows` tokens and rows of
-        logits.
+        """Areas start at multiples of 4 KiB, the unit of the machine's windows, from `base` on; there is room for
+        `ModelShape.run_rows` tokens and rows of logits.
 
         Raises HardwareError for a base that is no such multiple, or behind which the machine's addresses end too soon.
         """
 
-        def after(start: int, size: int) -> int:
-            return ceil_div(start + size, ALIGNMENT) * ALIGNMENT
-
         if base % ALIGNMENT:
             raise HardwareError(f"the memory for the model must start at a multiple of {ALIGNMENT}, not at {base:#x}")
         shape = image.shape
-        kv = after(base, len(image.memory))
-        prompt = after(kv, shape.sequences * shape.slot_stride(config))
-        tokens = after(prompt, max(4 * shape.context, BATCH_ENTRY.size // 8 * config.columns))
-        logits = after(tokens, 4 * shape.run_rows(config))
+        kv = _after(base, len(image.memory))
+        prompt = _after(kv, shape.sequences * shape.slot_stride(config))
+        tokens = _after(prompt, max(4 * shape.context, BATCH_ENTRY.size // 8 * config.columns))
+        logits = _after(tokens, 4 * shape.run_rows(config))
         beats = ceil_div(4 * shape.vocab, config.beat_bytes)
-        end = after(logits, shape.run_rows(config) * beats * config.beat_bytes)
+        end = _after(logits, shape.run_rows(config) * beats * config.beat_bytes)
         if end > 1 << config.address_bits:
             raise HardwareError(
                 f"the model needs memory to {end:#x}, preset {config.name} has addresses of {config.address_bits} bits"
@@ -106,11 +111,11 @@ class Layout:
 
 
 def used_end(config: AccelConfig, image: ModelImage, layout: Layout, request: Request) -> int:
-    """Address behind the last byte that a request may touch, a multiple of 64 KiB: rows of logits count only where they
+    """Address behind the last byte that a request may touch, a multiple of 4 KiB: rows of logits count only where they
     are asked for."""
     rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(request.most_tokens)
     size = min(rows, image.shape.run_rows(config)) * layout.logits_beats * config.beat_bytes
-    return layout.logits + ceil_div(size, ALIGNMENT) * ALIGNMENT
+    return _after(layout.logits, size)
 
 
 @dataclass

@@ -161,8 +161,9 @@ def test_values() -> None:
         "SLOT": 2, "CHUNK": 2, "MAX_NEW_TOKENS": 4, "CONTEXT": 40, "END_ID_0": 7, "END_ID_1": 9, "END_ID_2": 31,
         "END_COUNT": 3, "LOGITS_MODE": 2, "LOGITS_ADDRESS_LO": LAYOUT.logits, "LOGITS_ADDRESS_HI": 0,
         "TOKENS_ADDRESS_LO": LAYOUT.tokens, "TOKENS_ADDRESS_HI": 0, "LOGITS_BEATS": 17, "BATCH": 0, "VOCABULARY": 33,
-        "READ_BASE_LO": 0, "READ_BASE_HI": 0, "READ_END_LO": LAYOUT.end, "READ_END_HI": 0,
-        "WRITE_BASE_LO": LAYOUT.kv, "WRITE_BASE_HI": 0, "WRITE_END_LO": LAYOUT.end, "WRITE_END_HI": 0, "CONTROL": START,
+        "READ_BASE_LO": 0, "READ_BASE_HI": 0, "READ_END_LO": LAYOUT.logits + 4096, "READ_END_HI": 0,
+        "WRITE_BASE_LO": LAYOUT.kv, "WRITE_BASE_HI": 0, "WRITE_END_LO": LAYOUT.logits + 4096,
+        "WRITE_END_HI": 0, "CONTROL": START,
     }
     prompt = bus.memory[LAYOUT.prompt : LAYOUT.prompt + 12].view("<u4")
     assert tuple(prompt) == JOB.prompt
@@ -266,7 +267,7 @@ def test_addresses_above_four_gibibytes_take_both_halves() -> None:
     for name, expected in (
         ("KV_BASE", layout.kv), ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens),
         ("LOGITS_ADDRESS", layout.logits), ("SLOT_STRIDE", shape.slot_stride(CONFIG)),
-        ("READ_END", layout.logits + (1 << 16)), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.logits + (1 << 16)),
+        ("READ_END", layout.logits + 4096), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.logits + 4096),
     ):
         assert values[f"{name}_LO"] | values[f"{name}_HI"] << 32 == expected
     assert values["TOKENS_ADDRESS_HI"] == layout.tokens >> 32 != 0
@@ -304,7 +305,7 @@ def test_everything_moves_with_the_base() -> None:
 
 
 @pytest.mark.parametrize("base, reason", [
-    (BASE + 4096, "multiple of 65536, not at 0x870011000"), ((1 << 40) - (1 << 16), "addresses of 40 bits"),
+    (BASE + 4096, "multiple of 65536, not at 0x870011000"), (1 << 40, "addresses of 40 bits"),
 ])
 def test_bases_that_cannot_be(base: int, reason: str) -> None:
     with pytest.raises(HardwareError, match=reason):

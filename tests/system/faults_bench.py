@@ -147,7 +147,7 @@ async def addresses_outside_of_memory(dut: Any) -> None:
         ("WRITE_DECERR", {"SLOT_STRIDE_LO": size}),
         ("WRITE_DECERR", {"TOKENS_ADDRESS_LO": size}),
         ("WRITE_DECERR", {"LOGITS_ADDRESS_LO": size - 16}),
-        ("HEADER_CRC", {"STREAM_OFFSET": layout.logits}),
+        ("HEADER_CRC", {"STREAM_OFFSET": layout.kv}),
         ("CONTEXT_FULL", {"PROMPT_LENGTH": shape.context + 1}),
         ("BAD_PARAMETER", {"CHUNK": 0}),
         ("BAD_TOKEN", {"VOCABULARY": max(PARAMETERS["request"]["prompt"])}),

@@ -18,7 +18,7 @@ from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import ALIGNMENT, Layout
+from sw.job import Layout, used_end
 from sw.links.machine import MachineLink
 from sw.links.mmap import BUFFER_NAME, CACHE_LINE_BYTES, MmapBus
 from sw.pack import pack
@@ -178,7 +178,7 @@ def test_a_buffer_that_is_too_small(chip: ChipInFolder, small: Path, tmp_path: P
     link = MachineLink(CONFIG, image, bus, bus.base)
     assert len(list(link.run(job))) == 3
     scored = replace(job, all_logits=True)
-    bus.memory.size += ALIGNMENT - 1
+    bus.memory.size = used_end(CONFIG, image, layout, scored) - PHYSICAL - 1
     with pytest.raises(HardwareError, match="outside of the memory for the accelerator"):
         next(link.run(scored))
     assert chip.runs == 1
