@@ -176,6 +176,7 @@ def generate(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, as a line of --batch.")] = False,
     chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
     logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
+    context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
     stats: Annotated[Path | None, typer.Option(help="Write cycles and counters to this .json (backend sim).")] = None,
     scrub: Annotated[bool, typer.Option("--scrub", help="Compare the image in the machine's memory with its CRCs, "
@@ -195,6 +196,8 @@ def generate(
         raise JobError(f"--port names the serial port of a board: use --backend serial, not {backend}")
     if backend != "sim" and (stats is not None or memory_seed):
         raise JobError(f"--stats and --memory-seed measure the simulated accelerator: use --backend sim, not {backend}")
+    if image is not None and context is not None:
+        raise JobError("an image has a context of its own: leave out --context or --image")
     opened = Checkpoint.open(checkpoint)
     sampling = choose_sampling(checkpoint, generation_config, temperature, top_k, top_p, seed)
     tokenizer = _tokenizer(checkpoint)
@@ -218,7 +221,7 @@ def generate(
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         if image is None:
             path = Path(folder) / "model.img"
-            pack_with_progress(opened, path, config, None, min(config.columns, len(jobs)))
+            pack_with_progress(opened, path, config, context, min(config.columns, len(jobs)))
             packed = ModelImage.open(path, config)
         else:
             packed = ModelImage.open(image, config)

@@ -139,6 +139,14 @@ def test_generate_from_a_packed_image(image: Path, tmp_path: Path, capsys: pytes
     assert "Traceback" not in error
 
 
+def test_generate_with_a_shorter_context(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["generate", str(DEMO), "--prompt-ids", "1,2,3", "--context", "5"]
+    assert main(arguments) == 0
+    assert "context of 5 full" in capsys.readouterr().err
+    assert main([*arguments, "--image", str(image)]) == 2
+    assert "leave out --context or --image" in capsys.readouterr().err
+
+
 def test_generate_refuses_the_image_of_another_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_random_checkpoint(
         tmp_path / "m", hidden=64, intermediate=64, layers=1, heads=1, kv_heads=1, vocab=512, positions=32, seed=0
