@@ -10,7 +10,7 @@ from hw.config import AccelConfig, ConfigError, preset
 from sim.bench import run_bench
 
 
-@pytest.mark.parametrize("data_bits", [16, 32])
+@pytest.mark.parametrize("data_bits", [16, 32, 64])
 @pytest.mark.filterwarnings("default")
 def test_between_foreign_agents(data_bits: int) -> None:
     config = preset("ulx3s")

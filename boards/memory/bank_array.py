@@ -1,0 +1,94 @@
+"""Words of 64 bits in block RAM whose bytes have a ninth bit. This file makes words of the ninth bits as well."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import ConfigError, ceil_div
+from hw.delay import delayed
+
+__all__ = ["GROUP", "READ_LATENCY", "ROW_BITS", "WORD_BITS", "BankArray", "array_words"]
+
+WORD_BITS = 64
+GROUP = 8
+"""Banks that have, at one address, the spare bits of a word; also the spare bits of a bank."""
+
+ROW_BITS = WORD_BITS + GROUP
+READ_LATENCY = 3
+
+
+def array_words(banks: int, depth: int) -> int:
+    """Words of a BankArray. Raises ConfigError for a depth that is no power of two, or no banks."""
+    if banks < 1 or depth < 2 or depth & (depth - 1):
+        raise ConfigError(f"block RAM needs banks of a power of two of rows, not {banks} of {depth}")
+    return (banks + banks // GROUP) * depth
+
+
+class BankArray(wiring.Component):
+    """`banks` memories of `depth` rows of 72 bits: a word, above it 8 spare bits, one for each byte.
+
+    A word address is Cat(row, space). The spaces 0 to `groups` - 1 are the spare bits: byte i of a word of space g are
+    those of bank 8 g + i in the same row. The spaces behind are the banks, in order.
+
+    Latency: READ_LATENCY clocks, a read per clock. A row that was written can be read from the next clock on.
+    Cost on ECP5: banks * depth / 256 DP16KD, if a bank has 512 rows or more.
+
+    Raises ConfigError, as `array_words` does.
+
+    Attributes:
+        groups: words of spare bits per row. words: of the whole array.
+
+    Members:
+        address: word to read. o: the row of a bank; for a word of spare bits 0 above it. Undefined beyond the end.
+        write_en, write_bank, write_row, write_data: a whole row of a bank.
+    """
+
+    def __init__(self, banks: int, depth: int) -> None:
+        self.banks, self.depth, self.words = banks, depth, array_words(banks, depth)
+        self.groups, self.row_bits = banks // GROUP, depth.bit_length() - 1
+        super().__init__({
+            "address": In(range(self.words)), "o": Out(ROW_BITS),
+            "write_en": In(1), "write_bank": In(range(banks)), "write_row": In(range(depth)),
+            "write_data": In(ROW_BITS),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows = []
+        for n in range(self.banks):
+            m.submodules[f"bank_{n}"] = bank = memory.Memory(shape=ROW_BITS, depth=self.depth, init=[])
+            write, read = bank.write_port(), bank.read_port()
+            m.d.comb += [
+                write.en.eq(self.write_en & (self.write_bank == n)),
+                write.addr.eq(self.write_row),
+                write.data.eq(self.write_data),
+                read.addr.eq(self.address),
+            ]
+            rows.append(read.data)
+
+        # A clock later: which bank, or which group's spare bits.
+        space = self.address[self.row_bits :]
+        bank, group, spare = Signal(range(self.banks)), Signal(range(ceil_div(self.banks, GROUP))), Signal()
+        m.d.sync += [bank.eq(space - self.groups), spare.eq(space < self.groups)]
+        m.d.comb += group.eq(bank // GROUP)
+        spare_group = delayed(m, space, 1, name="spare_group")
+        with m.If(spare):
+            m.d.comb += group.eq(spare_group)
+
+        # Every group has a register, so that no path leads from a block RAM through all of the choice.
+        chosen = []
+        for n in range(ceil_div(self.banks, GROUP)):
+            mine = rows[n * GROUP : (n + 1) * GROUP]
+            row = Signal(ROW_BITS, name=f"group_{n}")
+            with m.Switch(bank % GROUP):
+                for place, data in enumerate(mine):
+                    with m.Case(place):
+                        m.d.sync += row.eq(data)
+            if n < self.groups:
+                with m.If(spare):
+                    m.d.sync += row.eq(Cat(data[WORD_BITS:] for data in mine))
+            chosen.append(row)
+        m.d.sync += self.o.eq(Array(chosen)[delayed(m, group, 1, name="group")])
+        return m
