@@ -76,7 +76,7 @@ class Board(AnyBoard):
         memory_bytes: from address 0.
         platform: makes the Amaranth platform (amaranth-boards), mixed with `hw.watch.Synthesis`.
         domains: clock domains of the bitstream: sync, and what the memory needs besides.
-        clock: makes the component that drives them.
+        clock: makes the component that drives them; None where the memory does.
         memory: makes the memory: `axi`, a `boards.memory.port.memory_port`, and `ready`.
         link: makes the host's end from the board: `m_axi` and `m_axi_lite`.
     """
@@ -84,7 +84,7 @@ class Board(AnyBoard):
     backend: ClassVar[str] = "serial"
     platform: Callable[[], Any]
     domains: tuple[str, ...]
-    clock: Callable[[], Elaboratable]
+    clock: Callable[[], Elaboratable] | None
     memory: Callable[[], wiring.Component]
     link: Callable[[Board], wiring.Component]
 

@@ -35,7 +35,8 @@ class Soc(Elaboratable):
         m = Module()
         board, config = self.board, self.board.config
         m.domains += [ClockDomain(name) for name in board.domains]
-        m.submodules.clock = board.clock()
+        if board.clock:
+            m.submodules.clock = board.clock()
         m.submodules.accelerator = accelerator = Accelerator(config)
         m.submodules.link = link = board.link(board)
         m.submodules.arbiter = arbiter = AxiArbiter(config)

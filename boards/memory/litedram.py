@@ -6,15 +6,11 @@ from amaranth.hdl import C, Cat, ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.memory.init_player import InitPlayer, InitWrite
 from boards.memory.litedram_core import MODULE, DramCore
 from boards.memory.port import memory_port
+from boards.memory.register_player import RegisterPlayer
 
-__all__ = ["SdrDram"]
-
-HARDWARE_CONTROL = 0x1
-"""dfii_control with the controller in charge."""
-
+__all__ = ["SdrDram", "axi_pins", "register_pins"]
 
 def axi_pins(port: wiring.PureInterface) -> dict[str, object]:
     """The AXI port as ports of the controller's module, where AxSIZE has four bits."""
@@ -23,6 +19,15 @@ def axi_pins(port: wiring.PureInterface) -> dict[str, object]:
         for name, member in memory_port(1, 8).members.items()
     }
     return {name: Cat(pin, C(0, 1)) if name.endswith("size") else pin for name, pin in pins.items()}
+
+
+def register_pins(master: wiring.Component) -> dict[str, object]:
+    """The Wishbone port of a `RegisterPlayer` as ports of the controller's module."""
+    return {
+        "i_wb_ctrl_adr": master.adr, "i_wb_ctrl_dat_w": master.dat_w, "o_wb_ctrl_dat_r": master.dat_r,
+        "i_wb_ctrl_sel": 0b1111, "i_wb_ctrl_we": master.we, "i_wb_ctrl_cyc": master.stb, "i_wb_ctrl_stb": master.stb,
+        "i_wb_ctrl_cti": 0, "i_wb_ctrl_bte": 0, "o_wb_ctrl_ack": master.ack,
+    }
 
 
 class SdrDram(wiring.Component):
@@ -44,20 +49,17 @@ class SdrDram(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        core, registers = self.core, self.core.registers
-        m.submodules.start = start = InitPlayer((
-            *core.start,
-            InitWrite(registers["sdram_dfii_control"], HARDWARE_CONTROL),
-            InitWrite(registers["ddrctrl_init_done"], 1),
-        ))
-        m.d.comb += self.ready.eq(start.done)
+        core = self.core
+        m.submodules.start = start = RegisterPlayer([[*core.start, *core.hand_over]])
+        m.d.comb += start.start.eq(~self.ready)
+        with m.If(start.done):
+            m.d.sync += self.ready.eq(1)
         platform.add_file(f"{MODULE}.v", core.verilog)
         pads = platform.request("sdram", 0, dir="-")
         # The controller drives the pins as they are on the chip, active low where they are.
         m.submodules.controller = Instance(
             MODULE, i_clk=ClockSignal(), i_rst=ResetSignal(), **axi_pins(self.axi),
-            i_wb_ctrl_adr=start.adr, i_wb_ctrl_dat_w=start.dat_w, i_wb_ctrl_sel=0b1111, i_wb_ctrl_we=1,
-            i_wb_ctrl_cyc=start.stb, i_wb_ctrl_stb=start.stb, i_wb_ctrl_cti=0, i_wb_ctrl_bte=0, o_wb_ctrl_ack=start.ack,
+            **register_pins(start),
             io_sdram_a=pads.a.io, io_sdram_ba=pads.ba.io, io_sdram_ras_n=pads.ras.io, io_sdram_cas_n=pads.cas.io,
             io_sdram_we_n=pads.we.io, io_sdram_cs_n=pads.cs.io, io_sdram_cke=pads.clk_en.io, io_sdram_dm=pads.dqm.io,
             io_sdram_dq=pads.dq.io,

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boards.memory.init_player import InitWrite
+from boards.memory.register_player import RegisterWrite
 from hw.config import ConfigError
 
-__all__ = ["MODULE", "DramCore", "DramError", "sdr_core"]
+__all__ = ["MODULE", "DramCore", "DramError", "ddr3_core", "generate_core", "sdr_core"]
 
 MODULE = "dram_controller"
 """Name of the generated module."""
+
+HARDWARE_CONTROL = 0x1
+"""Bit of dfii_control: the controller's commands reach the chip, not those of the registers."""
 
 GENERATE_TIMEOUT_S = 120
 
@@ -34,14 +37,25 @@ class DramCore:
         verilog: a module of the name MODULE; same arguments, same text.
         address_bits, data_bits: of its AXI port `user_port_axi0`, whose words are the native ones.
         registers: byte addresses on its Wishbone port `wb_ctrl`.
-        start: the writes that bring the chip up. Behind them the controller itself can be put in charge.
+        start: the writes that bring the chip up. `hand_over` follows.
+        settings: what it was generated from.
+        read_phase, write_phase: which of the phases of a clock has the command, where there are several.
     """
 
+    settings: dict[str, Any]
     verilog: str
     address_bits: int
     data_bits: int
     registers: dict[str, int]
-    start: tuple[InitWrite, ...]
+    start: tuple[RegisterWrite, ...]
+    read_phase: int
+    write_phase: int
+
+    @property
+    def hand_over(self) -> tuple[RegisterWrite, ...]:
+        """The writes that put the controller in charge of the chip and open its port."""
+        return (RegisterWrite(self.registers["sdram_dfii_control"], HARDWARE_CONTROL),
+                RegisterWrite(self.registers["ddrctrl_init_done"], 1))
 
 
 def sdr_core(chip: str, *, device: str, clock_hz: float) -> DramCore:
@@ -49,18 +63,40 @@ def sdr_core(chip: str, *, device: str, clock_hz: float) -> DramCore:
 
     Raises DramError.
     """
-    return _generate({
+    return generate_core({
         "device": device, "memtype": "SDR", "sdram_phy": "GENSDRPHY", "sdram_module": chip, "sdram_module_nb": 2,
         "sys_clk_freq": clock_hz, "cmd_buffer_depth": 16,
     })
 
 
-def _generate(settings: dict[str, Any]) -> DramCore:
+def ddr3_core(
+    chip: str, *, device: str, clock_hz: float, input_hz: float, init_hz: float, refresh_ns: float, **electrical: Any,
+) -> DramCore:
+    """A 16-bit DDR3 chip at twice the clock of the machine (ECP5DDRPHY), which is the controller's output.
+
+    Args:
+        chip: a class of litedram.modules.
+        input_hz, init_hz: the board's crystal; a slow clock, of 20 to 30 MHz, that the PLL can make beside the others.
+        refresh_ns: tRFC of the chip.
+        electrical: settings of LiteDRAM's generator: `cmd_delay` of clock, address and command pins in steps of 25 ps,
+            `dm_swap` where the masks of the two byte lanes are swapped, `rtt_nom`, `rtt_wr`, `ron`.
+
+    Raises DramError.
+    """
+    return generate_core({
+        "device": device, "memtype": "DDR3", "sdram_phy": "ECP5DDRPHY", "sdram_module": chip, "sdram_module_nb": 2,
+        "sys_clk_freq": clock_hz, "input_clk_freq": input_hz, "init_clk_freq": init_hz, "refresh_ns": refresh_ns,
+        "cmd_buffer_depth": 16, **electrical,
+    })
+
+
+def generate_core(settings: dict[str, Any], generator: str = "boards.memory.litedram_generate") -> DramCore:
+    """The controller that the generator, a module that is run, makes of the settings. Raises DramError."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "core.json"
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "boards.memory.litedram_generate", str(output)], input=json.dumps(settings),
+                [sys.executable, "-m", generator, str(output)], input=json.dumps(settings),
                 capture_output=True, text=True, timeout=GENERATE_TIMEOUT_S, check=False,
                 cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONHASHSEED": "0"},
             )
@@ -71,4 +107,4 @@ def _generate(settings: dict[str, Any]) -> DramCore:
             hint = ": pip install -e '.[board]'" if "ModuleNotFoundError" in last else ""
             raise DramError(f"LiteDRAM cannot generate a controller ({last}){hint}")
         fields = json.loads(output.read_text())
-    return DramCore(**fields | {"start": tuple(InitWrite(*entry) for entry in fields["start"])})
+    return DramCore(settings=settings, **fields | {"start": tuple(RegisterWrite(*entry) for entry in fields["start"])})

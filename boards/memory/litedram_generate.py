@@ -7,6 +7,7 @@ generate becomes part of a bitstream and never of this repository.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import sys
@@ -73,10 +74,38 @@ def _start(registers: dict[str, int], sequence: Sequence[tuple[str, int, int, st
             yield [registers["sdram_dfii_pi0_command_issue"], 1, wait_cycles]
 
 
+def chip_of(name: str, refresh_ns: float | None) -> type:
+    """A class of `litedram.modules`, with tRFC in ns.
+
+    LiteDRAM gives a DDR3 chip's tRFC as the number of clocks at its highest speed and waits for as many at any clock.
+    """
+    chip = getattr(modules, name)
+    if refresh_ns is None:
+        return chip
+    timings = copy.copy(chip.speedgrade_timings["default"])
+    timings.tRFC = (None, refresh_ns)
+    return type(name, (chip,), {"speedgrade_timings": {"default": timings}})
+
+
+def _once(verilog: str) -> str:
+    """Every assignment once.
+
+    LiteX writes one whose left side is several signals once for each of them, which makes as many drivers of the same
+    net; no tool can tell them from a mistake.
+    """
+    lines, seen = [], set()
+    for line in verilog.split("\n"):
+        if line not in seen:
+            lines.append(line)
+        if line.startswith("assign "):
+            seen.add(line)
+    return "\n".join(lines)
+
+
 def generate(settings: dict[str, Any]) -> dict[str, Any]:
-    """The fields of `DramCore` from the settings of LiteDRAM's generator, classes by name."""
+    """The fields of `DramCore` from the settings of LiteDRAM's generator, classes by name, and `refresh_ns`, tRFC."""
     config = settings | {
-        "cpu": None, "sdram_module": getattr(modules, settings["sdram_module"]),
+        "cpu": None, "sdram_module": chip_of(settings["sdram_module"], settings.get("refresh_ns")),
         "sdram_phy": getattr(phy, settings["sdram_phy"]), "sdram_rank_nb": 1,
         "user_ports": {"axi0": {"type": "axi", "id_width": 1}},
     }
@@ -85,6 +114,11 @@ def generate(settings: dict[str, Any]) -> dict[str, Any]:
     soc.finalize()
     overrides = lattice_ecp5_trellis_special_overrides | {SDRTristate: _RegisteredTristate}
     text = platform.get_verilog(soc, name=MODULE, special_overrides=overrides, regular_comb=False).main_source
+    return fields_of(soc, text)
+
+
+def fields_of(soc: gen.LiteDRAMCore, text: str) -> dict[str, Any]:
+    """The fields of `DramCore` of a finished controller and its Verilog."""
     csr = get_csr_csv(csr_regions=soc.csr_regions)
     registers = {name: int(address, 16) for name, address in re.findall(r"^csr_register,(\w+),(\w+),", csr, re.M)}
     controller = soc.sdram.controller.settings
@@ -92,11 +126,13 @@ def generate(settings: dict[str, Any]) -> dict[str, Any]:
     widths = {pin: int(high) + 1 for high, pin in re.findall(r"\[(\d+):0\] user_port_axi0_(araddr|rdata)\b", text)}
     return {
         # Comments hold the date and a tree whose order changes.
-        "verilog": re.sub(r"\s*\n", "\n", re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.S)).lstrip(),
+        "verilog": _once(re.sub(r"\s*\n", "\n", re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.S)).lstrip()),
         "address_bits": widths["araddr"],
         "data_bits": widths["rdata"],
         "registers": registers,
         "start": list(_start(registers, sequence)),
+        "read_phase": controller.phy.rdphase,
+        "write_phase": controller.phy.wrphase,
     }
 
 

@@ -1,4 +1,4 @@
-// Copies and reads in front of sdr_chip, as tests/boards/memory/sdr_top.py lets itself be told. The last line says PASS, or
+// Copies and reads in front of sdr_chip, as tests/boards/memory/copier_top.py lets itself be told. The last line says PASS, or
 // what went wrong.
 
 `timescale 1ns / 1ps

@@ -14,7 +14,7 @@ pytest.importorskip("litedram")
 
 from boards import board
 from sim.bench import prepare_environment
-from tests.boards.memory.sdr_top import CopierTop
+from tests.boards.memory.copier_top import CopierTop
 
 HERE = Path(__file__).parent
 LITEDRAM_BYTES_PER_CLOCK = 1.94

@@ -1,4 +1,4 @@
-"""The SDRAM path of a board without the accelerator: its clocks, pads and controller behind machines that move data."""
+"""The memory path of a board without the accelerator: clocks, pads and controller behind machines that move data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class CopierTop(Elaboratable):
         m = Module()
         config = self.board.config
         m.domains += [ClockDomain(name) for name in self.board.domains]
-        m.submodules.clock = self.board.clock()
+        if self.board.clock:
+            m.submodules.clock = self.board.clock()
         m.submodules.memory = memory = self.board.memory()
         m.submodules.width = width = width_adapter(config, memory.axi)
         wiring.connect(m, width.memory, memory.axi)
