@@ -24,12 +24,17 @@ from sw.model_shape import ModelShape
 from sw.requests import Job, Request
 from sw.sampling import Sampler
 
-__all__ = ["Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link"]
+__all__ = [
+    "SIMULATED_BOARD", "Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link",
+]
 
 LINKS = {
     "golden": "sim.links.golden", "sim": "sim.links.simulated", "mmap": "sw.links.mmap", "serial": "sw.links.serial",
 }
 """Where a link is defined; imported when it is asked for, so that the host needs no simulator."""
+
+SIMULATED_BOARD = "sim.links.board"
+"""Likewise, of the link to a board that is simulated; it takes the board besides."""
 
 
 @dataclass(frozen=True)

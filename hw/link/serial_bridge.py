@@ -13,7 +13,7 @@ from hw.link.bridge import Bridge
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.frame_buffer import FrameBuffer
 from hw.link.frame_sender import FrameSender
-from hw.link.uart import UartReceiver, UartTransmitter, phase_step
+from hw.link.uart import CLOCKS_PER_BIT, UartReceiver, UartTransmitter, phase_step
 from hw.memory.axi import axi_signature
 
 __all__ = ["SerialBridge"]
@@ -24,9 +24,10 @@ class SerialBridge(wiring.Component):
 
     Args:
         config: that of the accelerator; the memory port has its width, and the host is told its build id.
-        clock_hz: of the domain `sync`, at least 8 times the bit rate.
+        clock_hz: of the domain `sync`, at least `clocks_per_bit` times the bit rate.
         baud: bits per second of the line.
         memory_bytes: size of the memory, which starts at address 0; what lies behind it is the board's business.
+        clocks_per_bit: fewer than the default (`hw.link.uart`) are for simulated lines.
         register_bits: address bits of the registers; more than those of the accelerator where the board has its own.
 
     Raises ConfigError for a bit rate that the clock does not give within 1 %.
@@ -38,11 +39,13 @@ class SerialBridge(wiring.Component):
     """
 
     def __init__(
-        self, config: AccelConfig, *, clock_hz: int, baud: int, memory_bytes: int, register_bits: int = ADDRESS_BITS
+        self, config: AccelConfig, *, clock_hz: int, baud: int, memory_bytes: int,
+        clocks_per_bit: int = CLOCKS_PER_BIT, register_bits: int = ADDRESS_BITS,
     ) -> None:
         self.config = config
         self.clock_hz, self.baud, self.memory_bytes, self.register_bits = clock_hz, baud, memory_bytes, register_bits
-        phase_step(clock_hz, baud)
+        self.clocks_per_bit = clocks_per_bit
+        phase_step(clock_hz, baud, clocks_per_bit)
         super().__init__({
             "rx": In(1, init=1), "tx": Out(1, init=1),
             "m_axi": Out(axi_signature(config)), "m_axi_lite": Out(axi_lite_signature(register_bits)),
@@ -50,8 +53,8 @@ class SerialBridge(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.receiver = receiver = UartReceiver(self.clock_hz, self.baud)
-        m.submodules.transmitter = transmitter = UartTransmitter(self.clock_hz, self.baud)
+        m.submodules.receiver = receiver = UartReceiver(self.clock_hz, self.baud, self.clocks_per_bit)
+        m.submodules.transmitter = transmitter = UartTransmitter(self.clock_hz, self.baud, self.clocks_per_bit)
         m.submodules.decoder = decoder = CobsDecoder()
         m.submodules.buffer = buffer = FrameBuffer()
         m.submodules.bridge = bridge = Bridge(

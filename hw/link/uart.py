@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from hw.config import ConfigError
 from hw.watch import watch_stream
 
-__all__ = ["UartReceiver", "UartTransmitter", "phase_step"]
+__all__ = ["CLOCKS_IN_STEP", "UartReceiver", "UartTransmitter", "phase_step"]
 
 PHASE_BITS = 20
 """A bit of the line is 2^PHASE_BITS steps long, so that the clock need not be a multiple of the bit rate."""
@@ -18,12 +18,18 @@ PHASE_BITS = 20
 CLOCKS_PER_BIT = 8
 """At least so many: the receiver samples up to a clock late."""
 
+CLOCKS_IN_STEP = 4
+"""Enough for a line whose bits are exactly as long as the receiver's, which only a simulated one is."""
 
-def phase_step(clock_hz: int, baud: int) -> int:
-    """What a clock adds to the phase of a bit. Raises ConfigError for rates that the clock does not give within 1 %."""
+
+def phase_step(clock_hz: int, baud: int, clocks_per_bit: int = CLOCKS_PER_BIT) -> int:
+    """What a clock adds to the phase of a bit of at least so many clocks.
+
+    Raises ConfigError for rates that the clock does not give within 1 %.
+    """
     step = round(baud * 2**PHASE_BITS / clock_hz)
-    if clock_hz < CLOCKS_PER_BIT * baud:
-        raise ConfigError(f"{baud} baud needs a clock of {CLOCKS_PER_BIT * baud} Hz at least, not {clock_hz} Hz")
+    if clock_hz < clocks_per_bit * baud:
+        raise ConfigError(f"{baud} baud needs a clock of {clocks_per_bit * baud} Hz at least, not {clock_hz} Hz")
     if abs(step * clock_hz - baud * 2**PHASE_BITS) > baud * 2**PHASE_BITS / 100:
         raise ConfigError(f"a clock of {clock_hz} Hz does not divide to {baud} baud; use a higher rate")
     return step
@@ -41,8 +47,8 @@ class UartReceiver(wiring.Component):
         o: bytes, each for one clock, in which it must be taken.
     """
 
-    def __init__(self, clock_hz: int, baud: int) -> None:
-        self.step = phase_step(clock_hz, baud)
+    def __init__(self, clock_hz: int, baud: int, clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
+        self.step = phase_step(clock_hz, baud, clocks_per_bit)
         super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform: object) -> Module:
@@ -87,8 +93,8 @@ class UartTransmitter(wiring.Component):
         tx: the line, a register.
     """
 
-    def __init__(self, clock_hz: int, baud: int) -> None:
-        self.step = phase_step(clock_hz, baud)
+    def __init__(self, clock_hz: int, baud: int, clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
+        self.step = phase_step(clock_hz, baud, clocks_per_bit)
         super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:

@@ -6,8 +6,9 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ from sw.commands.pack import pack_with_progress
 from sw.commands.prompts import Prompt, one_prompt, read_batch
 from sw.commands.sampling_options import choose_sampling
 from sw.commands.target import choose_target
-from sw.driver import Accelerator, Generation, JobError, open_link
+from sw.driver import SIMULATED_BOARD, Accelerator, Generation, JobError, open_link
 from sw.errors import ImageError
 from sw.image import ModelImage
 from sw.pack import model_shape
@@ -183,6 +184,8 @@ def generate(
                                         "before and after (not for golden).")] = False,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
     port: Annotated[str, typer.Option(help="Serial port; auto: the first with a board (backend serial).")] = "auto",
+    simulate: Annotated[bool, typer.Option("--simulate", help="Run on the whole board in Verilator, its serial line "
+                                           "and memory chip included (needs --board).")] = False,
 ) -> None:
     """Generate text, greedily or with a temperature; says on stderr why it stopped.
 
@@ -192,6 +195,10 @@ def generate(
     """
     config, board = choose_target(board_name, preset=preset_name, backend=backend)
     backend = board.backend if board else backend or "golden"
+    if simulate and board is None:
+        raise JobError("--simulate needs --board: it says which board is simulated")
+    if simulate and port != "auto":
+        raise JobError("--simulate brings a serial port of its own: leave out --port")
     if backend != "serial" and port != "auto":
         raise JobError(f"--port names the serial port of a board: use --backend serial, not {backend}")
     if backend != "sim" and (stats is not None or memory_seed):
@@ -228,8 +235,12 @@ def generate(
             if packed.shape != model_shape(opened, packed.shape.context, packed.shape.sequences):
                 raise ImageError(f"{image} was not packed from {checkpoint}: the shapes of the models differ")
         packed.verify()
-        options = {"sim": {"memory_seed": memory_seed}, "serial": {"port": port}}.get(backend, {})
-        link = stack.enter_context(closing(open_link(backend, config, packed, **options)))
+        if simulate:
+            link = import_module(SIMULATED_BOARD).open_link(config, packed, board)
+        else:
+            options = {"sim": {"memory_seed": memory_seed}, "serial": {"port": port}}.get(backend, {})
+            link = open_link(backend, config, packed, **options)
+        stack.callback(link.close)
         accelerator = Accelerator(config, link)
         for one in prompts:
             one.check(accelerator)

@@ -25,7 +25,7 @@ PIECE_BYTES = 1 << 15
 """Memory is compared with the image by the CRC-32 of pieces of this size, counted from where the comparison starts."""
 
 GROUP_BYTES = 1 << 18
-"""Bytes of the image that are compared and written at a time."""
+"""Bytes of the image that are compared at a time."""
 
 
 def piece_checksums(content: NDArray[np.uint8]) -> list[int]:
@@ -88,10 +88,10 @@ class MachineLink:
         content = self.image.memory
         starts = range(0, len(content), GROUP_BYTES)
         for start in starts:
-            wrong = await self._wrong(start)
-            if wrong:
-                part = content[wrong[0] : min(wrong[-1] + PIECE_BYTES, len(content))]
-                await self.bus.write_memory(self.base + wrong[0], part.tobytes())
+            for at in await self._wrong(start):
+                await self.bus.write_memory(self.base + at, content[at : at + PIECE_BYTES].tobytes())
+                progress(min(at + PIECE_BYTES, len(content)), len(content))
+                await asyncio.sleep(0)  # an interruption may come in
             progress(min(start + GROUP_BYTES, len(content)), len(content))
         for start in starts:
             for at in await self._wrong(start):

@@ -145,9 +145,12 @@ def _ports() -> list[str]:
     return sorted(port.device for port in comports() if (port.vid, port.pid) in USB_CHIPS)
 
 
-def connect(port: str = "auto", bauds: Sequence[int] = BAUDS) -> SerialBus:
+def connect(
+    port: str = "auto", bauds: Sequence[int] = BAUDS, clock: Callable[[], float] = time.monotonic
+) -> SerialBus:
     """The board at a port, or at the first port where one answers, at the bit rate at which it answers.
 
+    `clock`: seconds of the board's time, by which every time-out goes.
     Raises LinkError: no port, no board, or a board that speaks another version.
     """
     names = _ports() if port == "auto" else [port]
@@ -159,7 +162,7 @@ def connect(port: str = "auto", bauds: Sequence[int] = BAUDS) -> SerialBus:
         for baud in bauds:
             opened = _open_port(name, baud)
             try:
-                return SerialBus(opened, baud)
+                return SerialBus(opened, baud, clock)
             except LinkError as error:
                 opened.close()
                 reasons.append(f"{name} at {baud} baud: {error}")

@@ -25,6 +25,7 @@ from boards.build import plan
 from boards.soc import Soc
 from boards.uart import UartLink
 from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE, prepare_environment
+from sim.boards.build import MODELS, bench_file
 from sim.random_checkpoint import write_random_checkpoint
 from sw.image import ModelImage
 from sw.job import Layout
@@ -33,9 +34,8 @@ from tests.system.test_sim_equals_golden import DEMO, golden, image_of
 
 pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-MODELS = [HERE / "memory" / "ecp5_models.sv", HERE / "memory" / "sdr_chip.sv", HERE / "board_bench.sv"]
+ROOT = Path(__file__).parents[2]
+FILES = [*MODELS, bench_file("ulx3s")]
 BUILD_ARGS = ["--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint"]
 BAUD = 4_000_000
 PROMPT = (3, 17, 29)
@@ -46,7 +46,7 @@ def simulator(subject: Board) -> Path:
     from cocotb_tools.runner import get_runner
 
     files = plan(subject, Soc(subject))
-    sources = [files.files["top.il"], files.files["dram_controller.v"], *(path.read_text() for path in MODELS)]
+    sources = [files.files["top.il"], files.files["dram_controller.v"], *(path.read_text() for path in FILES)]
     digest = hashlib.sha256(json.dumps([*sources, BUILD_ARGS]).encode()).hexdigest()
     folder = ROOT / "build" / "sim" / f"board-{digest[:16]}"
     if not (folder / "complete").exists():
@@ -54,7 +54,7 @@ def simulator(subject: Board) -> Path:
         subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"],
                        cwd=folder, check=True, timeout=600)
         get_runner("verilator").build(
-            sources=[folder / "top.v", folder / "dram_controller.v", *MODELS], hdl_toplevel="bench", build_dir=folder,
+            sources=[folder / "top.v", folder / "dram_controller.v", *FILES], hdl_toplevel="bench", build_dir=folder,
             timescale=("1ns", "1ps"), build_args=BUILD_ARGS, log_file=folder / "build.log",
         )
         (folder / "complete").touch()

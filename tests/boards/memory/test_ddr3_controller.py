@@ -16,10 +16,10 @@ pytest.importorskip("litedram")
 
 from boards import board
 from sim.bench import prepare_environment
+from sim.boards.build import MODELS
 from tests.boards.memory.copier_top import CopierTop
 from tests.boards.memory.ddr3_model import bank_files, with_model
 
-HERE = Path(__file__).parent
 CONTENT_BYTES = 1 << 20
 PEAK_BYTES_PER_CLOCK = 8
 """A burst of 16 bytes takes the pins two clocks."""
@@ -34,7 +34,7 @@ def test_moves_data_and_fast(tmp_path: Path) -> None:
     subprocess.run(
         ["verilator", "--binary", "--timing", "--top-module", "bench", "-O3", "-Wno-fatal", "-Wno-lint",
          "-Wno-MULTIDRIVEN", "--x-initial", "fast", "--Mdir", "obj", "top.v", "dram_controller.v",
-         str(HERE / "ecp5_models.sv"), str(HERE / "ddr3_bench.sv")],
+         *map(str, MODELS), str(Path(__file__).with_name("ddr3_bench.sv"))],
         cwd=tmp_path, check=True, capture_output=True, timeout=600,
     )
     content = random.Random(5).randbytes(CONTENT_BYTES)

@@ -14,9 +14,9 @@ pytest.importorskip("litedram")
 
 from boards import board
 from sim.bench import prepare_environment
+from sim.boards.build import MODELS
 from tests.boards.memory.copier_top import CopierTop
 
-HERE = Path(__file__).parent
 LITEDRAM_BYTES_PER_CLOCK = 1.94
 """What LiteDRAM's native port reads of the 2 bytes of the pins: 97 MB/s at 50 MHz."""
 
@@ -25,7 +25,7 @@ def simulate(folder: Path, verilog: dict[str, str]) -> str:
     """Compile with the bench and run; what it printed."""
     for name, text in verilog.items():
         (folder / name).write_text(text)
-    sources = [*verilog, *(str(HERE / name) for name in ("ecp5_models.sv", "sdr_chip.sv", "sdr_bench.sv"))]
+    sources = [*verilog, *map(str, MODELS), str(Path(__file__).with_name("sdr_bench.sv"))]
     subprocess.run(
         ["verilator", "--binary", "--timing", "--top-module", "bench", "-Wno-fatal", "-Wno-lint", "-Wno-MULTIDRIVEN",
          "--x-initial", "fast", "--Mdir", "obj", *sources],

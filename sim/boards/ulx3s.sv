@@ -1,4 +1,5 @@
-// The ULX3S with its design: crystal, SDRAM, serial line. The memory holds the file of +image=FILE (hex, words of 16 bit).
+// The ULX3S with its design: crystal, SDRAM chip, serial line. +image=FILE: what the memory holds, words of 16 bit in
+// hex.
 
 `timescale 1ns / 1ps
 

@@ -1,5 +1,5 @@
-// An SDR SDRAM chip that minds its data sheet (4 banks x 8192 rows x 512 columns x 16 bit, MT48LC16M16A2). A broken rule
-// ends the simulation with a line that says which.
+// An SDR SDRAM chip that minds its data sheet (4 banks x 8192 rows x 512 columns x 16 bit, MT48LC16M16A2). A broken
+// rule ends the simulation with a line that says which.
 
 `timescale 1ns / 1ps
 

@@ -1,0 +1,104 @@
+"""From a board to a simulator of it. This file calls Yosys and Verilator, once for each state of the sources."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from boards.board import AnyBoard, Board
+from boards.build import PACKAGES, plan
+from boards.soc import Soc
+from boards.uart import UartLink
+from hw.config import ConfigError
+from hw.link.uart import CLOCKS_IN_STEP
+from sim.bench import prepare_environment
+from sim.bench_process import ROOT
+
+__all__ = ["MODELS", "baud", "bench_file", "build_simulator", "check_simulated", "verilog"]
+
+HERE = Path(__file__).parent
+MODELS = (HERE / "ecp5_models.sv", HERE / "sdr_chip.sv")
+"""Parts of the boards."""
+
+BUILD_ARGS = (
+    "--timing", "--timescale", "1ns/1ps", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint",
+)
+TIMEOUT_S = 1200
+
+
+def _digest_of_sources() -> bytes:
+    files = [path for name in ("hw", "boards", "sim/boards") for path in sorted((ROOT / name).rglob("*"))
+             if path.suffix in (".py", ".sv", ".cpp")]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
+    digest.update("".join(version(name) for name in (*PACKAGES[:-1], "verilator")).encode())
+    return digest.digest()
+
+
+_SOURCES_DIGEST = _digest_of_sources()
+"""Taken when this file is imported, as the hardware is: an edit while the process runs must not go by the new hash."""
+
+
+def baud(board: AnyBoard) -> int:
+    """Bits per second of the simulated line: as fast as it can be, so that loading takes few clocks."""
+    return int(board.clock_hz) // CLOCKS_IN_STEP
+
+
+def bench_file(name: str) -> Path:
+    """Where the board of that name is made of parts: a module `bench` with the line, `rx` and `tx`."""
+    return HERE / f"{name}.sv"
+
+
+def check_simulated(board: AnyBoard) -> Board:
+    """The board, as what it must be. Raises ConfigError for one of which no simulation exists."""
+    if isinstance(board, Board) and bench_file(board.name).is_file():
+        return board
+    raise ConfigError(f"there is no simulation of {board.title} as a whole: use --backend sim --preset "
+                      f"{board.config.name} for its machine alone")
+
+
+def verilog(board: Board, top: object, folder: Path) -> list[Path]:
+    """Writes a design for a board as Verilog, made as for a bitstream: module `top`, and what it takes from others."""
+    files = plan(board, top)
+    files.extract(folder)
+    subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"], cwd=folder,
+                   check=True, timeout=TIMEOUT_S)
+    return [folder / "top.v", *(folder / name for name in files.files if name.endswith(".v") and name != "top.debug.v")]
+
+
+def build_simulator(board: Board) -> Path:
+    """The program (main.cpp), built or found in `build/sim/board-<hash>`. Building takes a minute or two.
+
+    It is the design of the bitstream but for the bit rate. Raises ConfigError if Verilator fails.
+    """
+    prepare_environment()
+    key = hashlib.sha256(_SOURCES_DIGEST + repr((board.name, BUILD_ARGS, sys.version)).encode()).hexdigest()[:16]
+    folder = ROOT / "build" / "sim" / f"board-{key}"
+    if not folder.exists():
+        private = folder.with_name(f"{folder.name}.{os.getpid()}")
+        shutil.rmtree(private, ignore_errors=True)
+        private.mkdir(parents=True)
+        _build(board, private)
+        try:
+            private.rename(folder)
+        except OSError:  # another process was faster
+            shutil.rmtree(private)
+    return folder / "simulator"
+
+
+def _build(board: Board, folder: Path) -> None:
+    fast = dataclasses.replace(board, link=lambda one: UartLink(one, baud=baud(one), clocks_per_bit=CLOCKS_IN_STEP))
+    sources = [*verilog(fast, Soc(fast), folder), *MODELS, bench_file(board.name), HERE / "main.cpp"]
+    command = ["verilator", "--cc", "--exe", "--build", "-j", "0", "--top-module", "bench", *BUILD_ARGS,
+               "--Mdir", "obj", "-o", "../simulator", *map(str, sources)]
+    log = folder / "build.log"
+    with log.open("wb") as output:
+        done = subprocess.run(command, cwd=folder, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False)
+    if done.returncode:
+        raise ConfigError(f"Verilator did not build the simulator of {board.name}: the end of {log} says why")
+    shutil.rmtree(folder / "obj")

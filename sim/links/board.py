@@ -1,0 +1,91 @@
+"""A whole board in Verilator behind the driver, at the end of its serial line."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from boards.board import AnyBoard
+from hw.config import AccelConfig
+from sim.boards.build import baud, build_simulator, check_simulated
+from sim.boards.simulator import BoardSimulator
+from sw.driver import Step
+from sw.errors import HardwareError
+from sw.image import ModelImage
+from sw.links.exchange import LinkError
+from sw.links.machine import MachineLink
+from sw.links.serial import BAUDS, connect
+from sw.requests import Request
+from sw.scrub import Progress
+
+__all__ = ["SimulatedBoardLink", "open_link"]
+
+
+class SimulatedBoardLink:
+    """Executes requests by the serial link on a board that is simulated from pin to pin.
+
+    The simulator starts with the first use and ends with `close`. The time-outs of the link go by its clock, so that a
+    slow simulation is not taken for a silent board. Raises HardwareError as the serial link does; where the simulator
+    has ended, one that says so.
+
+    `stats` is filled by each run: cycles, counters, seconds of wall time.
+    """
+
+    def __init__(self, config: AccelConfig, image: ModelImage, board: AnyBoard) -> None:
+        self.config, self.image, self.shape = config, image, image.shape
+        self.board = check_simulated(board)
+        self._simulator: BoardSimulator | None = None
+        self._link: MachineLink | None = None
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """Of the last run."""
+        return self._link.stats if self._link else {}
+
+    def build(self) -> None:
+        """Builds the simulator, or finds it; the first time takes a minute or two."""
+        build_simulator(self.board)
+
+    @contextmanager
+    def _machine(self) -> Iterator[MachineLink]:
+        """The board, connected; what ended the simulator is told instead of what the serial link makes of it."""
+        try:
+            if self._simulator is None:
+                self._simulator = BoardSimulator(build_simulator(self.board), baud(self.board))
+            if self._link is None:
+                bus = connect(self._simulator.port, BAUDS[:1], self._simulator.clock)
+                self._link = MachineLink(self.config, self.image, bus)
+            yield self._link
+        except LinkError as error:
+            failure = self._simulator and self._simulator.failure()
+            if failure:
+                raise HardwareError(failure) from error
+            raise
+
+    def load(self, progress: Progress) -> None:
+        """As `MachineLink.load`."""
+        with self._machine() as machine:
+            machine.load(progress)
+
+    def scrub(self, progress: Progress) -> None:
+        """As `MachineLink.scrub`."""
+        with self._machine() as machine:
+            machine.scrub(progress)
+
+    def run(self, request: Request) -> Generator[Step, None, None]:
+        """As `MachineLink.run`."""
+        with self._machine() as machine:
+            yield from machine.run(request)
+
+    def close(self) -> None:
+        """Ends the simulator. May be called again."""
+        if self._link:
+            self._link.close()
+        if self._simulator:
+            self._simulator.close()
+
+
+def open_link(config: AccelConfig, image: ModelImage, board: AnyBoard) -> SimulatedBoardLink:
+    """Used by `bitnet-fpga generate --simulate`."""
+    return SimulatedBoardLink(config, image, board)
