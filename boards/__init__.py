@@ -9,8 +9,10 @@ from hw.config import ConfigError
 
 __all__ = ["BOARDS", "board"]
 
-BOARDS = {"ulx3s": "boards.ulx3s:ULX3S", "ecpix5": "boards.ecpix5:ECPIX5", "kv260": "boards.kv260:KV260",
-          "orangecrab": "boards.orangecrab:ORANGECRAB"}
+BOARDS = {
+    "ulx3s": "boards.ulx3s:ULX3S", "ecpix5": "boards.ecpix5:ECPIX5", "kv260": "boards.kv260:KV260",
+    "orangecrab": "boards.orangecrab:ORANGECRAB", "ulx3s-bram": "boards.ulx3s_bram:ULX3S_BRAM",
+}
 """Where a board is declared; imported when it is asked for, so that a host needs no board's packages."""
 
 

@@ -79,6 +79,8 @@ class Board(AnyBoard):
         clock: makes the component that drives them; None where the memory does.
         memory: makes the memory: `axi`, a `boards.memory.port.memory_port`, and `ready`.
         link: makes the host's end from the board: `m_axi` and `m_axi_lite`.
+        lut_memories: modules of the design, `*` for any text, whose memories shall be made of LUTs where block RAM is
+            short; by themselves the tools take block RAM from 64 words on.
     """
 
     backend: ClassVar[str] = "serial"
@@ -87,6 +89,7 @@ class Board(AnyBoard):
     clock: Callable[[], Elaboratable] | None
     memory: Callable[[], wiring.Component]
     link: Callable[[Board], wiring.Component]
+    lut_memories: tuple[str, ...] = ()
 
     def build(self, folder: Path, seed: int) -> Built:
         """By the open tools, in `work` below the folder. Raises BuildError, and what the parts of the machine raise."""

@@ -69,6 +69,9 @@ def _tools() -> dict[str, str]:
 
 def plan(board: Board, top: Elaboratable, **options: str) -> BuildPlan:
     """All files that the tools read, `top.il` and `dram_controller.v` among them, without the places of sources."""
+    if board.lut_memories:
+        options["script_after_read"] = "".join(
+            f'setattr -set ram_style "distributed" top.{name}/m:*\n' for name in board.lut_memories)
     files = board.platform().build(top, name="top", do_build=False, **options)
     files.files["top.il"] = re.sub(r"^ *attribute \\src .*\n", "", files.files["top.il"], flags=re.M)
     return files
@@ -165,4 +168,4 @@ def refuse_slow_clocks(report: dict[str, Any], clock_hz: float) -> None:
         if clock["fmax_mhz"] < clock["required_mhz"]:
             board = report["board"]
             raise BuildError(f"{board}: clock {net} reaches {clock['fmax_mhz']} MHz and needs {clock['required_mhz']}; "
-                             f"try another --seed, or lower clock_hz in boards/{board}.py")
+                             f"try another --seed, or lower clock_hz in boards/{board.replace('-', '_')}.py")

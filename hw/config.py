@@ -259,6 +259,10 @@ PRESETS = {
         AccelConfig(name="tiny-kv16", kv_bits=16),
         AccelConfig(name="ulx3s", vector=1, max_hidden=1024),
         AccelConfig(
+            name="ulx3s-bram", vector=1, embedding_bits=8, max_hidden=128, max_intermediate=344, max_vocab=512,
+            max_head_dim=64, max_group=2, max_positions=128, stream_fifo_beats=32, burst_beats=16,
+        ),
+        AccelConfig(
             name="medium", port_bits=128, rows=4, columns=4, vector=4, stream_fifo_beats=1024,
             max_hidden=2560, max_intermediate=6912, max_vocab=128256,
         ),

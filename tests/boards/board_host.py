@@ -1,4 +1,4 @@
-"""The host of the simulated board, run inside the simulator by test_whole_board.py."""
+"""The host of the simulated board, run inside the simulator by test_whole_board.py and others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sim.bench import bench_config, bench_parameters
 from sw.image import ModelImage
 from sw.job import JobResult, execute
 from sw.links.frames import Answer, Request
-from sw.requests import Job
+from sw.requests import request_from
 
 PARAMETERS = bench_parameters()
 
@@ -69,7 +69,7 @@ class LineBus:
 
 @cocotb.test(timeout_time=2, timeout_unit="sec")
 async def runs_a_model(dut) -> None:
-    """Identity; the image as the chip holds it; then a whole job of the driver, over the line."""
+    """Identity; the image as the memory holds it; then a whole job of the driver, over the line."""
     config = bench_config()
     bus = LineBus(dut)
     while not int(dut.ready.value):
@@ -79,9 +79,8 @@ async def runs_a_model(dut) -> None:
     assert (identity.nonce, identity.build_id) == (12345, config.build_id)
     assert (identity.clock_hz, identity.memory_bytes) == (PARAMETERS["clock_hz"], PARAMETERS["memory_bytes"])
     image = ModelImage.open(Path(PARAMETERS["image"]), config)
-    job = Job(prompt=tuple(PARAMETERS["prompt"]), max_new_tokens=2, chunk=config.columns, all_logits=True)
     np.testing.assert_array_equal(await bus.read_memory(0, 64), np.frombuffer(bytes(image.memory[:64]), np.uint8))
-    result = JobResult()
+    job, result = request_from(PARAMETERS["job"]), JobResult()
     tokens = [token async for token in execute(bus, config, image, job, result)]
     Path(PARAMETERS["result"]).write_text(json.dumps({
         "tokens": tokens, "cycles": result.cycles, "logits": [row.tolist() for row in result.logits]}))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,15 @@ def test_elaborates(name: str) -> None:
     assert "$assert" not in text
     assert "$check" not in text
     assert "m_axi_0" in text
+
+
+@pytest.mark.parametrize("name", [name for name in BOARDS if getattr(board(name), "lut_memories", ())])
+def test_memories_of_luts(name: str) -> None:
+    """Yosys is told of modules that are there and have memories; it would not complain of others."""
+    subject = board(name)
+    files = plan(subject, Soc(subject)).files
+    parts = re.split(r"^module \\(\S+)\n", files["top.il"], flags=re.M)[1:]
+    with_memories = [module for module, body in zip(parts[::2], parts[1::2], strict=True) if "\n  memory " in body]
+    for pattern in (f"top.{memories}" for memories in subject.lut_memories):
+        assert any(fnmatch(module, pattern) for module in with_memories), pattern
+        assert f'setattr -set ram_style "distributed" {pattern}/m:*\n' in files["top.ys"]

@@ -39,6 +39,11 @@ def test_the_board_is_asked(pty_board: PtyBoard, capsys: pytest.CaptureFixture[s
     """By the link that it has; one with another bitstream is told."""
     assert main([*GENERATE, "--board", "ulx3s", "--port", pty_board.name]) == 3
     assert "preset ulx3s is" in capsys.readouterr().err
+    board = ["--board", "ulx3s-bram", "--port", pty_board.name]
+    assert main([*GENERATE, *board]) == 2
+    assert "the model's context is 256; preset ulx3s-bram runs at most 128" in capsys.readouterr().err
+    assert main([*GENERATE, *board, "--context", "128"]) == 3
+    assert "preset ulx3s-bram is" in capsys.readouterr().err
     assert main([*GENERATE, "--board", "kv260"]) == 3
     assert f"there is no UIO device named {UIO_NAME}" in capsys.readouterr().err
 

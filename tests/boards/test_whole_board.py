@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,25 +29,36 @@ from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE, prepare_environment
 from sim.boards.build import MODELS, bench_file
 from sim.random_checkpoint import write_random_checkpoint
 from sw.image import ModelImage
-from sw.job import Layout
+from sw.job import Layout, used_end
 from sw.requests import Job
 from tests.system.test_sim_equals_golden import DEMO, golden, image_of
 
 pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything
 
 ROOT = Path(__file__).parents[2]
-FILES = [*MODELS, bench_file("ulx3s")]
+SDR = (*MODELS, bench_file("ulx3s"))
 BUILD_ARGS = ["--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint"]
-BAUD = 4_000_000
+CLOCKS_PER_BIT = 10
 PROMPT = (3, 17, 29)
 
 
-def simulator(subject: Board) -> Path:
-    """Build the simulator of a board, or find it."""
+def fast_baud(subject: Board) -> int:
+    """Bits per second of a line that needs no minutes of simulated time."""
+    return int(subject.clock_hz) // CLOCKS_PER_BIT
+
+
+def fast_line(name: str) -> Board:
+    """A board with such a line."""
+    return dataclasses.replace(board(name), link=lambda one: UartLink(one, baud=fast_baud(one)))
+
+
+def simulator(subject: Board, models: Sequence[Path]) -> Path:
+    """Build the simulator of a board, or find it. The models have a module `bench` with the design in it."""
     from cocotb_tools.runner import get_runner
 
     files = plan(subject, Soc(subject))
-    sources = [files.files["top.il"], files.files["dram_controller.v"], *(path.read_text() for path in FILES)]
+    verilog = [name for name in files.files if name == "dram_controller.v"]
+    sources = [files.files["top.il"], *(files.files[name] for name in verilog), *(path.read_text() for path in models)]
     digest = hashlib.sha256(json.dumps([*sources, BUILD_ARGS]).encode()).hexdigest()
     folder = ROOT / "build" / "sim" / f"board-{digest[:16]}"
     if not (folder / "complete").exists():
@@ -54,11 +66,49 @@ def simulator(subject: Board) -> Path:
         subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"],
                        cwd=folder, check=True, timeout=600)
         get_runner("verilator").build(
-            sources=[folder / "top.v", folder / "dram_controller.v", *FILES], hdl_toplevel="bench", build_dir=folder,
-            timescale=("1ns", "1ps"), build_args=BUILD_ARGS, log_file=folder / "build.log",
+            sources=[folder / "top.v", *(folder / name for name in verilog), *models], hdl_toplevel="bench",
+            build_dir=folder, timescale=("1ns", "1ps"), build_args=BUILD_ARGS, log_file=folder / "build.log",
         )
         (folder / "complete").touch()
     return folder
+
+
+def small_model(folder: Path) -> Path:
+    """Random weights."""
+    write_random_checkpoint(folder / "m", hidden=64, intermediate=68, layers=2, heads=1, kv_heads=1, vocab=40,
+                            positions=64, seed=5)
+    return folder / "m"
+
+
+def run(subject: Board, models: Sequence[Path], image: ModelImage, job: Job, memory: Path, folder: Path) -> int:
+    """Runs a job on the simulated board, whose memory is filled from the file or folder `memory`; clocks of the run.
+
+    Tokens and logits must be those of the golden model.
+    """
+    from cocotb_tools.runner import get_runner
+
+    prepare_environment()
+    config = subject.config
+    assert used_end(config, image, Layout.of(config, image), job) <= subject.memory_bytes
+    built, result = simulator(subject, models), folder / "result.json"
+    parameters = {
+        "baud": fast_baud(subject), "clock_hz": int(subject.clock_hz), "memory_bytes": subject.memory_bytes,
+        "job": dataclasses.asdict(job), "image": str(image.path), "result": str(result),
+    }
+    sys.path.insert(0, str(ROOT))
+    try:
+        get_runner("verilator").test(
+            test_module="tests.boards.board_host", hdl_toplevel="bench", hdl_toplevel_lang="verilog",
+            build_dir=built, test_dir=folder, plusargs=[f"+image={memory}"],
+            extra_env={CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
+                       PARAMETERS_VARIABLE: json.dumps(parameters)},
+        )
+    finally:
+        sys.path.remove(str(ROOT))
+    found, expected = json.loads(result.read_text()), golden(config, image, job)
+    assert found["tokens"] == expected.tokens
+    np.testing.assert_array_equal(np.array(found["logits"], np.float32), np.stack(expected.logits))
+    return found["cycles"]
 
 
 def as_words(image: ModelImage) -> str:
@@ -71,34 +121,11 @@ def as_words(image: ModelImage) -> str:
 @pytest.mark.parametrize("model", ["random", "demo"])
 def test_runs_a_model_over_the_serial_line(model: str, tmp_path: Path) -> None:
     """Tokens and logits are those of the golden model."""
-    from cocotb_tools.runner import get_runner
-
-    prepare_environment()
-    subject = dataclasses.replace(board("ulx3s"), link=lambda one: UartLink(one, baud=BAUD))
-    config = subject.config
-    write_random_checkpoint(tmp_path / "m", hidden=64, intermediate=68, layers=2, heads=1, kv_heads=1, vocab=40,
-                            positions=64, seed=5)
-    image = image_of(DEMO if model == "demo" else tmp_path / "m", config, tmp_path, context=32)
-    assert Layout.of(config, image).end <= subject.memory_bytes
-    hexadecimal, result = tmp_path / "image.hex", tmp_path / "result.json"
+    subject = fast_line("ulx3s")
+    checkpoint = DEMO if model == "demo" else small_model(tmp_path)
+    image = image_of(checkpoint, subject.config, tmp_path, context=32)
+    job = Job(prompt=PROMPT, max_new_tokens=2, chunk=subject.config.columns, all_logits=True)
+    hexadecimal = tmp_path / "image.hex"
     hexadecimal.write_text(as_words(image))
-    folder = simulator(subject)
-    parameters = {
-        "baud": BAUD, "clock_hz": int(subject.clock_hz), "memory_bytes": subject.memory_bytes, "prompt": PROMPT,
-        "image": str(image.path), "result": str(result),
-    }
-    sys.path.insert(0, str(ROOT))
-    try:
-        get_runner("verilator").test(
-            test_module="tests.boards.board_host", hdl_toplevel="bench", hdl_toplevel_lang="verilog",
-            build_dir=folder, test_dir=tmp_path, plusargs=[f"+image={hexadecimal}"],
-            extra_env={CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
-                       PARAMETERS_VARIABLE: json.dumps(parameters)},
-        )
-    finally:
-        sys.path.remove(str(ROOT))
-    found = json.loads(result.read_text())
-    expected = golden(config, image, Job(prompt=PROMPT, max_new_tokens=2, chunk=config.columns, all_logits=True))
-    assert found["tokens"] == expected.tokens
-    np.testing.assert_array_equal(np.array(found["logits"], np.float32), np.stack(expected.logits))
-    print(f"\n{model}: {found['cycles']} clocks for {len(found['logits'])} positions")
+    cycles = run(subject, SDR, image, job, hexadecimal, tmp_path)
+    print(f"\n{model}: {cycles} clocks for {job.fed(job.max_new_tokens)} positions")

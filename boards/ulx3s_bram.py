@@ -1,0 +1,36 @@
+"""ULX3S with an ECP5-85F, without its SDRAM: the demo model wholly in block RAM."""
+
+from __future__ import annotations
+
+from boards.board import Board
+from boards.memory.block_ram import BlockRam, block_ram_bytes
+from boards.pll import Clock, Ecp5Pll
+from boards.uart import UartLink
+from boards.ulx3s import BAUD, ULX3S, Ulx3sPlatform
+from hw.config import preset
+
+__all__ = ["ULX3S_BRAM"]
+
+CONFIG = preset("ulx3s-bram")
+CLOCK_HZ = 30e6
+BANKS, DEPTH = 47, 1024
+"""188 of the 208 DP16KD."""
+
+ULX3S_BRAM = Board(
+    name="ulx3s-bram",
+    title="ULX3S 85F, block RAM alone",
+    config=CONFIG,
+    clock_hz=CLOCK_HZ,
+    platform=Ulx3sPlatform,
+    domains=("sync",),
+    clock=lambda: Ecp5Pll({"sync": Clock(CLOCK_HZ)}),
+    memory=lambda: BlockRam(banks=BANKS, depth=DEPTH, address_bits=CONFIG.address_bits),
+    memory_bytes=block_ram_bytes(BANKS, DEPTH),
+    link=lambda board: UartLink(board, baud=BAUD),
+    lut_memories=(
+        "accelerator.rope_rows", "accelerator.memory.read_0.gather_store", "accelerator.attention.*_quantize.buffer",
+        "accelerator.attention.chain.accumulate", "link.bridge.bridge",
+    ),
+    flash=ULX3S.flash,
+    documents=ULX3S.documents,
+)
