@@ -20,7 +20,7 @@ from hw.control.registers import RegisterFile, axi_lite_signature
 from hw.control.token_loop import TokenLoop
 from hw.embedding.embedding import EmbeddingRow
 from hw.feedforward.gated_relu2 import GatedRelu2
-from hw.formats import Flags, Opcode
+from hw.formats import Flags, Opcode, vector_word
 from hw.logits.argmax import Argmax
 from hw.logits.head import LmHead
 from hw.logits.logits_writer import LogitsWriter
@@ -35,6 +35,7 @@ from hw.norm.quantize import Quantize
 from hw.norm.residual import Residual
 from hw.norm.scale import NormScale
 from hw.norm.statistics import NormStatistics
+from hw.register_slice import RegisterSlice
 
 __all__ = ["Accelerator"]
 
@@ -128,6 +129,7 @@ class Accelerator(wiring.Component):
         head = add("head", LmHead(config))
         argmax = add("argmax", Argmax(config))
         logits = add("logits", LogitsWriter(config))
+        words = add("words", RegisterSlice(vector_word(config)))
         writer = add("writer", VectorWriter(config))
         m.submodules.scratchpad = scratchpad = Scratchpad(config)
 
@@ -223,12 +225,13 @@ class Accelerator(wiring.Component):
         )
         for owner, source in sources:
             with m.If(owner):
-                m.d.comb += [writer.i.payload.eq(source.payload), writer.i.valid.eq(source.valid)]
-                m.d.comb += source.ready.eq(writer.i.ready)
+                m.d.comb += [words.i.payload.eq(source.payload), words.i.valid.eq(source.valid)]
+                m.d.comb += source.ready.eq(words.i.ready)
         with m.If(doing(Opcode.MATMUL) & adds):
             m.d.comb += rescale.o.ready.eq(residual.i.ready)
         with m.Elif(doing(Opcode.MATMUL) & gates):
             m.d.comb += rescale.o.ready.eq(gated.i.ready)
+        wiring.connect(m, words.o, writer.i)
         wiring.connect(m, writer.o, statistics.i)
         wiring.connect(m, writer.write, scratchpad.write)
         m.d.comb += [
