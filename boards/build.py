@@ -123,7 +123,8 @@ def _run(folder: Path, tools: dict[str, str]) -> None:
 
 
 def read_report(fields: dict[str, Any]) -> dict[str, Any]:
-    """nextpnr's report: resources used and available, clocks reached and required, the slowest path of each clock."""
+    """nextpnr's report: resources used and available, clocks reached and required, the slowest path of each clock and
+    from each clock to another."""
     used = fields["utilization"]
     return {
         "resources": {
@@ -135,14 +136,24 @@ def read_report(fields: dict[str, Any]) -> dict[str, Any]:
             for net, clock in sorted(fields["fmax"].items())
         },
         "slowest_paths": [_path(path) for path in fields["critical_paths"] if path["from"] == path["to"]],
+        "crossings": [
+            {"from_clock": _clock(path["from"]), "to_clock": _clock(path["to"]), "ns": _path(path)["ns"]}
+            for path in fields["critical_paths"]
+            if path["from"] != path["to"] and "<async>" not in (path["from"], path["to"])
+        ],
     }
+
+
+def _clock(edge: str) -> str:
+    """Net of a clock from what nextpnr calls its edge."""
+    return edge.rsplit(maxsplit=1)[-1].removeprefix("$glbnet$")
 
 
 def _path(path: dict[str, Any]) -> dict[str, Any]:
     """A path of nextpnr from register to register."""
     steps = path["path"]
     return {
-        "clock": path["from"].split()[-1].removeprefix("$glbnet$"),
+        "clock": _clock(path["from"]),
         "from": steps[0]["from"]["cell"],
         "to": steps[-1]["to"]["cell"],
         "ns": round(sum(step["delay"] for step in steps), 2),
@@ -159,7 +170,11 @@ def refuse_bad_netlist(log: str) -> None:
 
 
 def refuse_slow_clocks(report: dict[str, Any], clock_hz: float) -> None:
-    """Raises BuildError for a clock that is slower than the board needs it, or if none was held to `clock_hz`."""
+    """Raises BuildError for a clock that is slower than the board needs it, or if none was held to `clock_hz`.
+
+    A path from one clock to another, for which nextpnr has no limit, must not take longer than the shorter of their
+    periods: all clocks come from one PLL, and edges that are not one are as far apart at least.
+    """
     required = [clock["required_mhz"] for clock in report["clocks"].values()]
     if not any(abs(mhz * 1e6 / clock_hz - 1) < 1e-3 for mhz in required):
         raise BuildError(f"no clock was held to the {clock_hz / 1e6:g} MHz of the machine, only to {required} MHz: "
@@ -169,3 +184,8 @@ def refuse_slow_clocks(report: dict[str, Any], clock_hz: float) -> None:
             board = report["board"]
             raise BuildError(f"{board}: clock {net} reaches {clock['fmax_mhz']} MHz and needs {clock['required_mhz']}; "
                              f"try another --seed, or lower clock_hz in boards/{board.replace('-', '_')}.py")
+    for path in report["crossings"]:
+        limit_ns = 1e3 / max(report["clocks"][path[name]]["required_mhz"] for name in ("from_clock", "to_clock"))
+        if path["ns"] > limit_ns:
+            raise BuildError(f"{report['board']}: the way from clock {path['from_clock']} to {path['to_clock']} takes "
+                             f"{path['ns']} ns of {limit_ns:.2f}; try another --seed")

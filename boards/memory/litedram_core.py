@@ -64,8 +64,8 @@ def sdr_core(chip: str, *, device: str, clock_hz: float) -> DramCore:
     Raises DramError.
     """
     return generate_core({
-        "device": device, "memtype": "SDR", "sdram_phy": "GENSDRPHY", "sdram_module": chip, "sdram_module_nb": 2,
-        "sys_clk_freq": clock_hz, "cmd_buffer_depth": 16,
+        "device": device, "memtype": "SDR", "sdram_phy": "HalfRateGENSDRPHY", "sdram_module": chip,
+        "sdram_module_nb": 2, "sys_clk_freq": clock_hz, "cmd_buffer_depth": 16,
     })
 
 

@@ -17,11 +17,13 @@ from typing import Any
 
 from litedram import gen, modules, phy
 from litedram.init import get_sdram_phy_init_sequence
+from litex.build.generic_platform import Pins
 from litex.build.io import SDRTristate
 from litex.build.lattice import LatticePlatform
 from litex.build.lattice.common import lattice_ecp5_trellis_special_overrides
 from litex.soc.integration.export import get_csr_csv
-from migen import Instance, Module, Signal
+from migen import ClockDomain, Instance, Module, Signal
+from migen.genlib.resetsync import AsyncResetSynchronizer
 
 MODULE = "dram_controller"
 """Name of the generated module."""
@@ -102,10 +104,36 @@ def _once(verilog: str) -> str:
     return "\n".join(lines)
 
 
+class _HalfRateClocks(Module):
+    """Clocks of a controller at half the clock of its chip: `clk`; `clk2x`, every other of whose edges is one of it.
+
+    Takes the place of the clocks of LiteDRAM's generator, which knows SDR chips at the clock of the controller only.
+    """
+
+    def __init__(self, platform, _: Any) -> None:
+        self.clock_domains.cd_sys = ClockDomain()
+        self.clock_domains.cd_sys2x = ClockDomain(reset_less=True)
+        platform.add_extension([("clk2x", 0, Pins(1))])
+        self.comb += [self.cd_sys.clk.eq(platform.request("clk")), self.cd_sys2x.clk.eq(platform.request("clk2x"))]
+        self.specials += AsyncResetSynchronizer(self.cd_sys, platform.request("rst"))
+
+
+def _at_half_rate(chip: type) -> type:
+    """A class of `litedram.modules` for such a controller, where the generator asks for one at its clock."""
+    def make(self, clk_freq: float, rate: str) -> None:
+        chip.__init__(self, clk_freq, rate="1:2")
+
+    return type(chip.__name__, (chip,), {"__init__": make})
+
+
 def generate(settings: dict[str, Any]) -> dict[str, Any]:
     """The fields of `DramCore` from the settings of LiteDRAM's generator, classes by name, and `refresh_ns`, tRFC."""
+    chip = chip_of(settings["sdram_module"], settings.get("refresh_ns"))
+    if settings["memtype"] == "SDR":
+        gen.litedram_phys.GENSDRPHY, gen.LiteDRAMGENSDRPHYCRG = phy.HalfRateGENSDRPHY, _HalfRateClocks
+        chip = _at_half_rate(chip)
     config = settings | {
-        "cpu": None, "sdram_module": chip_of(settings["sdram_module"], settings.get("refresh_ns")),
+        "cpu": None, "sdram_module": chip,
         "sdram_phy": getattr(phy, settings["sdram_phy"]), "sdram_rank_nb": 1,
         "user_ports": {"axi0": {"type": "axi", "id_width": 1}},
     }

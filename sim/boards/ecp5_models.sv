@@ -46,23 +46,41 @@ module EHXPLLL #(
   parameter CLKI_DIV = 1, parameter CLKFB_DIV = 1, parameter FEEDBK_PATH = "CLKOP",
   parameter CLKOP_ENABLE = "ENABLED", parameter CLKOP_DIV = 8, parameter CLKOP_CPHASE = 0, parameter CLKOP_FPHASE = 0,
   parameter CLKOS_ENABLE = "ENABLED", parameter CLKOS_DIV = 8, parameter CLKOS_CPHASE = 0, parameter CLKOS_FPHASE = 0,
+  parameter CLKOS2_ENABLE = "ENABLED", parameter CLKOS2_DIV = 8, parameter CLKOS2_CPHASE = 0, parameter CLKOS2_FPHASE = 0,
   parameter OUTDIVIDER_MUXA = "DIVA", parameter OUTDIVIDER_MUXB = "DIVB", parameter OUTDIVIDER_MUXC = "DIVC",
   parameter OUTDIVIDER_MUXD = "DIVD"
 ) (
   input CLKI, input CLKFB, input RST, input STDBY, input PHASESEL0, input PHASESEL1, input PHASEDIR, input PHASESTEP,
   input PHASELOADREG, input PLLWAKESYNC, input ENCLKOP, input ENCLKOS, input ENCLKOS2, input ENCLKOS3,
-  output reg CLKOP, output reg CLKOS, output reg LOCK
+  output reg CLKOP, output reg CLKOS, output reg CLKOS2, output reg LOCK
 );
   localparam real VCO_NS = 40.0 * CLKI_DIV / CLKFB_DIV / CLKOP_DIV;  // of a crystal of 25 MHz
   localparam real OP_NS = VCO_NS * (CLKOP_CPHASE + 1 - CLKOP_DIV + CLKOP_FPHASE / 8.0);
   localparam real OS_NS = VCO_NS * (CLKOS_CPHASE + 1 - CLKOS_DIV + CLKOS_FPHASE / 8.0);
   initial begin
     CLKOP = 0;
-    #(100.0 + OP_NS) forever #(VCO_NS * CLKOP_DIV / 2) CLKOP = ~CLKOP;
+    #(100.0 + OP_NS) forever begin  // without a phase all of them rise at once
+      CLKOP = 1;
+      #(VCO_NS * CLKOP_DIV / 2) CLKOP = 0;
+      #(VCO_NS * CLKOP_DIV / 2);
+    end
   end
   initial begin
     CLKOS = 0;
-    #(100.0 + OS_NS) forever #(VCO_NS * CLKOS_DIV / 2) CLKOS = ~CLKOS;
+    #(100.0 + OS_NS) forever begin  // without a phase all of them rise at once
+      CLKOS = 1;
+      #(VCO_NS * CLKOS_DIV / 2) CLKOS = 0;
+      #(VCO_NS * CLKOS_DIV / 2);
+    end
+  end
+  localparam real OS2_NS = VCO_NS * (CLKOS2_CPHASE + 1 - CLKOS2_DIV + CLKOS2_FPHASE / 8.0);
+  initial begin
+    CLKOS2 = 0;
+    #(100.0 + OS2_NS) forever begin  // without a phase all of them rise at once
+      CLKOS2 = 1;
+      #(VCO_NS * CLKOS2_DIV / 2) CLKOS2 = 0;
+      #(VCO_NS * CLKOS2_DIV / 2);
+    end
   end
   initial begin
     LOCK = 0;

@@ -1,5 +1,6 @@
 // An SDR SDRAM chip that minds its data sheet (4 banks x 8192 rows x 512 columns x 16 bit, MT48LC16M16A2). A broken
-// rule ends the simulation with a line that says which.
+// rule ends the simulation with a line that says which. +delay=NS: what pads and board take both ways, as what is read
+// shows it; with T_AC less than a clock.
 
 `timescale 1ns / 1ps
 
@@ -9,13 +10,15 @@ module sdr_chip(
 );
   // Nanoseconds, but for the latency.
   localparam real T_RCD = 20, T_RP = 20, T_RAS = 44, T_RFC = 66, T_WR = 15, T_AC = 5.4, T_OH = 2.7, T_REFI = 7812.5;
+  real delay = 4;
+  initial if ($value$plusargs("delay=%f", delay)) delay = delay;
   localparam real T_START = 100000, T_SETUP = 1.5;
   reg [15:0] mem [0:(1 << 24) - 1];
   reg [12:0] row [0:3];
   reg [3:0] open = 0;
   real activated [0:3], precharged [0:3], written [0:3];
   real refreshed = -1000, last_refresh = 0, changed = 0;
-  real longest_gap = 0;
+  real longest_gap = 0, last_edge = 0;
   integer refreshes = 0, mode_set = 0;
   reg [1:0] reading = 0;  // at this edge, and at the one before
   reg [15:0] read_data [0:1];
@@ -40,10 +43,17 @@ module sdr_chip(
     if (precharged[ba] < activated[ba] + T_RAS) precharged[ba] = activated[ba] + T_RAS;
   endtask
 
+  reg pairs = 0;  // bursts of 2, the second word in the clock after the first
+  reg more_reads = 0, more_writes = 0;
+  reg [23:0] second;
+
   wire [2:0] command = {ras_n, cas_n, we_n};
+  wire reads = !cs_n && command == 3'b101, writes = !cs_n && command == 3'b100;
   wire [23:0] address = {row[ba], ba, a[8:0]};
+  wire [23:0] place = reads || writes ? address : second;
   always @(cs_n, ras_n, cas_n, we_n, a, ba, dm) changed = $realtime;
 
+  always @(posedge clk) last_edge <= $realtime;
   always @(posedge clk) begin
     if (cke) begin
       if (!cs_n && command != 3'b111 && $realtime - changed < T_SETUP) fail("a command changes at the clock edge");
@@ -59,16 +69,12 @@ module sdr_chip(
         3'b101: begin  // READ
           if (!open[ba]) fail("READ of a closed bank");
           if ($realtime - activated[ba] < T_RCD) fail("tRCD");
-          if (a[10]) close(0);
+          if (a[10]) close(pairs ? $realtime - last_edge : 0);
         end
         3'b100: begin  // WRITE
           if (!open[ba]) fail("WRITE to a closed bank");
           if ($realtime - activated[ba] < T_RCD) fail("tRCD");
-          if (drive) fail("WRITE while the chip drives the bus");
-          written[ba] = $realtime;
-          if (a[10]) close(T_WR);
-          if (!dm[0]) mem[address][7:0] <= dq[7:0];
-          if (!dm[1]) mem[address][15:8] <= dq[15:8];
+          if (a[10]) close((pairs ? $realtime - last_edge : 0) + T_WR);
         end
         3'b010: for (int n = 0; n < 4; n++) if (a[10] || n == 32'(ba)) begin  // PRECHARGE
           if (open[n] && $realtime - activated[n] < T_RAS) fail("tRAS");
@@ -82,19 +88,29 @@ module sdr_chip(
         end
         3'b000: begin  // MODE
           if (open != 0) fail("MODE with an open bank");
-          if (a[2:0] != 0 || a[6:4] != 2) fail("this model has bursts of 1 and CAS latency 2 only");
+          if (a[3:1] != 0 || a[6:4] != 2) fail("this model has bursts of 1 or 2 and CAS latency 2 only");
+          pairs <= a[0];
           mode_set <= mode_set + 1;
         end
         default: ;
       endcase
-      reading <= {reading[0], !cs_n && command == 3'b101};
+      if (writes || more_writes) begin
+        if (drive) fail("a write while the chip drives the bus");
+        if (!dm[0]) mem[place][7:0] <= dq[7:0];
+        if (!dm[1]) mem[place][15:8] <= dq[15:8];
+        written[place[10:9]] = $realtime;
+      end
+      reading <= {reading[0], reads || more_reads};
       read_data[1] <= read_data[0];
-      read_data[0] <= mem[address];
+      read_data[0] <= mem[place];
+      more_reads <= pairs && reads;
+      more_writes <= pairs && writes;
+      second <= {address[23:1], ~address[0]};
     end
   end
   // CL 2: data of the READ at edge n is there from T_AC behind edge n + 1 to T_OH behind edge n + 2.
   always @(posedge clk) begin
-    #(T_OH) driven <= ~driven;
+    #(T_OH + delay) driven <= ~driven;
     drive <= reading[1];
     #(T_AC - T_OH) if (reading[1]) driven <= read_data[1];
   end

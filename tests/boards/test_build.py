@@ -58,6 +58,22 @@ def test_slow_clock() -> None:
         refuse_slow_clocks(report | {"board": "ulx3s-bram"}, 50e6)
 
 
+@pytest.mark.parametrize("delay", [9.9, 10.1])
+def test_way_between_two_clocks(delay: float) -> None:
+    """At most a period of the faster one, 10 ns here."""
+    way = {"from": "posedge $glbnet$clk", "to": "negedge fast", "path": [step("routing", delay, "a_FF", "b_FF")]}
+    report = read_report(NEXTPNR | {
+        "critical_paths": [*NEXTPNR["critical_paths"], way],
+        "fmax": NEXTPNR["fmax"] | {"fast": {"achieved": 200.0, "constraint": 100.0}},
+    }) | {"board": "ulx3s"}
+    assert report["crossings"] == [{"from_clock": "clk", "to_clock": "fast", "ns": delay}]
+    if delay < 10:
+        refuse_slow_clocks(report, 50e6)
+        return
+    with pytest.raises(BuildError, match=r"from clock clk to fast takes 10\.1 ns of 10\.00; try another --seed"):
+        refuse_slow_clocks(report, 50e6)
+
+
 @pytest.mark.parametrize("line, sentence", [
     ("Warning: multiple conflicting drivers for top.\\a.b [3]:", "top.\\a.b is driven from two places"),
     ("Latch inferred for signal `\\top.q' from process", "\\top.q became a latch"),
