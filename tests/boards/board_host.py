@@ -19,6 +19,8 @@ from sw.links.frames import Answer, Request
 from sw.requests import request_from
 
 PARAMETERS = bench_parameters()
+OVERWRITTEN_BYTES = 16
+"""At each of the addresses `overwritten`, by the board's own test of its memory."""
 
 
 class LineBus:
@@ -28,8 +30,8 @@ class LineBus:
         self.line = SerialLine(dut.rx, dut.tx, PARAMETERS["baud"])
         self.sequence = 0
 
-    async def ask(self, request: Request) -> bytes:
-        """Data of the answer."""
+    async def ask(self, request: Request, status: LinkStatus = LinkStatus.OK) -> bytes:
+        """Data of the answer, which has that status."""
         self.line.send(request.frame(self.sequence))
         frame = bytearray()
         while not frame.endswith(b"\0"):
@@ -40,7 +42,7 @@ class LineBus:
         answer = Answer.of(bytes(frame[:-1]))
         assert answer is not None
         assert (answer.command, answer.sequence) == (request.command.value, self.sequence)
-        assert answer.status == LinkStatus.OK.value
+        assert answer.status == status.value
         if request.command != Command.HELLO:
             self.sequence = (self.sequence + 1) % 256
         return answer.data
@@ -67,6 +69,14 @@ class LineBus:
         await Timer(100, "us")
 
 
+async def identify(bus: LineBus) -> None:
+    """The first request to a board; what it says of itself."""
+    identity = IDENTITY.from_bits(int.from_bytes(await bus.ask(Request(Command.HELLO, 12345)), "little"))
+    bus.sequence = 0
+    assert (identity.nonce, identity.build_id) == (12345, bench_config().build_id)
+    assert (identity.clock_hz, identity.memory_bytes) == (PARAMETERS["clock_hz"], PARAMETERS["memory_bytes"])
+
+
 @cocotb.test(timeout_time=2, timeout_unit="sec")
 async def runs_a_model(dut) -> None:
     """Identity; the image as the memory holds it; then a whole job of the driver, over the line."""
@@ -74,13 +84,24 @@ async def runs_a_model(dut) -> None:
     bus = LineBus(dut)
     while not int(dut.ready.value):
         await Timer(10, "us")
-    identity = IDENTITY.from_bits(int.from_bytes(await bus.ask(Request(Command.HELLO, 12345)), "little"))
-    bus.sequence = 0
-    assert (identity.nonce, identity.build_id) == (12345, config.build_id)
-    assert (identity.clock_hz, identity.memory_bytes) == (PARAMETERS["clock_hz"], PARAMETERS["memory_bytes"])
+    await identify(bus)
     image = ModelImage.open(Path(PARAMETERS["image"]), config)
+    for address in PARAMETERS["overwritten"]:
+        await bus.write_memory(address, bytes(image.memory[address : address + OVERWRITTEN_BYTES]))
     np.testing.assert_array_equal(await bus.read_memory(0, 64), np.frombuffer(bytes(image.memory[:64]), np.uint8))
     job, result = request_from(PARAMETERS["job"]), JobResult()
     tokens = [token async for token in execute(bus, config, image, job, result)]
     Path(PARAMETERS["result"]).write_text(json.dumps({
         "tokens": tokens, "cycles": result.cycles, "logits": [row.tolist() for row in result.logits]}))
+
+
+@cocotb.test(timeout_time=2, timeout_unit="sec")
+async def refuses(dut) -> None:
+    """A board whose memory does not work says so, to every access; its registers and its line work."""
+    bus = LineBus(dut)
+    await identify(bus)
+    for address in (0, 4096):
+        await bus.ask(Request(Command.READ_MEMORY, address, 100), LinkStatus.READ_SLVERR)
+        await bus.ask(Request(Command.WRITE_MEMORY, address, 9, b"123456789"), LinkStatus.WRITE_SLVERR)
+    await bus.read(0)
+    assert not int(dut.ready.value)

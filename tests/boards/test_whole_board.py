@@ -80,31 +80,39 @@ def small_model(folder: Path) -> Path:
     return folder / "m"
 
 
-def run(subject: Board, models: Sequence[Path], image: ModelImage, job: Job, memory: Path, folder: Path) -> int:
-    """Runs a job on the simulated board, whose memory is filled from the file or folder `memory`; clocks of the run.
-
-    Tokens and logits must be those of the golden model.
-    """
+def run_host(
+    testcase: str, subject: Board, models: Sequence[Path], folder: Path, plusargs: Sequence[str], **parameters: object,
+) -> None:
+    """Runs a test of tests/boards/board_host.py at the line of the simulated board."""
     from cocotb_tools.runner import get_runner
 
     prepare_environment()
-    config = subject.config
-    assert used_end(config, image, Layout.of(config, image), job) <= subject.memory_bytes
-    built, result = simulator(subject, models), folder / "result.json"
-    parameters = {
-        "baud": fast_baud(subject), "clock_hz": int(subject.clock_hz), "memory_bytes": subject.memory_bytes,
-        "job": dataclasses.asdict(job), "image": str(image.path), "result": str(result),
-    }
+    parameters |= {"baud": fast_baud(subject), "clock_hz": int(subject.clock_hz), "memory_bytes": subject.memory_bytes}
+    built = simulator(subject, models)
     sys.path.insert(0, str(ROOT))
     try:
         get_runner("verilator").test(
             test_module="tests.boards.board_host", hdl_toplevel="bench", hdl_toplevel_lang="verilog",
-            build_dir=built, test_dir=folder, plusargs=[f"+image={memory}"],
-            extra_env={CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
+            build_dir=built, test_dir=folder, plusargs=plusargs, testcase=testcase,
+            extra_env={CONFIG_VARIABLE: json.dumps(dataclasses.asdict(subject.config)),
                        PARAMETERS_VARIABLE: json.dumps(parameters)},
         )
     finally:
         sys.path.remove(str(ROOT))
+
+
+def run(
+    subject: Board, models: Sequence[Path], image: ModelImage, job: Job, memory: Path, folder: Path,
+    overwritten: Sequence[int] = (),
+) -> int:
+    """Runs a job on the simulated board, whose memory is filled from the file or folder `memory`; clocks of the run.
+
+    Tokens and logits must be those of the golden model. The host writes the words at the addresses `overwritten`.
+    """
+    config, result = subject.config, folder / "result.json"
+    assert used_end(config, image, Layout.of(config, image), job) <= subject.memory_bytes
+    run_host("runs_a_model", subject, models, folder, [f"+image={memory}"], job=dataclasses.asdict(job),
+             image=str(image.path), result=str(result), overwritten=overwritten)
     found, expected = json.loads(result.read_text()), golden(config, image, job)
     assert found["tokens"] == expected.tokens
     np.testing.assert_array_equal(np.array(found["logits"], np.float32), np.stack(expected.logits))

@@ -9,7 +9,7 @@ from boards.board import Board
 from boards.memory.ddr3 import Ddr3Dram
 from boards.memory.litedram_core import generate_core
 
-__all__ = ["WINDOWS", "bank_files", "with_model"]
+__all__ = ["WINDOWS", "with_model", "write_banks"]
 
 WORD_BYTES, BANKS, ROW_WORDS = 16, 8, 128
 
@@ -27,14 +27,14 @@ def with_model(subject: Board) -> Board:
     return dataclasses.replace(subject, memory=lambda: Ddr3Dram(model))
 
 
-def bank_files(content: bytes, folder: Path) -> list[str]:
-    """The arguments that load the memory with `content` from address 0 on. Its words are spread over rows and banks."""
+def write_banks(content: bytes, folder: Path) -> None:
+    """What +image=FOLDER loads the memory with, from address 0 on. Its words are spread over rows and banks."""
     lines: list[list[str]] = [[] for _ in range(BANKS)]
     for n in range(0, len(content), WORD_BYTES):
         rest, column = divmod(n // WORD_BYTES, ROW_WORDS)
         row, bank = divmod(rest, BANKS)
         value = int.from_bytes(content[n : n + WORD_BYTES], "little")
         lines[bank].append(f"@{2 * (row * ROW_WORDS + column):x} {value:032x}")  # the model uses every second place
+    folder.mkdir()
     for bank, text in enumerate(lines):
         (folder / f"bank{bank}.hex").write_text("\n".join([*text, ""]))
-    return [f"+bank{bank}={folder}/bank{bank}.hex" for bank in range(BANKS)]

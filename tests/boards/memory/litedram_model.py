@@ -2,8 +2,8 @@
 
 A process of its own, as boards/memory/litedram_generate.py is, with the same settings and the same fields; besides,
 `windows`: of each byte lane the bitslip and the first and last delay where reads are right. The module has the ports of
-the real one. Its memories are loaded from files of $readmemh, named by +bank0=FILE to +bank7=FILE; with +broken no
-delay is right.
+the real one. +image=FOLDER has the content of its banks for $readmemh, bank0.hex to bank7.hex; with +broken no delay
+is right.
 
 The controller is the one that is synthesised. LiteDRAM's own model stands for PHY and chip, with the latencies of its
 PHY for ECP5; what reads through a wrong delay gets wrong bytes.
@@ -107,9 +107,10 @@ def generate(settings: dict[str, Any]) -> dict[str, Any]:
     soc.finalize()
     text = platform.get_verilog(soc, name=MODULE, regular_comb=False).main_source
     banks = re.findall(rf"^reg \[{WORD_BITS - 1}:0\] (mem\w*)\[", text, re.M)
-    starts = [f'if ($value$plusargs("bank{n}=%s", name)) $readmemh(name, {bank});' for n, bank in enumerate(banks)]
+    starts = ['if ($value$plusargs("image=%s", folder)) begin',
+              *(f'$readmemh({{folder, "/bank{n}.hex"}}, {bank});' for n, bank in enumerate(banks)), "end"]
     starts += [f'{name} = $test$plusargs("broken");' for name in re.findall(r"^reg +(\w*broken)\b", text, re.M)]
-    start = "\n".join(["string name;", "initial begin", *starts, "end", "endmodule"])
+    start = "\n".join(["string folder;", "initial begin", *starts, "end", "endmodule"])
     text = re.sub(r"^endmodule", start, text, flags=re.M)
     return fields_of(soc, text)
 

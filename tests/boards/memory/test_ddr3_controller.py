@@ -18,7 +18,7 @@ from boards import board
 from sim.bench import prepare_environment
 from sim.boards.build import MODELS
 from tests.boards.memory.copier_top import CopierTop
-from tests.boards.memory.ddr3_model import bank_files, with_model
+from tests.boards.memory.ddr3_model import with_model, write_banks
 
 CONTENT_BYTES = 1 << 20
 PEAK_BYTES_PER_CLOCK = 8
@@ -40,8 +40,9 @@ def test_moves_data_and_fast(tmp_path: Path) -> None:
     content = random.Random(5).randbytes(CONTENT_BYTES)
     expected = tmp_path / "expected.hex"
     expected.write_text("\n".join(f"{beat:016x}" for beat in np.frombuffer(content, "<u8")) + "\n")
+    write_banks(content, tmp_path / "banks")
     output = subprocess.run(
-        [tmp_path / "obj" / "Vbench", f"+expected={expected}", *bank_files(content, tmp_path)],
+        [tmp_path / "obj" / "Vbench", f"+expected={expected}", f"+image={tmp_path / 'banks'}"],
         check=True, capture_output=True, text=True, timeout=600,
     ).stdout
     print(output)
