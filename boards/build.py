@@ -135,7 +135,7 @@ def read_report(fields: dict[str, Any]) -> dict[str, Any]:
                 "fmax_mhz": round(clock["achieved"], 2), "required_mhz": round(clock["constraint"], 2)}
             for net, clock in sorted(fields["fmax"].items())
         },
-        "slowest_paths": [_path(path) for path in fields["critical_paths"] if path["from"] == path["to"]],
+        "slowest_paths": [_path(path) for path in fields["critical_paths"] if path["from"] == path["to"] != "<async>"],
         "crossings": [
             {"from_clock": _clock(path["from"]), "to_clock": _clock(path["to"]), "ns": _path(path)["ns"]}
             for path in fields["critical_paths"]

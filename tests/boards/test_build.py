@@ -28,6 +28,7 @@ NEXTPNR = {
             step("logic", 0.25, "lut", "lut"), step("routing", 2.0, "lut", "b_FF"), step("setup", 0.0, "b_FF", "b_FF"),
         ]},
         {"from": "<async>", "to": "posedge $glbnet$clk", "path": [step("routing", 9.0, "pad", "c_FF")]},
+        {"from": "<async>", "to": "<async>", "path": [step("routing", 0.1, "dll", "strobe")]},
     ],
     "fmax": {"$glbnet$clk": {"achieved": 51.239, "constraint": 50.0}},
     "utilization": {
