@@ -42,10 +42,13 @@ def _tokenizer(checkpoint: Path) -> CheckpointTokenizer | None:
 
 
 def summary(config: AccelConfig, results: Sequence[Generation], measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The --stats file: clocks of all runs together and where they went."""
+    """The --stats file: clocks of all runs together and where they went; memory traffic where the link sees it."""
     fed = sum(len(result.prompt_ids) + max(len(result.tokens) - 1, 0) for result in results)
     total = _sum(measured)
     counters = total["counters"]
+    traffic = {} if "read_bytes" not in total else {
+        "read_bytes": total["read_bytes"], "written_bytes": total["beats_written"] * config.beat_bytes,
+    }
     return {
         "preset": config.name,
         "sequences": len(results),
@@ -55,8 +58,7 @@ def summary(config: AccelConfig, results: Sequence[Generation], measured: Sequen
         "positions_fed": fed,
         "cycles": total["cycles"],
         "cycles_per_token": total["cycles"] / fed,
-        "read_bytes": total["read_bytes"],
-        "written_bytes": total["beats_written"] * config.beat_bytes,
+        **traffic,
         "stall_cycles": {
             "stream_starved": counters["stream_starved"],
             "stream_waiting": counters["stream_waiting"],
@@ -65,7 +67,7 @@ def summary(config: AccelConfig, results: Sequence[Generation], measured: Sequen
         "busy_cycles": {
             name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "head")
         },
-        "simulated_cycles_per_second": total["cycles"] / total["seconds"],
+        "cycles_per_second": total["cycles"] / total["seconds"],
     }
 
 
@@ -179,7 +181,7 @@ def generate(
     logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
-    stats: Annotated[Path | None, typer.Option(help="Write cycles and counters to this .json (backend sim).")] = None,
+    stats: Annotated[Path | None, typer.Option(help="Write clocks and counters to this .json (not golden).")] = None,
     scrub: Annotated[bool, typer.Option("--scrub", help="Compare the image in the machine's memory with its CRCs, "
                                         "before and after (not for golden).")] = False,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
@@ -201,8 +203,10 @@ def generate(
         raise JobError("--simulate brings a serial port of its own: leave out --port")
     if backend != "serial" and port != "auto":
         raise JobError(f"--port names the serial port of a board: use --backend serial, not {backend}")
-    if backend != "sim" and (stats is not None or memory_seed):
-        raise JobError(f"--stats and --memory-seed measure the simulated accelerator: use --backend sim, not {backend}")
+    if backend == "golden" and stats is not None:
+        raise JobError("--stats has the clocks of a machine, the golden model has none: use --backend sim, or a board")
+    if backend != "sim" and memory_seed:
+        raise JobError(f"--memory-seed changes the simulated accelerator's memory: use --backend sim, not {backend}")
     if image is not None and context is not None:
         raise JobError("an image has a context of its own: leave out --context or --image")
     opened = Checkpoint.open(checkpoint)

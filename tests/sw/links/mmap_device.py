@@ -62,11 +62,11 @@ class ChipInFolder:
     def _set(self, name: str, value: int) -> None:
         self._registers[find(name).address // 4] = value
 
-    def _get(self, name: str) -> int:
+    def register(self, name: str) -> int:
         return int(self._registers[find(name).address // 4])
 
     def _pair(self, name: str) -> int:
-        return self._get(f"{name}_LO") | self._get(f"{name}_HI") << 32
+        return self.register(f"{name}_LO") | self.register(f"{name}_HI") << 32
 
     # ---- the kernel
 
@@ -88,12 +88,12 @@ class ChipInFolder:
     def settled(self) -> None:
         """A command register of silicon acts in a few clocks; this one when its thread gets to it. Clocks pass."""
         end = time.monotonic() + WAIT_S
-        while self._get("CONTROL"):
+        while self.register("CONTROL"):
             assert time.monotonic() < end, "the device's thread does not answer"
             time.sleep(0.0002)
         assert self.error is None, self.error
-        if self._get("STATUS") & BUSY:
-            self._set("CYCLES_LO", self._get("CYCLES_LO") + (100_000 if self.stuck else 1))
+        if self.register("STATUS") & BUSY:
+            self._set("CYCLES_LO", self.register("CYCLES_LO") + (100_000 if self.stuck else 1))
 
     # ---- the accelerator
 
@@ -109,7 +109,7 @@ class ChipInFolder:
     def _play(self) -> None:
         try:
             while not self._stop.wait(0.0002):
-                command = self._get("CONTROL")
+                command = self.register("CONTROL")
                 if command & ABORT:
                     self._set("STATUS", 0)
                 elif command & START:
@@ -142,20 +142,20 @@ class ChipInFolder:
 
     def _request(self) -> Request:
         """What the registers ask for."""
-        words = self._area(self._pair("PROMPT_ADDRESS"), 16 * self._get("PROMPT_LENGTH")).view("<u4")
-        common = {"max_new_tokens": self._get("MAX_NEW_TOKENS"),
-                  "all_logits": self._get("LOGITS_MODE") == LogitsMode.ALL.value}
-        if self._get("BATCH"):
+        words = self._area(self._pair("PROMPT_ADDRESS"), 16 * self.register("PROMPT_LENGTH")).view("<u4")
+        common = {"max_new_tokens": self.register("MAX_NEW_TOKENS"),
+                  "all_logits": self.register("LOGITS_MODE") == LogitsMode.ALL.value}
+        if self.register("BATCH"):
             return Batch(entries=tuple(Entry(*map(int, e[:3])) for e in words.reshape(-1, 4)), **common)
-        return Job(prompt=tuple(int(t) for t in words[: self._get("PROMPT_LENGTH")]), slot=self._get("SLOT"),
-                   last_logits=self._get("LOGITS_MODE") == LogitsMode.LAST.value,
-                   start_position=self._get("START_POSITION"), chunk=self._get("CHUNK"), **common)
+        return Job(prompt=tuple(int(t) for t in words[: self.register("PROMPT_LENGTH")]), slot=self.register("SLOT"),
+                   last_logits=self.register("LOGITS_MODE") == LogitsMode.LAST.value,
+                   start_position=self.register("START_POSITION"), chunk=self.register("CHUNK"), **common)
 
     def _run(self) -> None:
         link, tokens, rows = self._link(), 0, 0
         regions = link.machine.image.regions
-        assert [self._get(f"{name.upper()}_OFFSET") for name in regions] == [r.offset for r in regions.values()]
-        stride = self._get("LOGITS_BEATS") * self.config.beat_bytes
+        assert [self.register(f"{name.upper()}_OFFSET") for name in regions] == [r.offset for r in regions.values()]
+        stride = self.register("LOGITS_BEATS") * self.config.beat_bytes
         for step in link.run(self._request()):
             for row in step.rows:
                 address = self._pair("LOGITS_ADDRESS") + rows * stride
@@ -166,6 +166,6 @@ class ChipInFolder:
                 self._area(self._pair("TOKENS_ADDRESS") + 4 * tokens, 4)[:] = word
                 tokens += 1
                 self._set("TOKEN_COUNT", tokens)
-            self._set("STREAM_BUSY", self._get("STREAM_BUSY") + 1)
+            self._set("STREAM_BUSY", self.register("STREAM_BUSY") + 1)
         self.runs += 1
         self._set("STATUS", DONE)

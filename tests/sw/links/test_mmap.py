@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,13 +68,22 @@ def test_generate_equals_golden(chip: ChipInFolder, tmp_path: Path, capsys: pyte
     for backend in ("golden", "mmap"):
         file = tmp_path / f"{backend}.npz"
         arguments = ["generate", str(DEMO), "--prompt", "ROMEO:", "--max-new-tokens", "12"]
-        assert main([*arguments, "--backend", backend, "--logits", str(file)]) == 0
+        stats = ["--stats", str(tmp_path / "stats.json")] if backend == "mmap" else []
+        assert main([*arguments, "--backend", backend, "--logits", str(file), *stats]) == 0
         found.append((capsys.readouterr().out, np.load(file)))
     (text, golden), (mapped_text, mapped) = found
     assert mapped_text == text
     for name in ("tokens", "logits"):
         np.testing.assert_array_equal(mapped[name], golden[name])
     assert chip.runs == 1
+    stats = json.loads((tmp_path / "stats.json").read_text())
+    assert (stats["positions_fed"], stats["busy_cycles"]["stream"]) == (6 + 11, chip.register("STREAM_BUSY"))
+    assert "read_bytes" not in stats  # nobody counts it there
+
+
+def test_stats_need_a_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(DEMO), "--prompt", "a", "--stats", "s.json"]) == 2
+    assert "the golden model has none" in capsys.readouterr().err
 
 
 def test_drawn_tokens_equal_golden(chip: ChipInFolder, capsys: pytest.CaptureFixture[str]) -> None:
