@@ -36,7 +36,6 @@ RESOURCES = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD", "
 BAD_NETLIST = {
     r"multiple conflicting drivers for (\S+)": "is driven from two places",
     r"Latch inferred for signal `(\S+)'": "became a latch",
-    r"using FF mapping for memory (\S+)": "is a memory that became flip-flops",
     r"found logic loop in module (\S+):": "has a combinational loop",
 }
 """What Yosys says in its log of a design that is not what was meant."""
@@ -97,7 +96,7 @@ def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitst
         files.extract(folder)
         _run(folder, tools)
         done.write_text(digest)
-    refuse_bad_netlist((folder / "top.rpt").read_text())
+    refuse_bad_netlist((folder / "top.rpt").read_text(), files.files["top.il"])
     report = read_report(json.loads((folder / "top.report.json").read_text()))
     report = {"board": board.name, "preset": board.config.name, "build_id": f"{board.config.build_id:016x}",
               "seed": seed, "inputs_sha256": digest, "versions": versions} | report
@@ -161,12 +160,24 @@ def _path(path: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def refuse_bad_netlist(log: str) -> None:
-    """Raises BuildError where Yosys found several drivers, a latch, a loop, or made flip-flops of a memory."""
-    for pattern, complaint in BAD_NETLIST.items():
-        match = re.search(pattern, log)
-        if match:
-            raise BuildError(f"{match[1]} {complaint}: the hardware would not be what the simulation was")
+def refuse_bad_netlist(log: str, rtlil: str) -> None:
+    """Raises BuildError where Yosys found several drivers, a latch, a loop, or made flip-flops of a memory.
+
+    Of a memory that nobody writes, which `rtlil` tells, it makes no flip-flops but logic, and may.
+    """
+    bad = [(match[1], complaint) for pattern, complaint in BAD_NETLIST.items() for match in re.finditer(pattern, log)]
+    bad += [(f"{module}.{name}", "is a memory that became flip-flops")
+            for module, name in re.findall(r"using FF mapping for memory (\S+)\.(\S+)", log)
+            if _is_written(rtlil, module, name)]
+    if bad:
+        raise BuildError(f"{bad[0][0]} {bad[0][1]}: the hardware would not be what the simulation was")
+
+
+def _is_written(rtlil: str, module: str, name: str) -> bool:
+    """Whether a memory of the design has a write port; that of a controller, which is no part of `rtlil`, has."""
+    text = re.search(rf"^module \\{re.escape(module)}$.*?^end$", rtlil, re.M | re.S)
+    writers = re.findall(r"^  cell \$memwr_v2 .*?^  end$", text[0], re.M | re.S) if text else []
+    return text is None or any(f'\\MEMID "\\\\{name}"' in writer for writer in writers)
 
 
 def refuse_slow_clocks(report: dict[str, Any], clock_hz: float) -> None:

@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Module
+from amaranth.lib.memory import Memory
 
 from boards import BOARDS, board
 from boards.board import Board
@@ -78,13 +81,21 @@ def test_way_between_two_clocks(delay: float) -> None:
 @pytest.mark.parametrize("line, sentence", [
     ("Warning: multiple conflicting drivers for top.\\a.b [3]:", "top.\\a.b is driven from two places"),
     ("Latch inferred for signal `\\top.q' from process", "\\top.q became a latch"),
-    ("using FF mapping for memory top.memory.words", "top.memory.words is a memory that became flip-flops"),
+    ("using FF mapping for memory top.unit.words", "top.unit.words is a memory that became flip-flops"),
+    ("using FF mapping for memory top.controller.words", "top.controller.words is a memory that became flip-flops"),
     ("Warning: found logic loop in module top:", "top has a combinational loop"),
 ])
 def test_bad_netlist(line: str, sentence: str) -> None:
-    refuse_bad_netlist("mapping memory top.words via $__ECP5_DP16KD_\n")
+    m = Module()
+    m.submodules.unit = unit = Module()
+    for name in ("table", "words"):
+        unit.submodules[name] = words = Memory(shape=8, depth=4, init=[1, 2, 3])
+        words.read_port()
+    words.write_port()
+    text = rtlil.convert(m, name="top", ports=[])
+    refuse_bad_netlist("mapping memory top.words via $__DP16KD_\nusing FF mapping for memory top.unit.table\n", text)
     with pytest.raises(BuildError) as error:
-        refuse_bad_netlist(f"first\n{line}\nlast\n")
+        refuse_bad_netlist(f"first\n{line}\nlast\n", text)
     assert sentence in str(error.value)
 
 
