@@ -40,10 +40,12 @@ def results(reports: list[dict[str, Any]], made: str) -> str:
                            for name, clock in report["clocks"].items())
         lines.append(f"| {board(report['board']).title}, `{report['preset']}` | {' | '.join(cells)} | {clocks} | "
                      f"{report['seed']} |")
-    lines += ["", "The slowest path of each clock, from register to register:", ""]
+    lines += ["", "The slowest path of each clock, from register to register, and from each clock to another:", ""]
     for report in reports:
         lines += [f"- {report['board']}, {path['clock']}: `{path['from']}` to `{path['to']}`, {path['ns']} ns, "
                   f"{path['routing_ns']} of them routing" for path in report["slowest_paths"]]
+        lines += [f"- {report['board']}, from {path['from_clock']} to {path['to_clock']}: {path['ns']} ns"
+                  for path in report["crossings"]]
     lines += ["", "| board | build | SHA-256 of the .bit | made with |", "| --- | --- | --- | --- |"]
     for report in reports:
         versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
