@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hw.config import PRESETS, AccelConfig
+from hw.config import PRESETS
 from sim.golden.machine import GoldenMachine
 from sw.__main__ import main
 from sw.doctor.examine import Finding, examine
 from sw.links.mmap import MmapBus
-from tests.sw.links.mmap_device import ChipInFolder
+from tests.sw.links.mmap_device import ChipInFolder, chip_in_folder
 
 CONFIG = PRESETS["tiny"]
 SIZE = (1 << 20) + 0xC000
@@ -44,24 +42,9 @@ class Faulty(MmapBus):
         await super().write_memory(self.base + self.alias(address - self.base), content)
 
 
-@contextmanager
-def on_chip(folder: Path, monkeypatch: pytest.MonkeyPatch, config: AccelConfig) -> Iterator[ChipInFolder]:
-    chip = ChipInFolder(folder / "root", config, SIZE)
-    monkeypatch.setattr(os, "pwrite", chip.pwrite)
-    pause = MmapBus.pause
-
-    async def settled(one: MmapBus) -> None:
-        chip.settled()
-        await pause(one)
-
-    monkeypatch.setattr(MmapBus, "pause", settled)
-    with chip:
-        yield chip
-
-
 @pytest.fixture
 def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
-    with on_chip(tmp_path, monkeypatch, CONFIG) as chip:
+    with chip_in_folder(tmp_path / "root", CONFIG, SIZE, monkeypatch) as chip:
         yield Faulty(root=chip.root)
 
 
@@ -203,7 +186,7 @@ def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, st
 
 @pytest.fixture
 def kv260(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChipInFolder]:
-    with on_chip(tmp_path, monkeypatch, PRESETS["wide4"]) as chip:
+    with chip_in_folder(tmp_path / "root", PRESETS["wide4"], SIZE, monkeypatch) as chip:
         monkeypatch.setattr("sw.links.mmap.MmapBus", partial(MmapBus, root=chip.root))
         yield chip
 

@@ -11,15 +11,18 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hw.config import AccelConfig
 from hw.control.register_map import ID_MAGIC, ID_VERSION, LogitsMode, find
 from sim.links.golden import GoldenLink
 from sw.image import ModelImage
-from sw.links.mmap import BUFFER_NAME, REGISTER_BYTES, UIO_NAME
+from sw.links.mmap import BUFFER_NAME, REGISTER_BYTES, UIO_NAME, MmapBus
 from sw.requests import Batch, Entry, Job, Request
 
 PHYSICAL = 0x8_7003_4000
@@ -169,3 +172,21 @@ class ChipInFolder:
             self._set("STREAM_BUSY", self.register("STREAM_BUSY") + 1)
         self.runs += 1
         self._set("STATUS", DONE)
+
+
+@contextmanager
+def chip_in_folder(
+    folder: Path, config: AccelConfig, size: int, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ChipInFolder]:
+    """A chip whose kernel is in place, and whose commands act while a bus waits."""
+    chip = ChipInFolder(folder, config, size)
+    monkeypatch.setattr(os, "pwrite", chip.pwrite)
+    pause = MmapBus.pause
+
+    async def settled(bus: MmapBus) -> None:
+        chip.settled()
+        await pause(bus)
+
+    monkeypatch.setattr(MmapBus, "pause", settled)
+    with chip:
+        yield chip

@@ -24,7 +24,7 @@ from sw.links.machine import MachineLink
 from sw.links.mmap import BUFFER_NAME, CACHE_LINE_BYTES, MmapBus
 from sw.pack import pack
 from sw.requests import Job
-from tests.sw.links.mmap_device import PHYSICAL, ChipInFolder
+from tests.sw.links.mmap_device import PHYSICAL, ChipInFolder, chip_in_folder
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "models" / "shakespeare-nano"
@@ -35,17 +35,8 @@ BASE = 0x8_7004_0000
 
 @pytest.fixture
 def chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChipInFolder]:
-    chip = ChipInFolder(tmp_path / "root", CONFIG, SIZE)
-    monkeypatch.setattr(os, "pwrite", chip.pwrite)
-    pause = MmapBus.pause
-
-    async def settled(bus: MmapBus) -> None:
-        chip.settled()
-        await pause(bus)
-
-    monkeypatch.setattr(MmapBus, "pause", settled)
-    monkeypatch.setattr("sw.links.mmap.MmapBus", partial(MmapBus, root=chip.root))
-    with chip:
+    with chip_in_folder(tmp_path / "root", CONFIG, SIZE, monkeypatch) as chip:
+        monkeypatch.setattr("sw.links.mmap.MmapBus", partial(MmapBus, root=chip.root))
         yield chip
 
 
