@@ -30,7 +30,7 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw import driver
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
-from sw.job import Layout
+from sw.layout import Layout
 from sw.pack import pack
 from sw.requests import Job
 from sw.whole_file import whole_file

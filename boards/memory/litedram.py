@@ -34,7 +34,7 @@ class SdrDram(wiring.Component):
     """An SDR chip at twice the machine's clock; a word of the port is a burst of two words of the chip.
 
     The port takes no burst before the chip is up and the controller in charge: about 20,600 clocks after reset.
-    Sequential reads reach 0.95 of a word per clock as long as four bursts are in flight.
+    Sequential reads reach 0.93 of a word per clock as long as four bursts are in flight.
 
     Clock domains: sync; `sdram`, of twice the frequency, every other of whose edges is one of sync; `sdram_pin`, the
     same but later, whose edges are the chip's clock.

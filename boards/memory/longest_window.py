@@ -13,16 +13,16 @@ class LongestWindow(wiring.Component):
     """The middle of the longest window: delays next to each other, at one bitslip, that all work; the first of equals.
 
     Rules: `step` tells of one setting whether it works. Settings come in order: all delays from 0 of a bitslip, then
-    the next bitslip. `clear` forgets all of them. Of an even number of delays the lower of the two in the middle is it.
+    the next bitslip. They come once. Of an even number of delays the lower of the two in the middle is it.
 
     Members:
-        clear, step, works, bitslip, delay: the settings one by one.
+        step, works, bitslip, delay: the settings one by one.
         length: of the window, in delays; 0 if nothing works. best_bitslip, best_delay: its middle.
     """
 
     def __init__(self, bitslips: int, delays: int) -> None:
         super().__init__({
-            "clear": In(1), "step": In(1), "works": In(1), "bitslip": In(range(bitslips)), "delay": In(range(delays)),
+            "step": In(1), "works": In(1), "bitslip": In(range(bitslips)), "delay": In(range(delays)),
             "length": Out(range(delays + 1)), "best_bitslip": Out(range(bitslips)), "best_delay": Out(range(delays)),
         })
 
@@ -37,6 +37,4 @@ class LongestWindow(wiring.Component):
             m.d.sync += before.eq(run)
             with m.If(run > self.length):
                 m.d.sync += [self.length.eq(run), self.best_bitslip.eq(self.bitslip), end.eq(self.delay)]
-        with m.If(self.clear):
-            m.d.sync += self.length.eq(0)
         return m

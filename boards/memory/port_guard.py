@@ -7,11 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.memory.port import memory_port
+from hw.memory.axi import RESPONSE_SLVERR
 
 __all__ = ["PortGuard"]
-
-SLVERR = 0b10
-"""RRESP and BRESP of a memory that cannot be used."""
 
 
 class PortGuard(wiring.Component):
@@ -52,7 +50,7 @@ class PortGuard(wiring.Component):
     def _refuse(self, m: Module, user: wiring.PureInterface) -> None:
         reading, left, read_id = Signal(), Signal(8), Signal(1)
         m.d.comb += [
-            user.arready.eq(~reading), user.rvalid.eq(reading), user.rresp.eq(SLVERR), user.rid.eq(read_id),
+            user.arready.eq(~reading), user.rvalid.eq(reading), user.rresp.eq(RESPONSE_SLVERR), user.rid.eq(read_id),
             user.rlast.eq(left == 0),
         ]
         with m.If(user.arvalid & user.arready):
@@ -63,7 +61,7 @@ class PortGuard(wiring.Component):
         writing, answering, write_id = Signal(), Signal(), Signal(1)
         m.d.comb += [
             user.awready.eq(~writing), user.wready.eq(writing & ~answering), user.bvalid.eq(answering),
-            user.bresp.eq(SLVERR), user.bid.eq(write_id),
+            user.bresp.eq(RESPONSE_SLVERR), user.bid.eq(write_id),
         ]
         with m.If(user.awvalid & user.awready):
             m.d.sync += [writing.eq(1), write_id.eq(user.awid)]

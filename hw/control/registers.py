@@ -8,11 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
 from hw.control.register_map import ADDRESS_BITS, ID_MAGIC, ID_VERSION, REGISTERS, Register, ports
+from hw.memory.axi import RESPONSE_OKAY, RESPONSE_SLVERR
 
-__all__ = ["RESPONSE_OKAY", "RESPONSE_SLVERR", "RegisterFile", "axi_lite_signature"]
-
-RESPONSE_OKAY = 0b00
-RESPONSE_SLVERR = 0b10
+__all__ = ["RegisterFile", "axi_lite_signature"]
 
 
 def axi_lite_signature(address_bits: int) -> wiring.Signature:

@@ -21,8 +21,9 @@ from amaranth.utils import exact_log2
 from hw.config import AccelConfig
 
 __all__ = [
-    "BOUNDARY_BYTES", "BURST_INCR", "CACHE_NORMAL", "AxiError", "axi_read_signature", "axi_signature",
-    "axi_write_signature", "beat_size", "burst_request", "page_window", "pin_name",
+    "BOUNDARY_BYTES", "BURST_INCR", "CACHE_NORMAL", "RESPONSE_OKAY", "RESPONSE_SLVERR", "AxiError",
+    "axi_read_signature", "axi_signature", "axi_write_signature", "beat_size", "burst_request", "page_window",
+    "pin_name",
 ]
 
 BOUNDARY_BYTES = 4096
@@ -33,6 +34,9 @@ BURST_INCR = 0b01
 
 CACHE_NORMAL = 0b0011
 """AxCACHE: normal, non-cacheable, bufferable memory."""
+
+RESPONSE_OKAY, RESPONSE_SLVERR = 0b00, 0b10
+"""RRESP and BRESP: done; an error of whoever was asked."""
 
 
 class AxiError(enum.Enum, shape=3):

@@ -42,6 +42,20 @@ module ODDRX1F(input SCLK, input RST, input D0, input D1, output Q);
   assign Q = SCLK ? D0 : D1;
 endmodule
 
+// Without a phase all outputs rise at once.
+module pll_output #(parameter real VCO_NS = 1, parameter DIV = 8, parameter CPHASE = 0, parameter FPHASE = 0) (
+  output reg Q
+);
+  initial begin
+    Q = 0;
+    #(100.0 + VCO_NS * (CPHASE + 1 - DIV + FPHASE / 8.0)) forever begin
+      Q = 1;
+      #(VCO_NS * DIV / 2) Q = 0;
+      #(VCO_NS * DIV / 2);
+    end
+  end
+endmodule
+
 module EHXPLLL #(
   parameter CLKI_DIV = 1, parameter CLKFB_DIV = 1, parameter FEEDBK_PATH = "CLKOP",
   parameter CLKOP_ENABLE = "ENABLED", parameter CLKOP_DIV = 8, parameter CLKOP_CPHASE = 0, parameter CLKOP_FPHASE = 0,
@@ -52,36 +66,12 @@ module EHXPLLL #(
 ) (
   input CLKI, input CLKFB, input RST, input STDBY, input PHASESEL0, input PHASESEL1, input PHASEDIR, input PHASESTEP,
   input PHASELOADREG, input PLLWAKESYNC, input ENCLKOP, input ENCLKOS, input ENCLKOS2, input ENCLKOS3,
-  output reg CLKOP, output reg CLKOS, output reg CLKOS2, output reg LOCK
+  output CLKOP, output CLKOS, output CLKOS2, output reg LOCK
 );
   localparam real VCO_NS = 40.0 * CLKI_DIV / CLKFB_DIV / CLKOP_DIV;  // of a crystal of 25 MHz
-  localparam real OP_NS = VCO_NS * (CLKOP_CPHASE + 1 - CLKOP_DIV + CLKOP_FPHASE / 8.0);
-  localparam real OS_NS = VCO_NS * (CLKOS_CPHASE + 1 - CLKOS_DIV + CLKOS_FPHASE / 8.0);
-  initial begin
-    CLKOP = 0;
-    #(100.0 + OP_NS) forever begin  // without a phase all of them rise at once
-      CLKOP = 1;
-      #(VCO_NS * CLKOP_DIV / 2) CLKOP = 0;
-      #(VCO_NS * CLKOP_DIV / 2);
-    end
-  end
-  initial begin
-    CLKOS = 0;
-    #(100.0 + OS_NS) forever begin  // without a phase all of them rise at once
-      CLKOS = 1;
-      #(VCO_NS * CLKOS_DIV / 2) CLKOS = 0;
-      #(VCO_NS * CLKOS_DIV / 2);
-    end
-  end
-  localparam real OS2_NS = VCO_NS * (CLKOS2_CPHASE + 1 - CLKOS2_DIV + CLKOS2_FPHASE / 8.0);
-  initial begin
-    CLKOS2 = 0;
-    #(100.0 + OS2_NS) forever begin  // without a phase all of them rise at once
-      CLKOS2 = 1;
-      #(VCO_NS * CLKOS2_DIV / 2) CLKOS2 = 0;
-      #(VCO_NS * CLKOS2_DIV / 2);
-    end
-  end
+  pll_output #(VCO_NS, CLKOP_DIV, CLKOP_CPHASE, CLKOP_FPHASE) op(CLKOP);
+  pll_output #(VCO_NS, CLKOS_DIV, CLKOS_CPHASE, CLKOS_FPHASE) os(CLKOS);
+  pll_output #(VCO_NS, CLKOS2_DIV, CLKOS2_CPHASE, CLKOS2_FPHASE) os2(CLKOS2);
   initial begin
     LOCK = 0;
     #500 LOCK = 1;

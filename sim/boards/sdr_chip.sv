@@ -11,7 +11,7 @@ module sdr_chip(
   // Nanoseconds, but for the latency.
   localparam real T_RCD = 20, T_RP = 20, T_RAS = 44, T_RFC = 66, T_WR = 15, T_AC = 5.4, T_OH = 2.7, T_REFI = 7812.5;
   real delay = 4;
-  initial if ($value$plusargs("delay=%f", delay)) delay = delay;
+  initial void'($value$plusargs("delay=%f", delay));
   localparam real T_START = 100000, T_SETUP = 1.5;
   reg [15:0] mem [0:(1 << 24) - 1];
   reg [12:0] row [0:3];

@@ -18,7 +18,7 @@ from sim.memory.top import SimulatedMemory
 from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Layout
+from sw.layout import Layout
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 

@@ -27,7 +27,7 @@ def _findings(board: Any, options: dict[str, Any], full: bool, console: Console)
     except HardwareError as error:
         yield Finding("link", False, str(error))
         return
-    with closing(bus), console.status("all memory") as status:
+    with closing(bus), console.status("examining") as status:
         yield Finding("link", True, bus.describe())
         yield from examine(
             board.config, bus, full=full,

@@ -15,7 +15,8 @@ from hw.config import AccelConfig
 from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Bus, JobResult, Layout, check_identity, execute, used_end
+from sw.job import Bus, JobResult, check_identity, execute
+from sw.layout import Layout, used_end
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 

@@ -19,7 +19,8 @@ from hw.config import AccelConfig, ceil_div
 from hw.control.register_map import ADDRESS_BITS
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import ALIGNMENT, read_build_id
+from sw.job import read_build_id
+from sw.layout import ALIGNMENT
 from sw.links.found import Found
 from sw.links.machine import MachineLink, piece_checksums
 

@@ -17,7 +17,7 @@ from boards.memory.bank_array import GROUP
 from boards.ulx3s_bram import BANKS, DEPTH
 from sim.boards.build import MODELS
 from sw.image import ModelImage
-from sw.job import Layout, used_end
+from sw.layout import Layout, used_end
 from sw.requests import Job
 from tests.boards.test_whole_board import fast_line, run, small_model
 from tests.system.test_sim_equals_golden import DEMO, image_of

@@ -28,6 +28,7 @@ from sim.links.board import SimulatedBoardLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
+from sw.doctor.examine import examine
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.pack import pack
@@ -112,6 +113,14 @@ def test_demo_model(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n{time.monotonic() - started:.0f} s, {used:.0f} s of the simulator, to load and to generate 8 tokens")
     assert found == run([*command, "--preset", "ulx3s"], capsys)
+
+
+def test_doctor_finds_nothing_wrong(image: ModelImage) -> None:
+    """Its memory tests and known answers, on the board's own memory, checksums and machine."""
+    with closing(SimulatedBoardLink(image.config, image, board("ulx3s"))) as link, link._machine() as machine:
+        found = list(examine(image.config, machine.bus, full=False, progress=lambda done, total: None))
+    assert all(finding.ok for finding in found), found
+    assert found[-1].check == "token"
 
 
 # ---- how it ends

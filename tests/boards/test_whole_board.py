@@ -29,7 +29,7 @@ from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE, prepare_environment
 from sim.boards.build import MODELS, bench_file
 from sim.random_checkpoint import write_random_checkpoint
 from sw.image import ModelImage
-from sw.job import Layout, used_end
+from sw.layout import Layout, used_end
 from sw.requests import Job
 from tests.system.test_sim_equals_golden import golden, image_of
 

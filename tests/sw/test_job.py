@@ -18,7 +18,8 @@ from hw.config import PRESETS, AccelConfig
 from hw.control.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGISTERS, ErrorCode, find
 from sw.errors import HardwareError
 from sw.image import ModelImage, Region
-from sw.job import ABORT_PAUSES, COUNTERS, FROZEN_PAUSES, JobResult, Layout, abort, check_identity, execute, patience
+from sw.job import ABORT_PAUSES, COUNTERS, FROZEN_PAUSES, JobResult, abort, check_identity, execute, patience
+from sw.layout import Layout
 from sw.model_shape import ModelShape
 from sw.requests import Batch, Entry, Job, Request, request_from
 

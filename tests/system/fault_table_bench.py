@@ -14,7 +14,8 @@ from hw.control.register_map import find
 from sim.links.simulated_bench import PERIOD_NS, SimulatedBus, start
 from sim.memory.faults import FaultKind, MemoryFault, memory_fault
 from sw.errors import HardwareError
-from sw.job import JobResult, Layout, execute
+from sw.job import JobResult, execute
+from sw.layout import Layout
 from tests.system import faults_bench
 from tests.system.fault_table import Access, cells
 from tests.system.faults_bench import CONFIG, PARAMETERS, REQUEST, ChangedBus, image, run_as_golden

@@ -18,7 +18,8 @@ from sim.links.simulated_bench import SimulatedBus, start
 from sim.memory.faults import FaultKind, memory_fault
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import JobResult, Layout, execute
+from sw.job import JobResult, execute
+from sw.layout import Layout
 from sw.requests import Batch, Request, request_from
 
 LIMIT_CYCLES = 20_000_000

@@ -27,7 +27,7 @@ from sw.checkpoint import Checkpoint
 from sw.driver import JobError
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Layout
+from sw.layout import Layout
 from sw.pack import pack
 from sw.requests import Batch, Entry, Job, Request
 

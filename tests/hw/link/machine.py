@@ -7,10 +7,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AccelConfig
-from hw.control.registers import RESPONSE_SLVERR
 from hw.link.protocol import LinkStatus
 from hw.link.serial_bridge import SerialBridge
-from hw.memory.axi import axi_signature
+from hw.memory.axi import RESPONSE_SLVERR, axi_signature
 
 __all__ = ["BAUD", "CLOCK_HZ", "COUNT", "MEMORY_BYTES", "REFUSED", "SILENT", "BoardRegisters", "LinkMachine"]
 

@@ -19,7 +19,7 @@ from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Layout, used_end
+from sw.layout import Layout, used_end
 from sw.links.machine import MachineLink
 from sw.links.mmap import BUFFER_NAME, CACHE_LINE_BYTES, MmapBus
 from sw.pack import pack
