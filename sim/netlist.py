@@ -26,6 +26,7 @@ KNOWN_CELLS = {
     "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D", "$scopeinfo",
 }
 TIMEOUT_S = 1800
+ATTEMPTS = 2
 
 SCRIPT = """
 read_verilog {name}.v
@@ -64,6 +65,21 @@ def count_cells(text: str) -> Counter[str]:
     return Counter(instances)
 
 
+def _yosys(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the script there, with relative names: Yosys of YoWASP has a /tmp of its own.
+
+    A refusal says why. Once in some thousand runs the process of YoWASP died without a word: that is tried again.
+    """
+    for _ in range(ATTEMPTS):
+        run = subprocess.run(
+            [os.environ["YOSYS"], "-q", "-s", "script.ys"], cwd=folder, capture_output=True, text=True, check=False,
+            timeout=TIMEOUT_S,
+        )
+        if run.returncode == 0 or run.stdout or run.stderr:
+            break
+    return run
+
+
 def synthesise(name: str, text: str) -> str:
     """The ECP5 netlist of a Verilog module and the models of its cells; minutes for a whole accelerator.
 
@@ -74,16 +90,14 @@ def synthesise(name: str, text: str) -> str:
         folder = Path(place)
         (folder / f"{name}.v").write_text(text)
         (folder / "script.ys").write_text(SCRIPT.format(name=name))
-        run = subprocess.run(  # with relative names: Yosys of YoWASP has a /tmp of its own
-            [os.environ["YOSYS"], "-q", "-s", "script.ys"], cwd=folder, capture_output=True, text=True, check=False,
-            timeout=TIMEOUT_S,
-        )
+        run = _yosys(folder)
         memories = folder / "memories.txt"
         lost = memories.read_text().split() if memories.exists() else []
         if lost:
             raise NetlistError(f"memories of {name} that would become flip-flops: {', '.join(lost)}")
         if run.returncode:
-            raise NetlistError(f"Yosys refuses {name}: {(run.stdout + run.stderr).strip()[-2000:]}")
+            reason = (run.stdout + run.stderr).strip()[-2000:]
+            raise NetlistError(f"Yosys refuses {name}, exit code {run.returncode}: {reason or 'it gave no reason'}")
         unknown = _cells(folder / "cells.json") - KNOWN_CELLS
         if unknown:  # latches among them
             raise NetlistError(f"{name} needs cells without a model: {', '.join(sorted(unknown))}")
