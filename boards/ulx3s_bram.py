@@ -13,8 +13,8 @@ __all__ = ["ULX3S_BRAM"]
 
 CONFIG = preset("ulx3s-bram")
 CLOCK_HZ = 30e6
-BANKS, DEPTH = 47, 1024
-"""188 of the 208 DP16KD."""
+BANKS, DEPTH = 24, 2048
+"""192 of the 208 DP16KD."""
 
 ULX3S_BRAM = Board(
     name="ulx3s-bram",

@@ -32,8 +32,11 @@ class BankArray(wiring.Component):
     A word address is Cat(row, space). The spaces 0 to `groups` - 1 are the spare bits: byte i of a word of space g are
     those of bank 8 g + i in the same row. The spaces behind are the banks, in order.
 
+    A bank reads or writes, through one port: half the wires to the blocks, which are all over the chip.
+
     Latency: READ_LATENCY clocks, a read per clock. A row that was written can be read from the next clock on.
-    Cost on ECP5: banks * depth / 256 DP16KD, if a bank has 512 rows or more.
+    Cost on ECP5: banks * depth / 256 DP16KD, if a bank has 512 rows or more. With 2,048 rows a block has one byte of
+    the word, with fewer more bytes of fewer rows, and so more wires.
 
     Raises ConfigError, as `array_words` does.
 
@@ -42,7 +45,7 @@ class BankArray(wiring.Component):
 
     Members:
         address: word to read. o: the row of a bank; for a word of spare bits 0 above it. Undefined beyond the end.
-        write_en, write_bank, write_row, write_data: a whole row of a bank.
+        write_en, write_data: write the row of a bank at `address`, instead of reading; `o` is undefined then.
     """
 
     def __init__(self, banks: int, depth: int) -> None:
@@ -50,26 +53,26 @@ class BankArray(wiring.Component):
         self.groups, self.row_bits = banks // GROUP, depth.bit_length() - 1
         super().__init__({
             "address": In(range(self.words)), "o": Out(ROW_BITS),
-            "write_en": In(1), "write_bank": In(range(banks)), "write_row": In(range(depth)),
-            "write_data": In(ROW_BITS),
+            "write_en": In(1), "write_data": In(ROW_BITS),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        row, space = self.address[: self.row_bits], self.address[self.row_bits :]
         rows = []
         for n in range(self.banks):
             m.submodules[f"bank_{n}"] = bank = memory.Memory(shape=ROW_BITS, depth=self.depth, init=[])
             write, read = bank.write_port(), bank.read_port()
             m.d.comb += [
-                write.en.eq(self.write_en & (self.write_bank == n)),
-                write.addr.eq(self.write_row),
+                write.en.eq(self.write_en & (space == n + self.groups)),
+                write.addr.eq(row),
                 write.data.eq(self.write_data),
-                read.addr.eq(self.address),
+                read.en.eq(~self.write_en),
+                read.addr.eq(row),
             ]
             rows.append(read.data)
 
         # A clock later: which bank, or which group's spare bits.
-        space = self.address[self.row_bits :]
         bank, group, spare = Signal(range(self.banks)), Signal(range(ceil_div(self.banks, GROUP))), Signal()
         m.d.sync += [bank.eq(space - self.groups), spare.eq(space < self.groups)]
         m.d.comb += group.eq(bank // GROUP)

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from boards.memory.bank_array import GROUP, READ_LATENCY, WORD_BITS, BankArray, array_words
 from boards.memory.port import memory_port
 from hw.delay import delayed
+from hw.memory.axi import RESPONSE_OKAY, RESPONSE_SLVERR
 from hw.watch import watch_fifo
 
 __all__ = ["BlockRam", "block_ram_bytes"]
@@ -16,8 +17,6 @@ __all__ = ["BlockRam", "block_ram_bytes"]
 WORD_BYTES = WORD_BITS // 8
 ANSWERS = 16
 """Words read and not yet taken. More than the clocks from a read to its answer and back, so that none is lost."""
-
-OKAY, SLVERR = 0b00, 0b10
 
 ANSWER = data.StructLayout({"data": WORD_BITS, "last": 1, "id": 1, "wrong": 1})
 
@@ -35,7 +34,8 @@ class BlockRam(wiring.Component):
 
     Rules: bursts are INCR, beats are words; one burst is written at a time, beside reads. What lies beyond the end
     answers SLVERR, a write as a whole, and keeps nothing.
-    Latency: 5 clocks from AR to R. Throughput: a word per clock, across bursts too; a write 5 clocks, 33 to spare bits.
+    Latency: 5 clocks from AR to R. Throughput: a word per clock, across bursts too; a write 5 clocks, 33 to spare bits;
+    each row that is written takes two clocks of the reads.
 
     Raises ConfigError, as `array_words` does.
 
@@ -53,18 +53,18 @@ class BlockRam(wiring.Component):
         m.submodules.array = array = BankArray(self.banks, self.depth)
         m.d.comb += self.ready.eq(1)
         word_bits = len(axi.araddr) - (WORD_BYTES.bit_length() - 1)
-        read_at, write_at, row_read = Signal(word_bits), Signal(word_bits), Signal()
-        target = self._write(m, array, write_at, row_read)
-        m.d.comb += array.address.eq(Mux(row_read, target, read_at))
+        read_at, write_at, write_turn = Signal(word_bits), Signal(word_bits), Signal()
+        target = self._write(m, array, write_at, write_turn)
+        m.d.comb += array.address.eq(Mux(write_turn, target, read_at))
 
-        # ---- reads: as many as have room for their answers, in clocks in which no write reads
+        # ---- reads: as many as have room for their answers, in clocks in which no write needs the array
         m.submodules.answers = answers = fifo.SyncFIFO(width=ANSWER.size, depth=ANSWERS)
         watch_fifo(m, platform, answers, "the FIFO of words that were read")
         active, left, room = Signal(), Signal(8), Signal(range(ANSWERS + 1), init=ANSWERS)
         read_id, issue, taken = Signal(), Signal(), Signal()
         came = delayed(m, Cat(left == 0, read_id, read_at >= self.words), READ_LATENCY, name="asked")
         m.d.comb += [
-            issue.eq(active & (room != 0) & ~row_read),
+            issue.eq(active & (room != 0) & ~write_turn),
             axi.arready.eq(~active | issue & (left == 0)),
             taken.eq(axi.rvalid & axi.rready),
         ]
@@ -80,22 +80,23 @@ class BlockRam(wiring.Component):
             answers.r_en.eq(axi.rready),
             axi.rvalid.eq(answers.r_rdy),
             axi.rdata.eq(answer.data), axi.rlast.eq(answer.last), axi.rid.eq(answer.id),
-            axi.rresp.eq(Mux(answer.wrong, SLVERR, OKAY)),
+            axi.rresp.eq(Mux(answer.wrong, RESPONSE_SLVERR, RESPONSE_OKAY)),
         ]
         return m
 
-    def _write(self, m: Module, array: BankArray, at: Signal, row_read: Signal) -> Signal:
-        """The write side, whose word is at `at`. In clocks of `row_read` it needs the row at the address returned."""
+    def _write(self, m: Module, array: BankArray, at: Signal, write_turn: Signal) -> Signal:
+        """The write side, whose word is at `at`. In clocks of `write_turn` it needs the row at the address returned."""
         axi = self.axi
         space, row = at[array.row_bits :], at[: array.row_bits]
         word, strobe, last = Signal(WORD_BITS), Signal(WORD_BYTES), Signal()
         byte = Signal(range(GROUP))  # of a word of spare bits: bank of its group
         spare, bank, target = Signal(), Signal(range(array.banks)), Signal(range(self.words))
+        row_read = Signal()
         m.d.comb += [
             spare.eq(space < array.groups),
             bank.eq(Mux(spare, Cat(byte, space[: len(bank)]), space - array.groups)),
             target.eq(Cat(row, bank + array.groups)),
-            array.write_bank.eq(bank), array.write_row.eq(row), array.write_data.eq(array.o),
+            write_turn.eq(row_read | array.write_en), array.write_data.eq(array.o),
         ]
         for n in range(WORD_BYTES):
             with m.If(strobe[n] & ~spare):
@@ -107,7 +108,7 @@ class BlockRam(wiring.Component):
         with m.FSM():
             with m.State("ADDRESS"):
                 m.d.comb += axi.awready.eq(1)
-                m.d.sync += [at.eq(axi.awaddr[-len(at) :]), axi.bid.eq(axi.awid), axi.bresp.eq(OKAY)]
+                m.d.sync += [at.eq(axi.awaddr[-len(at) :]), axi.bid.eq(axi.awid), axi.bresp.eq(RESPONSE_OKAY)]
                 with m.If(axi.awvalid):
                     m.next = "WORD"
             with m.State("WORD"):
@@ -123,7 +124,7 @@ class BlockRam(wiring.Component):
                     m.d.comb += array.write_en.eq(at < self.words)
                     m.d.sync += byte.eq(byte + 1)
                     with m.If(at >= self.words):
-                        m.d.sync += axi.bresp.eq(SLVERR)
+                        m.d.sync += axi.bresp.eq(RESPONSE_SLVERR)
                     with m.If(spare & (byte != GROUP - 1)):
                         m.next = "READ"
                     with m.Else():
