@@ -12,7 +12,7 @@ from hw.config import preset
 __all__ = ["ULX3S_BRAM"]
 
 CONFIG = preset("ulx3s-bram")
-CLOCK_HZ = 30e6
+CLOCK_HZ = 40e6
 BANKS, DEPTH = 24, 2048
 """192 of the 208 DP16KD."""
 

@@ -16,7 +16,7 @@ GROUP = 8
 """Banks that have, at one address, the spare bits of a word; also the spare bits of a bank."""
 
 ROW_BITS = WORD_BITS + GROUP
-READ_LATENCY = 3
+READ_LATENCY = 4
 
 
 def array_words(banks: int, depth: int) -> int:
@@ -58,16 +58,19 @@ class BankArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        row, space = self.address[: self.row_bits], self.address[self.row_bits :]
+        # From registers, since the way to the blocks is long.
+        address, write_en, write_data = Signal.like(self.address), Signal(), Signal(ROW_BITS)
+        m.d.sync += [address.eq(self.address), write_en.eq(self.write_en), write_data.eq(self.write_data)]
+        row, space = address[: self.row_bits], address[self.row_bits :]
         rows = []
         for n in range(self.banks):
             m.submodules[f"bank_{n}"] = bank = memory.Memory(shape=ROW_BITS, depth=self.depth, init=[])
             write, read = bank.write_port(), bank.read_port()
             m.d.comb += [
-                write.en.eq(self.write_en & (space == n + self.groups)),
+                write.en.eq(write_en & (space == n + self.groups)),
                 write.addr.eq(row),
-                write.data.eq(self.write_data),
-                read.en.eq(~self.write_en),
+                write.data.eq(write_data),
+                read.en.eq(~write_en),
                 read.addr.eq(row),
             ]
             rows.append(read.data)

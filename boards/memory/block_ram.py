@@ -34,7 +34,7 @@ class BlockRam(wiring.Component):
 
     Rules: bursts are INCR, beats are words; one burst is written at a time, beside reads. What lies beyond the end
     answers SLVERR, a write as a whole, and keeps nothing.
-    Latency: 5 clocks from AR to R. Throughput: a word per clock, across bursts too; a write 5 clocks, 33 to spare bits;
+    Latency: 6 clocks from AR to R. Throughput: a word per clock, across bursts too; a write 6 clocks, 41 to spare bits;
     each row that is written takes two clocks of the reads.
 
     Raises ConfigError, as `array_words` does.

@@ -91,17 +91,17 @@ async def a_word_per_clock(dut) -> None:
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def latencies(dut) -> None:
-    """From AR to R 5 clocks; from word to word of a write 5, and 33 where spare bits are written."""
+    """From AR to R 6 clocks; from word to word of a write 6, and 41 where spare bits are written."""
     master = await prepare(dut)
     taken = watch(dut)
     await master.read(0, WORD_BYTES)
-    assert taken["r"][0] - taken["ar"][0] == 5
+    assert taken["r"][0] - taken["ar"][0] == 6
     spare = bench_parameters()["spare"]
     for start in (0, spare) if spare else (0,):
         taken["w"].clear()
         await master.write(start, bytes(3 * WORD_BYTES))
         first, second, third = taken["w"]
-        assert second - first == third - second == (33 if start < spare else 5)
+        assert second - first == third - second == (41 if start < spare else 6)
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
