@@ -1,6 +1,6 @@
 // An SDR SDRAM chip that minds its data sheet (4 banks x 8192 rows x 512 columns x 16 bit, MT48LC16M16A2). A broken
 // rule ends the simulation with a line that says which. +delay=NS: what pads and board take both ways, as what is read
-// shows it; with T_AC less than a clock.
+// shows it.
 
 `timescale 1ns / 1ps
 
@@ -108,10 +108,15 @@ module sdr_chip(
       second <= {address[23:1], ~address[0]};
     end
   end
-  // CL 2: data of the READ at edge n is there from T_AC behind edge n + 1 to T_OH behind edge n + 2.
+  // CL 2: data of the READ at edge n is there from T_AC behind edge n + 1 to T_OH behind edge n + 2. Pads and board may
+  // take longer than a clock.
   always @(posedge clk) begin
-    #(T_OH + delay) driven <= ~driven;
-    drive <= reading[1];
-    #(T_AC - T_OH) if (reading[1]) driven <= read_data[1];
+    automatic reg on = reading[0];
+    automatic reg [15:0] word = read_data[0];
+    fork begin
+      #(T_OH + delay) driven = ~driven;
+      drive = on;
+      #(T_AC - T_OH) if (on) driven = word;
+    end join_none
   end
 endmodule

@@ -51,7 +51,8 @@ def test_serial_ports(
 ) -> None:
     """The board with today's machine, the board with another, another board, and none, all in a bounded time."""
     ulx3s = board("ulx3s")
-    ports = [PtyBoard(golden(*one)) for one in (("ulx3s", 40e6), ("tiny", 40e6), ("tiny", 25e6))]
+    ports = [PtyBoard(golden(*one)) for one in
+             (("ulx3s", ulx3s.clock_hz), ("tiny", ulx3s.clock_hz), ("tiny", 25e6))]
     current, old, other = (port.name for port in ports)
     monkeypatch.setattr(serial, "_ports", lambda: [current, old, other, silent])
     started = time.monotonic()

@@ -54,7 +54,7 @@ def simulate(simulator: Path, delay_ns: float) -> str:
                           timeout=300).stdout
 
 
-@pytest.mark.parametrize("delay_ns", [0.6, 4, 7])
+@pytest.mark.parametrize("delay_ns", [0.6, 4, 10])
 def test_moves_data_by_the_rules_of_the_chip_and_fast(simulator: Path, delay_ns: float) -> None:
     output = simulate(simulator, delay_ns)
     print(output)
@@ -63,6 +63,7 @@ def test_moves_data_by_the_rules_of_the_chip_and_fast(simulator: Path, delay_ns:
     assert bytes_read / clocks >= 0.90 * LITEDRAM_BYTES_PER_CLOCK
 
 
-def test_chip_without_any_delay_would_be_read_too_late(simulator: Path) -> None:
-    """The other edge of the window, to show that there is one."""
-    assert "PASS" not in simulate(simulator, 0.2)
+@pytest.mark.parametrize("delay_ns", [0.2, 10.5])
+def test_data_outside_of_the_window(simulator: Path, delay_ns: float) -> None:
+    """It is gone already, or not there yet: the window has the edges that boards/ulx3s.py computes."""
+    assert "PASS" not in simulate(simulator, delay_ns)
