@@ -81,6 +81,7 @@ class Board(AnyBoard):
         link: makes the host's end from the board: `m_axi` and `m_axi_lite`.
         lut_memories: modules of the design, `*` for any text, whose memories shall be made of LUTs where block RAM is
             short; by themselves the tools take block RAM from 64 words on.
+        placer: nextpnr's. `static` needs less wire than `heap`, nextpnr's default; which clock is faster differs.
     """
 
     backend: ClassVar[str] = "serial"
@@ -90,6 +91,7 @@ class Board(AnyBoard):
     memory: Callable[[], wiring.Component]
     link: Callable[[Board], wiring.Component]
     lut_memories: tuple[str, ...] = ()
+    placer: str = "static"
 
     def build(self, folder: Path, seed: int) -> Built:
         """By the open tools, in `work` below the folder. Raises BuildError, and what the parts of the machine raise."""

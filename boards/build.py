@@ -86,7 +86,8 @@ def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitst
     versions = {package: version(package) for package in PACKAGES}
     files = plan(
         board, top, ecppack_opts="--compress",
-        nextpnr_opts=f"--placer static --router router2 --seed {seed} --timing-allow-fail --report top.report.json",
+        nextpnr_opts=f"--placer {board.placer} --router router2 --seed {seed} --timing-allow-fail "
+                     "--report top.report.json",
     )
     digest = hashlib.sha256(json.dumps([versions, files.digest().hex()]).encode()).hexdigest()
     done = folder / "inputs.sha256"
