@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import subprocess
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ from boards.build import plan
 from boards.soc import Soc
 from boards.uart import UartLink
 from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE, prepare_environment
-from sim.boards.build import MODELS, bench_file
+from sim.boards.build import MODELS, bench_file, verilog
 from sim.random_checkpoint import write_random_checkpoint
 from sw.image import ModelImage
 from sw.layout import Layout, used_end
@@ -57,19 +57,22 @@ def simulator(subject: Board, models: Sequence[Path]) -> Path:
     from cocotb_tools.runner import get_runner
 
     files = plan(subject, Soc(subject))
-    verilog = [name for name in files.files if name == "dram_controller.v"]
-    sources = [files.files["top.il"], *(files.files[name] for name in verilog), *(path.read_text() for path in models)]
-    digest = hashlib.sha256(json.dumps([*sources, BUILD_ARGS]).encode()).hexdigest()
+    parts = [files.files["top.il"], files.files.get("dram_controller.v", ""), *(path.read_text() for path in models)]
+    digest = hashlib.sha256(json.dumps([*parts, BUILD_ARGS]).encode()).hexdigest()
     folder = ROOT / "build" / "sim" / f"board-{digest[:16]}"
     if not (folder / "complete").exists():
-        files.extract(folder)
-        subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"],
-                       cwd=folder, check=True, timeout=600)
+        private = folder.with_name(f"{folder.name}.{os.getpid()}")  # another process may build it, too
+        shutil.rmtree(private, ignore_errors=True)
+        private.mkdir(parents=True)
         get_runner("verilator").build(
-            sources=[folder / "top.v", *(folder / name for name in verilog), *models], hdl_toplevel="bench",
-            build_dir=folder, timescale=("1ns", "1ps"), build_args=BUILD_ARGS, log_file=folder / "build.log",
+            sources=[*verilog(subject, Soc(subject), private), *models], hdl_toplevel="bench", build_dir=private,
+            timescale=("1ns", "1ps"), build_args=BUILD_ARGS, log_file=private / "build.log",
         )
-        (folder / "complete").touch()
+        (private / "complete").touch()
+        try:
+            private.rename(folder)
+        except OSError:  # it was faster
+            shutil.rmtree(private)
     return folder
 
 
