@@ -26,11 +26,15 @@ KNOWN_CELLS = {
     "LUT4", "PFUMX", "L6MUX21", "CCU2C", "TRELLIS_FF", "TRELLIS_DPR16X4", "DP16KD", "MULT18X18D", "$scopeinfo",
 }
 TIMEOUT_S = 1800
-ATTEMPTS = 2
+
+PURGE = "proc\nflatten\nopt_clean -purge"
+"""Removes nets that nobody reads before anything else. Of some circuits that have such, the trit decoder alone among
+them, ABC in YoWASP 0.70 ends the process with exit code 1 and without a word."""
 
 SCRIPT = """
 read_verilog {name}.v
 hierarchy -check -top {name}
+{first}
 synth_ecp5 -abc9 -run begin:map_ffram
 tee -q -o memories.txt select -list t:$mem* r:WR_PORTS>0 %i
 synth_ecp5 -abc9 -run map_ffram:
@@ -65,12 +69,13 @@ def count_cells(text: str) -> Counter[str]:
     return Counter(instances)
 
 
-def _yosys(folder: Path) -> subprocess.CompletedProcess[str]:
+def _yosys(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     """Run the script there, with relative names: Yosys of YoWASP has a /tmp of its own.
 
-    A refusal says why. Once in some thousand runs the process of YoWASP died without a word: that is tried again.
+    A refusal says why. If nothing is said it was ABC, and is done again with less to do.
     """
-    for _ in range(ATTEMPTS):
+    for first in ("", PURGE):
+        (folder / "script.ys").write_text(SCRIPT.format(first=first, name=name))
         run = subprocess.run(
             [os.environ["YOSYS"], "-q", "-s", "script.ys"], cwd=folder, capture_output=True, text=True, check=False,
             timeout=TIMEOUT_S,
@@ -89,8 +94,7 @@ def synthesise(name: str, text: str) -> str:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         (folder / f"{name}.v").write_text(text)
-        (folder / "script.ys").write_text(SCRIPT.format(name=name))
-        run = _yosys(folder)
+        run = _yosys(folder, name)
         memories = folder / "memories.txt"
         lost = memories.read_text().split() if memories.exists() else []
         if lost:

@@ -88,7 +88,8 @@ def test_block_ram_that_is_read_and_written(name: str) -> None:
 
 @pytest.mark.parametrize("deaths", [1, 2])
 def test_yosys_that_dies_without_a_word(deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is tried once more; then the error has the exit code."""
+    """It is tried once more, with less to do; then the error has the exit code. tests/hw/array/test_decoder.py has a
+    circuit with which that happens."""
     find_yosys()
     verilog = "module gate(input a, b, output q); assign q = a & b; endmodule\n"
     netlist = synthesise("gate", verilog)
