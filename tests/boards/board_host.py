@@ -1,4 +1,4 @@
-"""The host of the simulated board, run inside the simulator by test_whole_board.py and others."""
+"""The host of the simulated board, run inside the simulator by whole_board.py."""
 
 from __future__ import annotations
 

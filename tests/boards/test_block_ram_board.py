@@ -19,7 +19,7 @@ from sim.boards.build import MODELS
 from sw.image import ModelImage
 from sw.layout import Layout, used_end
 from sw.requests import Job
-from tests.boards.test_whole_board import fast_line, run, small_model
+from tests.boards.whole_board import fast_line, run, small_model
 from tests.system.test_sim_equals_golden import DEMO, image_of
 
 pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything

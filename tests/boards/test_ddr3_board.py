@@ -15,7 +15,7 @@ pytest.importorskip("litedram")
 from sim.boards.build import MODELS
 from sw.requests import Job
 from tests.boards.memory.ddr3_model import with_model, write_banks
-from tests.boards.test_whole_board import PROMPT, fast_line, run, run_host, small_model
+from tests.boards.whole_board import PROMPT, fast_line, run, run_host, small_model
 from tests.system.test_sim_equals_golden import DEMO, image_of
 
 pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything

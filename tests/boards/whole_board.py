@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The design of the ULX3S's bitstream between its pins: crystal, SDRAM chip and serial line run a model, bit for bit.
+"""The whole design of a board between its pins, with a host at its serial line, for tests to run models on.
 
 What is simulated is what is synthesised, with a faster line: accelerator, link, arbiter, controller, pads and PLL.
 """
@@ -16,9 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import pytest
-
-pytest.importorskip("litedram")
 
 from boards import board
 from boards.board import Board
@@ -26,17 +23,14 @@ from boards.build import plan
 from boards.soc import Soc
 from boards.uart import UartLink
 from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE, prepare_environment
-from sim.boards.build import MODELS, bench_file, verilog
+from sim.boards.build import verilog
 from sim.random_checkpoint import write_random_checkpoint
 from sw.image import ModelImage
 from sw.layout import Layout, used_end
 from sw.requests import Job
-from tests.system.test_sim_equals_golden import golden, image_of
-
-pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything
+from tests.system.test_sim_equals_golden import golden
 
 ROOT = Path(__file__).parents[2]
-SDR = (*MODELS, bench_file("ulx3s"))
 BUILD_ARGS = ["--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint"]
 CLOCKS_PER_BIT = 10
 PROMPT = (3, 17, 29)
@@ -120,21 +114,3 @@ def run(
     assert found["tokens"] == expected.tokens
     np.testing.assert_array_equal(np.array(found["logits"], np.float32), np.stack(expected.logits))
     return found["cycles"]
-
-
-def as_words(image: ModelImage) -> str:
-    """The content of the chip for $readmemh: words of 16 bit, the lower byte first."""
-    content = bytes(image.memory)
-    words = np.frombuffer(content + bytes(len(content) % 2), "<u2")
-    return "\n".join(f"{word:04x}" for word in words) + "\n"
-
-
-def test_runs_a_model_over_the_serial_line(tmp_path: Path) -> None:
-    """Tokens and logits are those of the golden model. `test_simulate.py` runs the demo model."""
-    subject = fast_line("ulx3s")
-    image = image_of(small_model(tmp_path), subject.config, tmp_path, context=32)
-    job = Job(prompt=PROMPT, max_new_tokens=2, chunk=subject.config.columns, all_logits=True)
-    hexadecimal = tmp_path / "image.hex"
-    hexadecimal.write_text(as_words(image))
-    cycles = run(subject, SDR, image, job, hexadecimal, tmp_path)
-    print(f"\n{cycles} clocks for {job.fed(job.max_new_tokens)} positions")
