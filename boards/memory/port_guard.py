@@ -16,7 +16,8 @@ class PortGuard(wiring.Component):
     """Joins the port of the test to the memory at first, with `open` that of the user.
 
     Rules: `open` and `refuse` rise at most one of them and stay. Before, no burst of the user is taken. With `refuse`
-    all of them are, one after the other, and answered with SLVERR.
+    all of them are, one after the other, and answered with SLVERR; the memory is asked nothing, not
+    even by the test.
 
     Latency: none.
 

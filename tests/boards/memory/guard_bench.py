@@ -60,3 +60,15 @@ async def refused_bursts_are_answered(dut) -> None:
         asked = [cocotb.start_soon(user.read(16, 16)), cocotb.start_soon(user.write(3, b"x")),
                  cocotb.start_soon(user.write(100, bytes(999))), cocotb.start_soon(user.read(1, 2000))]
     assert ram.read(0, SIZE) == bytes(SIZE)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def a_late_test_of_a_refused_memory_is_held_back(dut) -> None:
+    """What it asks once the memory is given up on reaches nobody."""
+    _, test, ram = await prepare(dut)
+    ram.write(0, bytes(SIZE))
+    dut.refuse.value = 1
+    asked = [cocotb.start_soon(test.write(256, b"late" * 24)), cocotb.start_soon(test.read(0, 96))]
+    await ClockCycles(dut.clk, 300)
+    assert not any(task.done() for task in asked)
+    assert ram.read(0, SIZE) == bytes(SIZE)
