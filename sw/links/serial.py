@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +127,23 @@ class SerialBus:
         await asyncio.sleep(PAUSE_S)
 
 
+_REFUSALS = {
+    errno.ENOENT: "there is no such device",
+    errno.EACCES: "no permission; add your user to the group that owns it (`sudo usermod -aG dialout $USER`) and log "
+    "in again",
+    errno.EAGAIN: "another program uses it",
+    errno.EBUSY: "another program uses it",
+    errno.ENOTTY: "it is no serial port",
+}
+
+
+def _refusal(error: Exception) -> str:
+    """Why a port does not open. The library's own text names the port and the reason again, once or twice."""
+    numbers = (number for one in (error, error.__context__) if one for number in one.args[:1])
+    number = next((number for number in numbers if isinstance(number, int)), None)
+    return str(error) if number is None else _REFUSALS.get(number) or os.strerror(number)
+
+
 def _open_port(name: str, baud: int) -> Port:
     """Raises LinkError for a port that is not there, closed to this user, or used by somebody else."""
     from serial import Serial, SerialException
@@ -132,7 +151,7 @@ def _open_port(name: str, baud: int) -> Port:
     try:
         port = Serial(name, baud, timeout=READ_TIMEOUT_S, write_timeout=WRITE_TIMEOUT_S, exclusive=True)
     except (SerialException, ValueError) as error:
-        raise LinkError(f"cannot open the serial port {name}: {error}") from error
+        raise LinkError(f"cannot open the serial port {name}: {_refusal(error)}") from error
     with suppress(AttributeError, ValueError, OSError):  # else the latency of the chip, for which the window is made
         port.set_low_latency_mode(True)
     return port
@@ -157,7 +176,7 @@ def connect(
     if not names:
         chips = ", ".join(USB_CHIPS.values())
         raise LinkError(f"no serial port of a board is there ({chips}): plug the board in, or name the port")
-    reasons = []
+    reasons: dict[tuple[str, str], list[int]] = {}  # the same at several bit rates is told once
     for name in names:
         for baud in bauds:
             opened = _open_port(name, baud)
@@ -165,8 +184,9 @@ def connect(
                 return SerialBus(opened, baud, clock)
             except LinkError as error:
                 opened.close()
-                reasons.append(f"{name} at {baud} baud: {error}")
-    raise LinkError("no board was found. " + " ".join(reasons))
+                reasons.setdefault((name, str(error)), []).append(baud)
+    raise LinkError("no board was found. " + " ".join(
+        f"{name} at {', '.join(map(str, rates))} baud: {reason}" for (name, reason), rates in reasons.items()))
 
 
 def _ask(port: str) -> Found:

@@ -452,8 +452,9 @@ def test_pyserial(pty_board: PtyBoard, image: ModelImage) -> None:
     link = MachineLink(CONFIG, image, bus)
     link.load()
     assert np.array_equal(pty_board.board.memory[: len(image.memory)], image.memory)
-    with pytest.raises(LinkError, match=r"no board was found.*cannot open the serial port|cannot open the serial port"):
-        connect(pty_board.name)  # somebody else has it
+    with pytest.raises(LinkError) as caught:
+        connect(pty_board.name)
+    assert str(caught.value) == f"cannot open the serial port {pty_board.name}: another program uses it"
     link.close()
     connect(pty_board.name).close()
 
@@ -476,15 +477,17 @@ def test_pyserial_unplugged(pty_board: PtyBoard) -> None:
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["generate", str(DEMO), "--prompt", "A", "--port", str(tmp_path / "none")]
     assert main([*arguments, "--backend", "serial"]) == 3
-    assert "cannot open the serial port" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"error: cannot open the serial port {tmp_path / 'none'}: there is no such device\n")
     assert main([*arguments, "--backend", "golden"]) == 2
     assert "use --backend serial, not golden" in capsys.readouterr().err
 
 
 def test_ports(pty_board: PtyBoard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`auto` asks every port that looks like a board's; the first that answers is taken."""
-    with pytest.raises(LinkError, match="cannot open the serial port"):
-        connect(str(tmp_path / "none"))
+    (tmp_path / "file").touch()
+    with pytest.raises(LinkError, match=r"cannot open the serial port .*: it is no serial port$"):
+        connect(str(tmp_path / "file"))
     monkeypatch.setattr(serial_module, "_ports", lambda: [])
     with pytest.raises(LinkError, match=r"no serial port of a board is there \(FT231X \(ULX3S\)"):
         connect()
