@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sw.file_kind import folder_kind, path_kind
 from sw.model_config import CheckpointError, ModelConfig, read_json
 from sw.tensor_file import FLOATS, INDEX_FILE, SINGLE_FILE, TensorInfo, read_header, read_rows, read_shards
 from sw.ternary import TernaryMatrix, from_master, from_packed
 
-__all__ = ["Checkpoint", "CheckpointError", "ModelConfig", "TensorInfo"]
+__all__ = ["EMBEDDING", "HEAD", "Checkpoint", "CheckpointError", "ModelConfig", "TensorInfo"]
+
+
+EMBEDDING = "model.embed_tokens.weight"
+HEAD = "lm_head.weight"
+
+BUFFERS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "position_ids", "attn.masked_bias")
+"""Endings of the names of what older models stored besides their weights; it is computed from config.json."""
+
+
+def _nobody_needs(name: str, info: TensorInfo) -> bool:
+    """Whether a tensor that the model does not have cannot change what it computes: empty, integer, or a buffer."""
+    return 0 in info.shape or info.dtype in ("BOOL", "I16", "U16", "I32", "U32", "I64", "U64") or name.endswith(BUFFERS)
+
+
+def _other_packing(config: ModelConfig, tensors: dict[str, TensorInfo], name: str) -> str:
+    """What to do where packed weights are announced and master weights are there, or the other way round."""
+    if not name.endswith(("_proj.weight", "_proj.weight_scale")):
+        return ""
+    weight = tensors.get(name.removesuffix("_scale"))
+    if config.quantization_mode == "offline" and weight is not None and weight.dtype in FLOATS:
+        return (": config.json announces packed weights, but these are master weights; if they are meant to be "
+                "quantised when they are loaded, set quantization_mode to online and linear_class to autobitlinear in "
+                "config.json")
+    if config.quantization_mode == "online" and weight is not None and weight.dtype == "U8":
+        return (": config.json announces master weights, but these are packed; set quant_method bitnet, linear_class "
+                "and quantization_mode offline in the quantization_config of config.json, as its maker has them")
+    return ""
 
 
 @dataclass(frozen=True)
@@ -24,63 +52,78 @@ class Checkpoint:
     Attributes:
         path: the folder.
         config: the checked `config.json`.
-        tensors: where every tensor lies, by name.
+        tensors: where every tensor of the model lies, by name; what nobody needs is left out.
     """
 
     path: Path
     config: ModelConfig
     tensors: dict[str, TensorInfo]
-    _warned: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Checkpoint:
         """Read and check all headers of the checkpoint in a folder. Raises CheckpointError."""
         folder = Path(path)
         if not folder.is_dir():
-            raise CheckpointError(f"{folder} is not a folder")
+            raise CheckpointError(f"{folder} {path_kind(folder)}")
+        if not (folder / "config.json").exists() and (kind := folder_kind(folder)):
+            raise CheckpointError(f"{folder} has no config.json: {kind}")
         config = ModelConfig.parse(read_json(folder / "config.json"))
+        absent: dict[str, str] = {}
         if (folder / SINGLE_FILE).exists():
             tensors = read_header(folder / SINGLE_FILE)
         elif (folder / INDEX_FILE).exists():
-            tensors = read_shards(folder)
+            tensors, absent = read_shards(folder)
         else:
-            raise CheckpointError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}")
-        tensors = {n: t for n, t in tensors.items() if not n.endswith("rotary_emb.inv_freq")}
-        cls._check(config, tensors)
-        return cls(folder, config, tensors)
+            kind = folder_kind(folder)
+            raise CheckpointError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}"
+                                  + (f": {kind}" if kind else ""))
+        if config.tie_word_embeddings is None:
+            config = replace(config, tie_word_embeddings=HEAD not in tensors)
+        cls._check(config, tensors, absent)
+        needed = config.tensor_shapes().keys() | {HEAD}
+        return cls(folder, config, {name: info for name, info in tensors.items() if name in needed})
 
     @staticmethod
-    def _check(config: ModelConfig, tensors: dict[str, TensorInfo]) -> None:
-        """Compare the tensors with those that `config.json` implies: names, shapes and dtypes."""
+    def _check(config: ModelConfig, tensors: dict[str, TensorInfo], absent: dict[str, str]) -> None:
+        """Compare the tensors with those that `config.json` implies: names, shapes and dtypes.
+
+        `absent` are names of the index without a tensor.
+        """
         if config.num_hidden_layers > len(tensors):
             raise CheckpointError(f"config.json has {config.num_hidden_layers} layers, more than there are tensors")
         expected = config.tensor_shapes()
         linear = {f"{name.rpartition('.')[2]}.weight" for name in config.linear_shapes()}
         for name, shape in expected.items():
+            packed = config.quantization_mode == "offline" and ".".join(name.split(".")[-2:]) in linear
             info = tensors.get(name)
             if info is None:
-                raise CheckpointError(f"tensor {name} is missing")
-            packed = config.quantization_mode == "offline" and ".".join(name.split(".")[-2:]) in linear
-            if packed != (info.dtype == "U8"):
                 raise CheckpointError(
-                    f"tensor {name} has dtype {info.dtype}, but {'U8' if packed else 'a float type'} is needed "
-                    f"for quantization_mode {config.quantization_mode}"
+                    f"the index says that {absent[name]!r} holds {name}, but it does not" if name in absent
+                    else f"tensor {name} is missing{_other_packing(config, tensors, name)}"
                 )
-            if info.shape != shape and (info.shape, shape) != ((), (1,)):
+            if packed != (info.dtype == "U8") or (not packed and info.dtype not in FLOATS):
+                raise CheckpointError(
+                    f"tensor {name} has dtype {info.dtype}, but {'U8' if packed else ' or '.join(FLOATS)} is needed "
+                    f"for quantization_mode {config.quantization_mode}{_other_packing(config, tensors, name)}"
+                )
+            if info.shape != shape and (math.prod(info.shape), shape) != (1, (1,)):
                 raise CheckpointError(
                     f"tensor {name} has shape {list(info.shape)}, but config.json implies {list(shape)}"
                 )
         for name, info in tensors.items():
-            if name in expected:
-                continue
             shape = (config.vocab_size, config.hidden_size)
-            if name != "lm_head.weight" or info.shape != shape or info.dtype not in FLOATS:
+            spare_head = name == HEAD and info.shape == shape and info.dtype in FLOATS
+            if name not in expected and not spare_head and not _nobody_needs(name, info):
                 raise CheckpointError(f"tensor {name[:200]!r} is not part of the model that config.json describes")
+        for name, file in absent.items():
+            if name != HEAD and not name.endswith(BUFFERS):
+                raise CheckpointError(f"the index says that {file!r} holds {name[:200]!r}, but it does not")
 
     @property
     def files(self) -> list[Path]:
         """All files that belong to the checkpoint, whether they exist or not."""
-        names = ("config.json", SINGLE_FILE, INDEX_FILE, "tokenizer.json", "generation_config.json")
+        names = ("config.json", SINGLE_FILE, INDEX_FILE, "tokenizer.json", "tokenizer_config.json",
+                 "special_tokens_map.json", "generation_config.json")
         return sorted({self.path / name for name in names} | {info.file for info in self.tensors.values()})
 
     def info(self, name: str) -> TensorInfo:
@@ -108,7 +151,7 @@ class Checkpoint:
         """The weight of a BitLinear and the scale that multiplies its sums, from packed or from master weights.
 
         `name` ends in `.weight`. The stored scale of `bitlinear` divides and is inverted here; master weights are
-        quantised as they are read. Padding codes count as 0 and are reported once per tensor by a warning.
+        quantised as they are read. Padding codes count as 0; `sw.doubts` tells of them.
         """
         info = self.info(name)
         if not name.endswith("_proj.weight"):
@@ -119,8 +162,4 @@ class Checkpoint:
         if scale <= 0:
             raise CheckpointError(f"the weight scale of {name} must be above 0, not {scale:g}")
         factor = 1.0 / scale if self.config.linear_class == "bitlinear" else scale
-        matrix = from_packed((info.shape[0], info.shape[1]), lambda rows: self.raw(name, rows), factor)
-        if matrix.padding and name not in self._warned:
-            self._warned.add(name)
-            warnings.warn(f"tensor {name} holds {matrix.padding} codes 0b11, which count as 0", stacklevel=2)
-        return matrix
+        return from_packed((info.shape[0], info.shape[1]), lambda rows: self.raw(name, rows), factor)

@@ -3,7 +3,8 @@
 A job is one sequence: prompt, start position, how many tokens at most. The loop over tokens, the argmax and the stop
 conditions run behind the link, as they do in fabric; the driver checks the job, streams tokens and says why it stopped.
 A job that samples takes a run per token: the link gives the row of logits, the driver draws from it and feeds the token
-in the next run. Many jobs share the machine by `sw/scheduler.py`.
+in the next run; so does one with more end ids than the machine has registers for. Many jobs share the machine by
+`sw/scheduler.py`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.config import AccelConfig
+from hw.control.register_map import MAX_END_IDS
 from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
 from sw.model_shape import ModelShape
@@ -107,6 +109,9 @@ class Accelerator:
             raise JobError(f"max-new-tokens must not be negative, but is {job.max_new_tokens}")
         if not 1 <= job.chunk <= self.config.columns:
             raise JobError(f"chunk must be 1 to {self.config.columns}, the preset's columns, not {job.chunk}")
+        for token in job.end_ids:
+            if not 0 <= token < shape.vocab:
+                raise JobError(f"end id {token} is outside the vocabulary of {shape.vocab}")
         if not 0 <= job.slot < shape.sequences:
             raise JobError(f"slot {job.slot} does not exist; the image has {shape.sequences}")
 
@@ -134,7 +139,7 @@ class Accelerator:
 
     def stopped(self, job: Job, result: Generation) -> str:
         """Why a sequence ends where it is; empty if it may go on."""
-        if result.tokens and result.tokens[-1] in self.shape.eos:
+        if result.tokens and result.tokens[-1] in job.end_ids:
             return f"end id {result.tokens[-1]}"
         if len(result.tokens) == job.max_new_tokens:
             return f"{job.max_new_tokens} tokens reached"
@@ -149,23 +154,24 @@ class Accelerator:
         """
         self.check(job)
         result = Generation(list(job.prompt))
-        if job.sampling is None:
+        if job.sampling is None and len(job.end_ids) <= MAX_END_IDS:
             self.run(job, [result], on_token)
             result.stopped = self.stopped(job, result)
         else:
-            self._sample(job, Sampler(job.sampling), result, on_token)
+            self._step(job, job.sampling and Sampler(job.sampling), result, on_token)
         if not result.stopped:
             raise HardwareError(f"the run ended after {len(result.tokens)} tokens, though nothing ended the sequence")
         return result
 
-    def _sample(self, job: Job, sampler: Sampler, result: Generation, on_token: Callable[[int], None]) -> None:
+    def _step(self, job: Job, sampler: Sampler | None, result: Generation, on_token: Callable[[int], None]) -> None:
         """A run per token, until something ends the sequence, or a run gives no token."""
-        part = replace(job, max_new_tokens=min(1, job.max_new_tokens), last_logits=True)
+        part = replace(job, max_new_tokens=min(1, job.max_new_tokens), end_ids=(), last_logits=sampler is not None)
         while True:
             made = len(result.tokens)
             self.run(part, [result])
             if len(result.tokens) > made:
-                result.draw(sampler)
+                if sampler:
+                    result.draw(sampler)
                 on_token(result.tokens[-1])
             if not job.all_logits:
                 result.logits.clear()

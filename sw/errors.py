@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["HardwareError", "ImageError", "JobError", "VerificationError"]
+__all__ = ["CheckpointError", "HardwareError", "ImageError", "JobError", "VerificationError"]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, in one sentence. Exit code 2."""
 
 
 class JobError(ValueError):

@@ -22,6 +22,7 @@ import numpy as np
 
 from hw.config import STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
 from sw.errors import ImageError
+from sw.file_kind import path_kind
 from sw.image_check import check_headers, check_numbers
 from sw.model_config import CheckpointError, parse_json
 from sw.model_shape import ModelShape
@@ -164,7 +165,7 @@ def image_header(path: Path) -> ImageHeader:
     with open(path, "rb") as file:
         head = file.read(HEADER_SIZE)
     if len(head) < HEADER_SIZE or head[:8] != MAGIC:
-        raise ImageError(f"{path} is not a model image")
+        raise ImageError(f"{path} is not a model image: it {path_kind(path)}")
     if zlib.crc32(head[:-4]) != struct.unpack("<I", head[-4:])[0]:
         raise ImageError(f"{path}: the header is damaged (CRC differs)")
     _, version, count, build_id, total, text_size = _FIXED.unpack_from(head)

@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from typing import Any
 
-import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from sw.checkpoint import Checkpoint, TensorInfo
+from sw.ternary import TritCounts, count_trits
+from sw.text import CheckpointText
 
 __all__ = ["category", "describe", "render", "size_text"]
 
@@ -92,10 +93,7 @@ def _linear(checkpoint: Checkpoint) -> dict[str, Any]:
 def _sample(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
     """Ternary statistics of one weight tensor."""
     info, matrix = checkpoint.info(name), checkpoint.ternary(name)
-    plus = minus = 0
-    for trits in matrix.blocks():
-        plus += int(np.count_nonzero(trits == 1))
-        minus += int(np.count_nonzero(trits == -1))
+    counts = matrix.counts or sum(map(count_trits, matrix.blocks()), TritCounts())
     size = math.prod(matrix.shape)
     return {
         "name": name,
@@ -103,16 +101,17 @@ def _sample(checkpoint: Checkpoint, name: str) -> dict[str, Any]:
         "shape": list(matrix.shape),
         "dtype": info.dtype,
         "weight_scale": matrix.scale,
-        "plus": plus / size,
-        "zero": (size - plus - minus) / size,
-        "minus": minus / size,
-        "padding_codes": matrix.padding,
+        "plus": counts.plus / size,
+        "zero": counts.zero / size,
+        "minus": counts.minus / size,
+        "padding_codes": counts.padding,
     }
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """The contents of a checkpoint as data that can be written as JSON."""
     config = checkpoint.config
+    tokens = CheckpointText.open(checkpoint.path, config.vocab_size).tokens
     infos = sorted(checkpoint.tensors.values(), key=lambda t: t.name)
     files = sorted({info.file for info in infos})
     dtypes = Counter(info.dtype for info in infos)
@@ -121,7 +120,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "configuration": {"architecture": "BitNetForCausalLM", "hidden_act": "relu2"}
         | dataclasses.asdict(config)
-        | {"eos_token_ids": list(config.eos_token_ids)},
+        | {"bos_token_id": tokens.bos, "end_ids": list(tokens.end_ids)},
         "files": [{"name": file.name, "bytes": file.stat().st_size} for file in files],
         "tensors": [_row(info) for info in infos],
         "categories": _categories(infos),

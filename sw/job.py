@@ -269,7 +269,7 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Re
         ("MAX_NEW_TOKENS", min(request.max_new_tokens, shape.context)),
         ("VOCABULARY", shape.vocab),
         *registers.items(),
-        ("END_COUNT", len(shape.eos)), *((f"END_ID_{n}", eos) for n, eos in enumerate(shape.eos)),
+        ("END_COUNT", len(request.end_ids)), *((f"END_ID_{n}", token) for n, token in enumerate(request.end_ids)),
         ("LOGITS_MODE", request.logits_mode.value),
     ):
         await _write(bus, name, value)

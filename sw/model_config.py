@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sw.errors import CheckpointError
+from sw.families import check_family
+from sw.file_kind import other_kind
 
 __all__ = ["CheckpointError", "ModelConfig", "parse_json", "read_json"]
 
 MAX_JSON_BYTES = 8_000_000
 """Largest header, index or configuration; 3000 layers take so much. Python objects take up to 30 times as much."""
 
-MAX_EOS = 4
 LINEAR_CLASSES = ("autobitlinear", "bitlinear")
 MODES = ("offline", "online")
-DTYPES = ("bfloat16", "float16", "float32")
+DTYPES = ("bfloat16", "float16", "float32", "auto")
 
 LIMITS = {
     "hidden_size": (1 << 16) - 1,
@@ -32,12 +36,8 @@ LIMITS = {
 """Largest accepted value of every size; the smallest is 1. The packet stream has 16 bits for a vector's length."""
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, in one sentence."""
-
-
 def parse_json(text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object. Duplicate keys, NaN and infinities are refused."""
+    """A JSON object, with or without a byte-order mark. Duplicate keys, NaN and infinities are refused."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -49,7 +49,7 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
         raise ValueError(f"{word} is not a JSON number")
 
     try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique, parse_constant=constant)
+        value = json.loads(text.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{what} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -58,15 +58,19 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of bounded size."""
+    """The JSON object in a file of bounded size. A file that is something else is called by its name."""
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist or is not a file")
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path} is larger than {MAX_JSON_BYTES} bytes")
-        return parse_json(path.read_bytes(), str(path))
+        content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    other = other_kind(content)
+    if other:
+        raise CheckpointError(f"{path} is {other}")
+    return parse_json(content, str(path))
 
 
 def _integer(values: dict[str, Any], key: str, low: int, high: int) -> int:
@@ -106,33 +110,55 @@ def _choice(values: dict[str, Any], key: str, default: Any, choices: tuple[str, 
 
 
 def _section(values: dict[str, Any], key: str) -> dict[str, Any]:
-    value = values.get(key)
-    if value is None:
-        return {}
+    """An object inside an object, without what is null in it: null is what is not there."""
+    value = values.get(key, {})
     if not isinstance(value, dict):
         raise CheckpointError(f"{key} must be an object, not {str(value)[:40]!r}")
-    return value
+    return _without_nulls(value)
+
+
+def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _rope_theta(values: dict[str, Any]) -> float:
-    """The base of the rotary embedding in either style; anything but the plain rotary embedding is refused."""
+    """The base of the rotary embedding in either style; anything but the plain rotary embedding is refused.
+
+    A linear scaling by 1 is the plain one.
+    """
     parameters, scaling = _section(values, "rope_parameters"), _section(values, "rope_scaling")
     for section in (parameters, scaling):
         kind = section.get("rope_type", section.get("type", "default"))
-        if kind != "default":
+        if kind != "default" and (kind, section.get("factor")) != ("linear", 1):
             raise CheckpointError(f"rope scaling of type {str(kind)[:40]!r} is not supported, only 'default'")
     for section in (parameters, scaling, values):
-        if section.get("partial_rotary_factor", 1) not in (1, None):
+        if section.get("partial_rotary_factor", 1) != 1:
             raise CheckpointError("partial_rotary_factor other than 1 is not supported")
     return _real(parameters if "rope_theta" in parameters else values, "rope_theta", 1.0, 1e12)
 
 
-def _eos(values: dict[str, Any], vocab: int) -> tuple[int, ...]:
-    value = values.get("eos_token_id")
-    ids = [] if value is None else value if isinstance(value, list) else [value]
-    if len(ids) > MAX_EOS:
-        raise CheckpointError(f"eos_token_id lists {len(ids)} tokens, but at most {MAX_EOS} are supported")
-    return tuple(_integer({"eos_token_id": i}, "eos_token_id", 0, vocab - 1) for i in ids)
+def _check_not_converted(patterns: Any, names: Iterable[str]) -> None:
+    """Refuses a modules_to_not_convert that spares a BitLinear; head, embedding and norms are none anyway.
+
+    As transformers does, an entry means the modules whose name begins or ends with it. Of regular expressions only
+    `^`, `$` and `\\.` are understood: a name needs no more, and a hostile expression may take for ever.
+    """
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise CheckpointError(f"modules_to_not_convert must be a list of names, not {str(patterns)[:80]!r}")
+    for pattern in patterns:
+        part = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
+        if not part or set(part) & set("\\*+?[](){}|^$"):
+            raise CheckpointError(f"modules_to_not_convert lists {pattern[:80]!r}: give the plain names of modules")
+        spared = next((name for name in names if name.startswith(part) or name.endswith(part)), None)
+        if spared:
+            raise CheckpointError(f"modules_to_not_convert lists {pattern[:80]!r}, which leaves {spared} unquantised: "
+                                  "only the head, the embedding and norms may be left out")
+
+
+def _dtype(values: dict[str, Any]) -> str:
+    """The type that the model computes in elsewhere. It makes no difference here; null and "auto" mean the default."""
+    found = _choice(values, "dtype" if "dtype" in values else "torch_dtype", "auto", DTYPES)
+    return "bfloat16" if found == "auto" else found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +169,11 @@ class ModelConfig:
         linear_class: "autobitlinear" multiplies by the stored weight scale, "bitlinear" divides by it.
         quantization_mode: "offline": packed ternary weights; "online": unpacked master weights, which are quantised
             here. "online" is also what a `config.json` without quantization_config means; that is warned of.
-        bos_token_id: None if the model has none.
-        eos_token_ids: up to four tokens that end a text.
+        tie_word_embeddings: whether the head is the embedding; None where `config.json` leaves it open, and the tensors
+            decide.
         dtype: "bfloat16", "float16" or "float32".
+
+    Token ids are not part of it: other files name them too, and `sw.special_tokens` reads them together.
     """
 
     hidden_size: int
@@ -158,71 +186,63 @@ class ModelConfig:
     max_position_embeddings: int
     rope_theta: float
     rms_norm_eps: float
-    tie_word_embeddings: bool
+    tie_word_embeddings: bool | None
     linear_class: str
     quantization_mode: str
-    bos_token_id: int | None
-    eos_token_ids: tuple[int, ...]
     dtype: str
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> ModelConfig:
-        """Check a parsed `config.json`. Raises CheckpointError."""
-        architectures = values.get("architectures")
-        if architectures not in (["BitNetForCausalLM"], None) or values.get("model_type", "bitnet") != "bitnet":
-            raise CheckpointError(f"the architecture must be BitNetForCausalLM, not {str(architectures)[:80]!r} "
-                                  f"of model_type {str(values.get('model_type'))[:40]!r}")
-        if architectures is None and "model_type" not in values:
-            raise CheckpointError("config.json names neither architectures nor model_type")
+        """Check a parsed `config.json`. Raises CheckpointError. Null is the same as absent, but for KV heads."""
+        kv_heads_are_heads = values.get("num_key_value_heads", 0) is None
+        values = _without_nulls(values)
+        check_family(values)
         _choice(values, "hidden_act", "relu2", ("relu2",))
         if _boolean(values, "attention_bias", False):
             raise CheckpointError("attention_bias is not supported")
-
-        quantization: dict[str, Any] = {
-            "quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"
-        }
-        if values.get("quantization_config") is None:
-            warnings.warn("config.json has no quantization_config: weights are quantised as by quantization_mode "
-                          "online", stacklevel=2)
-        else:
-            quantization = _section(values, "quantization_config")
-        _choice(quantization, "quant_method", None, ("bitnet",))
-        linear_class = _choice(quantization, "linear_class", "bitlinear", LINEAR_CLASSES)
-        mode = _choice(quantization, "quantization_mode", "offline", MODES)
-        if _boolean(quantization, "use_rms_norm", False):
-            raise CheckpointError("use_rms_norm in quantization_config is not supported")
-        if quantization.get("modules_to_not_convert") not in (None, [], ["lm_head"]):
-            raise CheckpointError("modules_to_not_convert other than lm_head is not supported")
-        if (linear_class, mode) == ("bitlinear", "online"):
-            raise CheckpointError("linear_class bitlinear has no quantization_mode online")
-
-        derived = dict(values)
-        if derived.get("num_key_value_heads", 0) is None:
-            derived["num_key_value_heads"] = derived.get("num_attention_heads")
-        sizes = {key: _integer(derived, key, 1, high) for key, high in LIMITS.items() if key != "head_dim"}
+        if kv_heads_are_heads:
+            values["num_key_value_heads"] = values.get("num_attention_heads")
+        sizes = {key: _integer(values, key, 1, high) for key, high in LIMITS.items() if key != "head_dim"}
         hidden, heads, kv_heads = (sizes[k] for k in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
-        if derived.get("head_dim") is None:
-            derived["head_dim"] = hidden // heads
-        head_dim = _integer(derived, "head_dim", 1, LIMITS["head_dim"])
+        head_dim = _integer({"head_dim": hidden // heads} | values, "head_dim", 1, LIMITS["head_dim"])
         if heads % kv_heads:
             raise CheckpointError(f"{heads} attention heads are not a multiple of {kv_heads} KV heads")
         if heads * head_dim != hidden:
             raise CheckpointError(f"{heads} heads of {head_dim} do not make up a hidden size of {hidden}")
         if head_dim % 2:
             raise CheckpointError(f"head_dim must be even, not {head_dim}")
-        bos = values.get("bos_token_id")
-        return cls(
+        linear_class, mode = cls._quantization(values)
+        config = cls(
             **sizes,
             head_dim=head_dim,
             rope_theta=_rope_theta(values),
             rms_norm_eps=_real({"rms_norm_eps": 1e-5} | values, "rms_norm_eps", 1e-12, 1.0),
-            tie_word_embeddings=_boolean(values, "tie_word_embeddings", False),
+            tie_word_embeddings=_boolean(values, "tie_word_embeddings", False) if "tie_word_embeddings" in values
+            else None,
             linear_class=linear_class,
             quantization_mode=mode,
-            bos_token_id=None if bos is None else _integer(values, "bos_token_id", 0, sizes["vocab_size"] - 1),
-            eos_token_ids=_eos(values, sizes["vocab_size"]),
-            dtype=_choice(values, "dtype" if "dtype" in values else "torch_dtype", "bfloat16", DTYPES),
+            dtype=_dtype(values),
         )
+        _check_not_converted(_section(values, "quantization_config").get("modules_to_not_convert", []),
+                             [f"model.layers.0.{name}" for name in config.linear_shapes()])
+        return config
+
+    @staticmethod
+    def _quantization(values: dict[str, Any]) -> tuple[str, str]:
+        """linear_class and quantization_mode."""
+        if "quantization_config" not in values:
+            warnings.warn("config.json has no quantization_config: weights are quantised as by quantization_mode "
+                          "online", stacklevel=2)
+            return "autobitlinear", "online"
+        quantization = _section(values, "quantization_config")
+        _choice(quantization, "quant_method", None, ("bitnet",))
+        linear_class = _choice(quantization, "linear_class", "bitlinear", LINEAR_CLASSES)
+        mode = _choice(quantization, "quantization_mode", "offline", MODES)
+        if _boolean(quantization, "use_rms_norm", False):
+            raise CheckpointError("use_rms_norm in quantization_config is not supported")
+        if (linear_class, mode) == ("bitlinear", "online"):
+            raise CheckpointError("linear_class bitlinear has no quantization_mode online")
+        return linear_class, mode
 
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """(outputs M, inputs K) of the seven BitLinear layers of a block, by name below `model.layers.N.`."""
@@ -253,6 +273,6 @@ class ModelConfig:
                 if packed:
                     shapes[f"{prefix}{name}.weight_scale"] = (1,)
         shapes["model.norm.weight"] = (self.hidden_size,)
-        if not self.tie_word_embeddings:
+        if self.tie_word_embeddings is False:
             shapes["lm_head.weight"] = (self.vocab_size, self.hidden_size)
         return shapes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw.config import MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ConfigError, ceil_div
-from sw.model_config import LIMITS, MAX_EOS
+from sw.model_config import LIMITS
 
 __all__ = ["ModelShape"]
 
@@ -27,7 +27,9 @@ _MOST = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """Sizes of a model, its context and its KV slots. `bos` is -1 if it has none; `eos` are the tokens that end a text.
+    """Sizes of a model, its context and its KV slots.
+
+    Tokens that begin or end a text are not part of it: they belong to a run, and are read from the checkpoint.
 
     Raises ConfigError, a sentence, for values that no model has.
     """
@@ -41,8 +43,6 @@ class ModelShape:
     vocab: int
     context: int
     sequences: int
-    bos: int
-    eos: tuple[int, ...]
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
@@ -53,21 +53,17 @@ class ModelShape:
             raise ConfigError(f"{self.heads} attention heads are not a multiple of {self.kv_heads} KV heads")
         if self.heads * self.head_dim != self.hidden:
             raise ConfigError(f"{self.heads} heads of {self.head_dim} do not make up a hidden size of {self.hidden}")
-        if type(self.bos) is not int or not -1 <= self.bos < self.vocab:
-            raise ConfigError(f"bos must be -1 or a token, not {str(self.bos)[:40]}")
-        if not isinstance(self.eos, tuple) or len(self.eos) > MAX_EOS or any(
-            type(token) is not int or not 0 <= token < self.vocab for token in self.eos
-        ):
-            raise ConfigError(f"eos must be up to {MAX_EOS} tokens, not {str(self.eos)[:40]}")
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> ModelShape:
-        """The shape whose `dataclasses.asdict` went through JSON. Raises ConfigError."""
+        """The shape whose `dataclasses.asdict` went through JSON. Raises ConfigError.
+
+        Older images also hold `bos` and `eos`, which are ignored.
+        """
         names = {field.name for field in dataclasses.fields(cls)}
-        if values.keys() != names:
+        if values.keys() - {"bos", "eos"} != names:
             raise ConfigError(f"the shape has fields {str(sorted(values))[:200]}, expected {sorted(names)}")
-        eos = values["eos"]
-        return cls(**values | {"eos": tuple(eos) if isinstance(eos, list) else eos})
+        return cls(**{name: values[name] for name in names})
 
     def check(self, config: AccelConfig) -> None:
         """Raises ConfigError where the preset cannot run the model: one sentence with both numbers."""

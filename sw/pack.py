@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from hw.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
 from hw.formats import Opcode
-from sw.checkpoint import Checkpoint, CheckpointError
+from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, CheckpointError
+from sw.doubts import Doubts
 from sw.image import ImageWriter
 from sw.machine_float import float32_code, float32_codes
 from sw.model_shape import ModelShape
 from sw.program import head_packet, head_row_bytes, layer_packets
+from sw.ternary import TritCounts, count_trits
 from sw.weights import pack_matrix
 from sw.whole_file import whole_file
 
@@ -35,7 +37,6 @@ def model_shape(checkpoint: Checkpoint, context: int | None = None, sequences: i
         hidden=c.hidden_size, intermediate=c.intermediate_size, layers=c.num_hidden_layers,
         heads=c.num_attention_heads, kv_heads=c.num_key_value_heads, head_dim=c.head_dim, vocab=c.vocab_size,
         context=context or c.max_position_embeddings, sequences=sequences,
-        bos=-1 if c.bos_token_id is None else c.bos_token_id, eos=c.eos_token_ids,
     )
 
 
@@ -47,20 +48,24 @@ def pack(
     context: int | None = None,
     sequences: int = 1,
     progress: Callable[[str, int], None] = lambda part, size: None,
+    doubts: Doubts | None = None,
 ) -> ModelShape:
     """Writes the image. `progress(part, bytes)` is called after every part.
+
+    `doubts` collects what is well-formed in the tensors and cannot be meant: they are all read here anyway.
 
     Raises ConfigError if the preset cannot run the model, OutputError if the image cannot be written. Memory: a packed
     matrix, or some million elements of what is not packed.
     """
     shape = model_shape(checkpoint, context, sequences)
     shape.check(config)
+    doubts = Doubts() if doubts is None else doubts
     with whole_file(path, checkpoint.files) as file:
         image = ImageWriter(file, config, shape)
         for name, parts in (
-            ("stream", _layers(checkpoint, config, shape)),
-            ("head", _head(checkpoint, config, shape)),
-            ("embed", _embedding(checkpoint, config, shape)),
+            ("stream", _layers(checkpoint, config, shape, doubts)),
+            ("head", _head(checkpoint, config, shape, doubts)),
+            ("embed", _embedding(checkpoint, config, shape, doubts)),
             ("rope", _rope(checkpoint, config, shape)),
         ):
             with image.region(name) as write:
@@ -68,6 +73,7 @@ def pack(
                     write(part)
                     progress(name, len(part))
         image.finish()
+    doubts.end()
     return shape
 
 
@@ -80,18 +86,24 @@ def _bf16(values: NDArray[np.floating], name: str) -> NDArray[np.uint16]:
     return codes
 
 
-def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:
     eps = float32_code(ckpt.config.rms_norm_eps)
     for packet in layer_packets(config, shape):
         if packet.opcode is Opcode.MATMUL:
             matrix = ckpt.ternary(packet.tensor)
             yield packet.header(config, float32_code(matrix.scale))
+            counts = matrix.counts or TritCounts()
             for rows in matrix.blocks(config.rows):
+                if matrix.counts is None:
+                    counts += count_trits(rows)
                 yield pack_matrix(config, rows)
+            doubts.matrix(packet.tensor, matrix.scale, counts)
             continue
         yield packet.header(config, eps)
         if packet.opcode is Opcode.LOAD_NORM:
-            yield _bf16(ckpt.float(packet.tensor), packet.tensor).tobytes().ljust(packet.payload_bytes, b"\0")
+            weights = ckpt.float(packet.tensor)
+            doubts.norm(packet.tensor, weights)
+            yield _bf16(weights, packet.tensor).tobytes().ljust(packet.payload_bytes, b"\0")
 
 
 def _row_codes(rows: NDArray[np.floating], bits: int) -> tuple[NDArray[np.int16], NDArray[np.uint32]]:
@@ -103,18 +115,28 @@ def _row_codes(rows: NDArray[np.floating], bits: int) -> tuple[NDArray[np.int16]
     return np.clip(np.rint(rows / safe[:, None]), -limit, limit).astype(np.int16), codes
 
 
-def _chunks(ckpt: Checkpoint, name: str, shape: ModelShape, multiple: int = 1) -> Iterator[NDArray[np.float32]]:
-    """Rows of a table of tokens; all chunks but the last have a multiple of `multiple`."""
+def _chunks(
+    ckpt: Checkpoint, name: str, shape: ModelShape, doubts: Doubts | None, multiple: int = 1
+) -> Iterator[NDArray[np.float32]]:
+    """Rows of a table of tokens; all chunks but the last have a multiple of `multiple`. Tells `doubts` of the table."""
     step = max(1, CHUNK_ELEMENTS // shape.hidden // multiple) * multiple
+    low, high, zero_rows = np.inf, -np.inf, 0
     for start in range(0, shape.vocab, step):
-        yield ckpt.float(name, slice(start, min(start + step, shape.vocab)))
+        rows = ckpt.float(name, slice(start, min(start + step, shape.vocab)))
+        yield rows
+        if doubts:
+            least, most = rows.min(axis=1), rows.max(axis=1)
+            low, high = min(low, float(least.min())), max(high, float(most.max()))
+            zero_rows += int(np.count_nonzero((least == 0) & (most == 0)))
+    if doubts:
+        doubts.table(name, shape.vocab, zero_rows, low, high)
 
 
-def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:
     group, row_bytes = config.stream_bytes // 4, head_row_bytes(config, shape)
     yield head_packet(config, shape).header(config)
-    name = "model.embed_tokens.weight" if ckpt.config.tie_word_embeddings else "lm_head.weight"
-    for rows in _chunks(ckpt, name, shape, group):
+    name, new = (EMBEDDING, None) if ckpt.config.tie_word_embeddings else (HEAD, doubts)
+    for rows in _chunks(ckpt, name, shape, new, group):
         padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden), dtype=np.float32)
         padded[: len(rows)] = rows
         codes, scales = _row_codes(padded, 8)
@@ -126,13 +148,12 @@ def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[
         yield out.tobytes()
 
 
-def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:
     stride, bits = shape.embed_stride(config), config.embedding_bits
-    name = "model.embed_tokens.weight"
-    for rows in _chunks(ckpt, name, shape):
+    for rows in _chunks(ckpt, EMBEDDING, shape, doubts):
         out = np.zeros((len(rows), stride), dtype=np.uint8)
         if bits == 16:
-            out[:, : 2 * shape.hidden] = _bf16(rows, name).view(np.uint8)
+            out[:, : 2 * shape.hidden] = _bf16(rows, EMBEDDING).view(np.uint8)
         else:
             codes, scales = _row_codes(rows, bits)
             out[:, :4] = scales.view(np.uint8).reshape(-1, 4)

@@ -17,6 +17,7 @@ class Job:
     """One sequence. `chunk` is how many prompt tokens share a pass over the weights, 1 to T.
 
     `start_position` is the position of the first prompt token; those before it are in the slot's KV memory already.
+    `end_ids` end the sequence; the machine compares with `MAX_END_IDS` of them at most, the driver with any number.
     With `last_logits` the rows come back that choose a token, with `all_logits` those of all positions. `sampling` says
     how the driver draws tokens from such rows; a link knows nothing of it and chooses the largest logit.
     """
@@ -26,6 +27,7 @@ class Job:
     slot: int = 0
     start_position: int = 0
     chunk: int
+    end_ids: tuple[int, ...] = ()
     all_logits: bool = False
     last_logits: bool = False
     sampling: Sampling | None = None
@@ -82,6 +84,7 @@ class Batch:
 
     entries: tuple[Entry, ...]
     max_new_tokens: int
+    end_ids: tuple[int, ...] = ()
     all_logits: bool = False
 
     @property
@@ -122,6 +125,7 @@ Request = Job | Batch
 
 def request_from(fields: dict[str, Any]) -> Request:
     """The request whose `dataclasses.asdict` went through JSON."""
+    fields = fields | {"end_ids": tuple(fields["end_ids"])}
     if "entries" in fields:
         return Batch(**fields | {"entries": tuple(Entry(**entry) for entry in fields["entries"])})
     return Job(**fields | {"prompt": tuple(fields["prompt"])})

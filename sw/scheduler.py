@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from hw.control.register_map import MAX_END_IDS
 from sw.driver import Accelerator, Generation, JobError, next_position
 from sw.errors import HardwareError
 from sw.requests import Batch, Entry, Job
@@ -43,7 +44,7 @@ def generate_batch(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tu
     As many sequences run as there are columns and KV slots. A job joins on a free slot with a run of its own that feeds
     its prompt and chooses its first token; then all decode in batches, each up to the pass in which the first of them
     ends. Slots are chosen here, so a job starts at position 0. While a sequence is among them whose tokens are drawn,
-    batches have one pass.
+    or together they have more end ids than the machine has registers for, batches have one pass.
 
     Raises JobError before anything runs, HardwareError when a run fails. Closing the iterator leaves the machine ready.
     """
@@ -66,7 +67,8 @@ def _generate(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[i
             number, job = waiting.popleft()
             joining = _Running(number, replace(job, slot=free.popleft()), Generation(list(job.prompt)),
                                job.sampling and Sampler(job.sampling))
-            first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens), last_logits=bool(job.sampling))
+            first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens), end_ids=(),
+                            last_logits=bool(job.sampling))
             accelerator.run(first, [joining.result])
             if len(joining.result.tokens) != first.max_new_tokens:
                 raise HardwareError("a prompt was fed, but no token came")
@@ -84,9 +86,11 @@ def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
             for r in running]
     rows = accelerator.shape.run_rows(accelerator.config) // len(running)
     drawn = any(r.sampler for r in running)
+    end_ids = tuple(sorted({token for r in running for token in r.job.end_ids}))
+    single = drawn or len(end_ids) > MAX_END_IDS
     before = [len(r.result.tokens) for r in running]
-    batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=1 if drawn else min(*left, rows),
-                  all_logits=drawn or any(r.job.all_logits for r in running))
+    batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=1 if single else min(*left, rows),
+                  end_ids=() if single else end_ids, all_logits=drawn or any(r.job.all_logits for r in running))
     accelerator.run(batch, [r.result for r in running])
     passes = {len(r.result.tokens) - made for r, made in zip(running, before, strict=True)}
     if len(passes) != 1 or 0 in passes:

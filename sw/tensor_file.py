@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from sw.file_kind import HEAD_BYTES, other_kind
 from sw.model_config import MAX_JSON_BYTES, CheckpointError, parse_json, read_json
 
 __all__ = ["DTYPES", "FLOATS", "INDEX_FILE", "SINGLE_FILE", "TensorInfo", "read_header", "read_rows", "read_shards"]
@@ -24,10 +25,19 @@ INDEX_FILE = "model.safetensors.index.json"
 DTYPES = {"U8": np.dtype("u1"), "BF16": np.dtype("<u2"), "F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 FLOATS = ("BF16", "F16", "F32")
 
+_ITEM_BITS = {name: 8 * dtype.itemsize for name, dtype in DTYPES.items()} | {
+    "BOOL": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64,
+    "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+}
+"""Bits of an element of every type that the safetensors format knows. Only those of `DTYPES` are ever read."""
+
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `nbytes` bytes at byte `offset` of `file`. `dtype` is U8, BF16, F16 or F32."""
+    """Where a tensor lies: `nbytes` bytes at byte `offset` of `file`.
+
+    `dtype` is U8, BF16, F16 or F32 of a tensor that can be read; others may be in a file as long as nobody needs them.
+    """
 
     name: str
     dtype: str
@@ -47,16 +57,17 @@ def _tensor(name: str, entry: Any, path: Path, start: int, size: int) -> TensorI
     if not isinstance(entry, dict):
         raise CheckpointError(f"{where} has no description")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise CheckpointError(f"{where} has dtype {str(dtype)[:40]!r}, but only {', '.join(DTYPES)} are supported")
-    if not _naturals(shape) or len(shape) > 8 or 0 in shape:
+    if not isinstance(dtype, str) or dtype not in _ITEM_BITS:
+        raise CheckpointError(f"{where} has dtype {str(dtype)[:40]!r}, which the safetensors format does not know")
+    if not _naturals(shape) or len(shape) > 8:
         raise CheckpointError(f"{where} has an invalid shape {str(shape)[:80]}")
     if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise CheckpointError(f"{where} has invalid data offsets {str(offsets)[:80]}")
     begin, end = offsets
     if start + end > size:
-        raise CheckpointError(f"{where} ends at byte {start + end}, but the file has {size} bytes")
-    needed = math.prod(shape) * DTYPES[dtype].itemsize
+        raise CheckpointError(f"{where} ends at byte {start + end}, but the file has {size} bytes: a download that has "
+                              "not finished, or a damaged file; download it again")
+    needed = -(-math.prod(shape) * _ITEM_BITS[dtype] // 8)
     if end - begin != needed:
         raise CheckpointError(f"{where} has {end - begin} bytes, but {dtype} of shape {shape} needs {needed}")
     return TensorInfo(name, dtype, tuple(shape), path, start + begin, needed)
@@ -69,11 +80,16 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
+            other = other_kind(file.read(HEAD_BYTES))
+            if other:
+                raise CheckpointError(f"{path} is {other}")
             if size < 8:
-                raise CheckpointError(f"{path} is too short for a safetensors header")
+                raise CheckpointError(f"{path} is too short for a safetensors header: download it again")
+            file.seek(0)
             length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
-                raise CheckpointError(f"{path} declares a header of {length} bytes, but the file has {size} bytes")
+                raise CheckpointError(f"{path} declares a header of {length} bytes, but the file has {size} bytes: it "
+                                      "is no safetensors file, or a download that has not finished")
             if length > MAX_JSON_BYTES:
                 raise CheckpointError(f"{path} declares a header of {length} bytes, more than {MAX_JSON_BYTES}")
             header = parse_json(file.read(length), f"the header of {path}")
@@ -83,7 +99,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     start = 8 + length
     tensors = {name: _tensor(name, entry, path, start, size) for name, entry in header.items()}
     position = start
-    for info in sorted(tensors.values(), key=lambda t: t.offset):
+    for info in sorted(tensors.values(), key=lambda t: (t.offset, t.nbytes)):
         if info.offset < position:
             raise CheckpointError(f"tensor {info.name[:200]!r} in {path.name} overlaps another tensor")
         if info.offset > position:
@@ -103,8 +119,11 @@ def _inside(name: str, folder: Path) -> bool:
     return bool(name) and (folder / name).resolve().parent in homes
 
 
-def read_shards(folder: Path) -> dict[str, TensorInfo]:
-    """The tensors of all files that the index names; index and files must agree."""
+def read_shards(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """The tensors of all files that the index names, and the names that it lists without a tensor, with their files.
+
+    Index and files must agree in all else.
+    """
     index = read_json(folder / INDEX_FILE)
     mapping = index.get("weight_map")
     if not isinstance(mapping, dict) or not mapping or not all(isinstance(v, str) for v in mapping.values()):
@@ -114,19 +133,21 @@ def read_shards(folder: Path) -> dict[str, TensorInfo]:
     for name in files:
         if not _inside(name, folder):
             raise CheckpointError(f"{folder / INDEX_FILE} names {name[:200]!r}, which is not a file of its folder")
+    gone = [name for name in files if not (folder / name).exists()]
+    if gone:
+        raise CheckpointError(f"{len(gone)} of the {len(files)} shards that the index names are missing: "
+                              f"{gone[0][:200]} does not exist in {folder}; download them again")
     for name in files:
         for info in read_header(folder / name).values():
             if mapping.get(info.name) != name:
                 raise CheckpointError(f"{name[:200]!r} holds tensor {info.name[:200]!r}, but the index does not say so")
             tensors[info.name] = info
-    missing = next((n for n in mapping if n not in tensors), None)
-    if missing is not None:
-        raise CheckpointError(f"the index says that {mapping[missing]!r} holds {missing[:200]!r}, but it does not")
+    absent = {name: file for name, file in mapping.items() if name not in tensors}
     metadata, held = index.get("metadata"), sum(info.nbytes for info in tensors.values())
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
-    if total is not None and total != held:
+    if total is not None and total != held and not absent:
         warnings.warn(f"the index speaks of {str(total)[:40]} bytes, the shards hold {held}", stacklevel=2)
-    return tensors
+    return tensors, absent
 
 
 def read_rows(info: TensorInfo, rows: slice = slice(None)) -> NDArray[Any]:

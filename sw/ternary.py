@@ -16,7 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MIN_SCALE", "TernaryMatrix", "count_padding", "from_master", "from_packed", "pack"]
+__all__ = [
+    "MIN_SCALE", "TernaryMatrix", "TritCounts", "count_codes", "count_trits", "from_master", "from_packed", "pack",
+]
 
 MIN_SCALE = 1e-5
 """Smallest weight scale of the quantisation of master weights."""
@@ -35,19 +37,47 @@ _BYTE_TRITS = [_TRITS[np.arange(256) >> 2 * part & 3] for part in range(4)]
 
 
 @dataclass(frozen=True)
+class TritCounts:
+    """How many weights have which value.
+
+    Attributes:
+        minus, zero, plus: weights -1, 0 and +1.
+        padding: how many of `zero` are packed codes 3.
+        flat: weights in blocks of rows that hold one value only.
+    """
+
+    minus: int = 0
+    zero: int = 0
+    plus: int = 0
+    padding: int = 0
+    flat: int = 0
+
+    @classmethod
+    def of_block(cls, minus: int, zero: int, plus: int, padding: int = 0) -> TritCounts:
+        """Of a block of rows, of which `flat` is known with its counts."""
+        size = minus + zero + plus
+        return cls(minus, zero, plus, padding, size if size in (minus, zero, plus) else 0)
+
+    def __add__(self, other: TritCounts) -> TritCounts:
+        return TritCounts(self.minus + other.minus, self.zero + other.zero, self.plus + other.plus,
+                          self.padding + other.padding, self.flat + other.flat)
+
+
+@dataclass(frozen=True)
 class TernaryMatrix:
     """A matrix [M, K] of -1, 0 and 1 that is made row by row, so that it need not fit in memory.
 
     Attributes:
         shape: (outputs M, inputs K).
         scale: what multiplies its sums.
-        padding: how many packed codes 3 count as 0.
+        counts: of packed weights how many have which value; None for master weights, which are known when they have
+            been quantised (`count_trits` of the rows).
         rows: trits [stop - start, K] of rows start to stop.
     """
 
     shape: tuple[int, int]
     scale: float
-    padding: int
+    counts: TritCounts | None
     rows: Callable[[int, int], NDArray[np.int8]]
 
     def blocks(self, multiple: int = 1) -> Iterator[NDArray[np.int8]]:
@@ -64,7 +94,7 @@ def from_packed(shape: tuple[int, int], read: Callable[[slice], NDArray[np.uint8
     """
     quarter, columns = shape
     step = _step(columns)
-    padding = sum(count_padding(read(slice(start, start + step))) for start in range(0, quarter, step))
+    counts = sum((count_codes(read(slice(start, start + step))) for start in range(0, quarter, step)), TritCounts())
 
     def rows(start: int, stop: int) -> NDArray[np.int8]:
         trits, done = np.empty((stop - start, columns), dtype=np.int8), 0
@@ -75,7 +105,7 @@ def from_packed(shape: tuple[int, int], read: Callable[[slice], NDArray[np.uint8
             done += len(some)
         return trits
 
-    return TernaryMatrix((4 * quarter, columns), scale, padding, rows)
+    return TernaryMatrix((4 * quarter, columns), scale, counts, rows)
 
 
 def from_master(shape: tuple[int, int], read: Callable[[slice], NDArray[np.float32]]) -> TernaryMatrix:
@@ -93,7 +123,7 @@ def from_master(shape: tuple[int, int], read: Callable[[slice], NDArray[np.float
         weights = read(slice(start, stop))
         return (weights > bound).view(np.int8) - (weights < -bound).view(np.int8)
 
-    return TernaryMatrix(shape, scale, 0, rows)
+    return TernaryMatrix(shape, scale, None, rows)
 
 
 def pack(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -106,7 +136,23 @@ def pack(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
     return codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6
 
 
-def count_padding(packed: NDArray[np.uint8]) -> int:
-    """Number of codes 3 in packed bytes."""
-    both = packed & (packed >> 1) & 0x55
-    return int(np.bitwise_count(both).sum(dtype=np.int64))
+def count_codes(packed: NDArray[np.uint8]) -> TritCounts:
+    """How many weights of packed bytes have which value; eight bytes are counted at a time."""
+    flat = packed.reshape(-1)
+    whole = flat.size & -8
+    # Zeros that fill up the last word have no bits, so they count nowhere but in what is left over for -1.
+    low = high = both = 0
+    for part in (flat[:whole], np.concatenate([flat[whole:], np.zeros(8 - flat.size % 8, np.uint8)])):
+        words = np.ascontiguousarray(part).view(np.uint64)
+        odd, even = words & 0x5555555555555555, words >> 1 & 0x5555555555555555
+        low += int(np.bitwise_count(odd).sum(dtype=np.int64))
+        high += int(np.bitwise_count(even).sum(dtype=np.int64))
+        both += int(np.bitwise_count(odd & even).sum(dtype=np.int64))
+    plus = high - both
+    return TritCounts.of_block(4 * flat.size - low - plus, low, plus, both)
+
+
+def count_trits(trits: NDArray[np.int8]) -> TritCounts:
+    """How many weights of a block of rows have which value."""
+    plus, minus = (int(np.count_nonzero(found)) for found in (trits > 0, trits < 0))
+    return TritCounts.of_block(minus, trits.size - plus - minus, plus)

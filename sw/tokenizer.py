@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from tokenizers import Tokenizer
 
-from sw.model_config import CheckpointError
+from sw.errors import CheckpointError
+from sw.file_kind import HEAD_BYTES, other_kind
 
 __all__ = ["CheckpointTokenizer"]
 
 MAX_BYTES = 32_000_000
 """Largest tokenizer.json; that of 128,000 tokens has 9 to 17 MB."""
+
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 T = TypeVar("T")
 
@@ -39,19 +44,62 @@ class CheckpointTokenizer:
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError if the file is no tokenizer."""
         self._path = path
-        if path.stat().st_size > MAX_BYTES:
-            raise CheckpointError(f"{path} is larger than {MAX_BYTES} bytes")
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise CheckpointError(f"{path} is larger than {MAX_BYTES} bytes")
+            with path.open("rb") as file:
+                other = other_kind(file.read(HEAD_BYTES))
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        if other:
+            raise CheckpointError(f"{path} is {other}")
         self._tokenizer = self._call(lambda: Tokenizer.from_file(str(path)))
         self._call(self._tokenizer.no_truncation)
         self._call(self._tokenizer.no_padding)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, which must be valid Unicode."""
-        return self._call(lambda: self._tokenizer.encode(text).ids)
+    @cached_property
+    def size(self) -> int:
+        """One more than the largest id."""
+        return 1 + max(self._call(lambda: self._tokenizer.get_vocab(with_added_tokens=True)).values(), default=-1)
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        """What is put in front of a text and behind it."""
+        bare, ids = self.encode("a", special=False), self.encode("a")
+        for start in range(len(ids) - len(bare) + 1):
+            if ids[start : start + len(bare)] == bare:
+                return ids[:start], ids[start + len(bare) :]
+        return [], []
+
+    @property
+    def prefix(self) -> list[int]:
+        """Tokens that are put in front of every text."""
+        return self._around[0]
+
+    @property
+    def suffix(self) -> list[int]:
+        """Tokens that are put behind every text."""
+        return self._around[1]
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids of a text, which must be valid Unicode; with what is put around it, or the text alone."""
+        return self._call(lambda: self._tokenizer.encode(text, add_special_tokens=special).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of token ids; ids that the tokenizer does not know are left out."""
+        """Text of token ids, without special tokens; ids that the tokenizer does not know are left out."""
         return self._call(lambda: self._tokenizer.decode(list(ids)))
+
+    def token_id(self, text: str) -> int | None:
+        """The id of a token of that text; None if there is none."""
+        return self._call(lambda: self._tokenizer.token_to_id(text))
+
+    def token_text(self, token: int) -> str | None:
+        """The text of a token; None if there is none of that id."""
+        return self._call(lambda: self._tokenizer.id_to_token(token))
+
+    def is_byte(self, token: int) -> bool:
+        """Whether a token stands for one byte of a character, `<0xE4>`, as tokenizers with byte fallback have them."""
+        return bool(_BYTE.fullmatch(self.token_text(token) or ""))
 
     def _call(self, function: Callable[[], T]) -> T:
         """The library raises bare Exception, and its panics are BaseException."""

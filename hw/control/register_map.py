@@ -12,12 +12,15 @@ from typing import Literal
 from amaranth.lib import enum
 
 __all__ = [
-    "ADDRESS_BITS", "ERROR_SENTENCES", "ID_MAGIC", "ID_VERSION", "REGISTERS", "ErrorCode", "Field", "LogitsMode",
-    "Register", "find", "markdown", "ports",
+    "ADDRESS_BITS", "ERROR_SENTENCES", "ID_MAGIC", "ID_VERSION", "MAX_END_IDS", "REGISTERS", "ErrorCode", "Field",
+    "LogitsMode", "Register", "find", "markdown", "ports",
 ]
 
 ADDRESS_BITS = 12
 """Bits of a byte address inside the register window."""
+
+MAX_END_IDS = 4
+"""Token ids that can end a run: the registers END_ID_0 to END_ID_3. The driver handles more (sw/driver.py)."""
 
 ID_MAGIC = 0xB158
 """Upper half of ID: something else answers if it differs."""
@@ -167,7 +170,7 @@ REGISTERS: tuple[Register, ...] = (
     *_word("CHUNK", 0x074, "rw", "Prompt tokens that share a pass over the weights, 1 to the number of columns.", 7),
     *_word("MAX_NEW_TOKENS", 0x078, "rw", "Tokens to generate at most."),
     *_word("CONTEXT", 0x07C, "rw", "Positions that a slot holds."),
-    *(r for n in range(4) for r in _word(
+    *(r for n in range(MAX_END_IDS) for r in _word(
         f"END_ID_{n}", 0x080 + 4 * n, "rw", f"Token id that ends generation if END_COUNT is above {n}.")),
     *_word("END_COUNT", 0x090, "rw", "How many of the end ids are used, 0 to 4.", 3),
     *_word("LOGITS_MODE", 0x094, "rw", "Which logits go to memory: 0 none, 1 those that choose a token, 2 all.", 2),

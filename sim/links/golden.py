@@ -28,7 +28,7 @@ class GoldenLink:
     def run(self, request: Request) -> Generator[Step, None, None]:
         """A prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
         if isinstance(request, Batch):
-            yield from self._decode(request.entries, request.max_new_tokens, request.logits_mode)
+            yield from self._decode(request, request.entries, request.max_new_tokens)
             return
         job, fed, last = request, 0, len(request.prompt) - 1
         rows = []
@@ -44,10 +44,10 @@ class GoldenLink:
         if job.max_new_tokens:
             first = Entry(argmax(rows[-1]), job.start_position + fed, job.slot)
             yield Step([] if job.logits_mode is LogitsMode.NONE else rows, first.token)
-            if not self._ends(first):
-                yield from self._decode((first,), job.max_new_tokens - 1, job.logits_mode)
+            if not self._ends(request, first):
+                yield from self._decode(request, (first,), job.max_new_tokens - 1)
 
-    def _decode(self, entries: tuple[Entry, ...], passes: int, mode: LogitsMode) -> Generator[Step, None, None]:
+    def _decode(self, request: Request, entries: tuple[Entry, ...], passes: int) -> Generator[Step, None, None]:
         """A token of each sequence per pass; the first one that ends, ends the run."""
         for _ in range(passes):
             tokens, positions, slots = ([getattr(e, name) for e in entries] for name in ("token", "position", "slot"))
@@ -55,13 +55,13 @@ class GoldenLink:
                     if row is not None]
             entries = tuple(Entry(argmax(row), e.position + 1, e.slot) for e, row in zip(entries, rows, strict=True))
             for entry, row in zip(entries, rows, strict=True):
-                yield Step([] if mode is LogitsMode.NONE else [row], entry.token)
-            if any(map(self._ends, entries)):
+                yield Step([] if request.logits_mode is LogitsMode.NONE else [row], entry.token)
+            if any(self._ends(request, entry) for entry in entries):
                 return
 
-    def _ends(self, entry: Entry) -> bool:
+    def _ends(self, request: Request, entry: Entry) -> bool:
         """Nothing follows: an end id, or no position where it could be fed."""
-        return entry.token in self.shape.eos or entry.position >= self.shape.context
+        return entry.token in request.end_ids or entry.position >= self.shape.context
 
 
 def open_link(config: AccelConfig, image: ModelImage) -> GoldenLink:

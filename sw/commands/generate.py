@@ -30,15 +30,10 @@ from sw.pack import model_shape
 from sw.requests import Job
 from sw.scheduler import generate_batch
 from sw.streams import discard, tell
-from sw.tokenizer import CheckpointTokenizer
+from sw.text import CheckpointText
 from sw.whole_file import OutputError, output_target, whole_file
 
 __all__ = ["generate"]
-
-
-def _tokenizer(checkpoint: Path) -> CheckpointTokenizer | None:
-    path = checkpoint / "tokenizer.json"
-    return CheckpointTokenizer(path) if path.is_file() else None
 
 
 def summary(config: AccelConfig, results: Sequence[Generation], measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -85,28 +80,23 @@ class _Output:
     When nobody reads stdout any more, BrokenPipeError ends the run, unless it shall keep going for the sake of a file.
     """
 
-    def __init__(self, tokenizer: CheckpointTokenizer | None, keep_going: bool) -> None:
-        self._tokenizer, self._keep_going = tokenizer, keep_going
-        self._tokens: list[int] = []
-        self._shown = ""
+    def __init__(self, codec: CheckpointText, keep_going: bool) -> None:
+        self._codec, self._keep_going = codec, keep_going
+        self._stream = codec.stream()
 
     def token(self, token: int) -> None:
-        """What it adds to the decoded text; a character split over tokens waits for its last byte."""
-        self._tokens.append(token)
-        if self._tokenizer is None:
-            self.write(f"{token} ")
-            return
-        text = self._tokenizer.decode(self._tokens)
-        if not text.endswith("\ufffd"):
-            self.write(text[len(self._shown) :])
-            self._shown = text
+        """What it adds to the text; a character split over tokens waits for its last byte."""
+        self.write(self._stream.add(token))
+
+    def end(self) -> None:
+        """The last of the text, and a line break."""
+        self.write(self._stream.end() + "\n")
 
     def result(self, job: Job, result: Generation) -> None:
         """A sequence as a JSON line; where its tokens were drawn, also how."""
-        text = self._tokenizer and self._tokenizer.decode(result.tokens)
         drawn = asdict(job.sampling) if job.sampling else {}
-        self.write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens, "text": text,
-                               "stopped": result.stopped, **drawn}) + "\n")
+        self.write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens,
+                               "text": self._codec.decode(result.tokens), "stopped": result.stopped, **drawn}) + "\n")
 
     def write(self, text: str) -> None:
         """Prints at once."""
@@ -140,7 +130,7 @@ def _run_one(accelerator: Accelerator, job: Job, as_json: bool, output: _Output)
         output.result(job, result)
     else:
         result = accelerator.generate(job, output.token)
-        output.write("\n")
+        output.end()
         tell(f"stopped: {result.stopped}")
     return [result]
 
@@ -211,16 +201,16 @@ def generate(
         raise JobError("an image has a context of its own: leave out --context or --image")
     opened = Checkpoint.open(checkpoint)
     sampling = choose_sampling(checkpoint, generation_config, temperature, top_k, top_p, seed)
-    tokenizer = _tokenizer(checkpoint)
+    codec = CheckpointText.open(checkpoint, opened.config.vocab_size)
     columns = config.columns if chunk is None else chunk
     if batch is not None:
         if any(option is not None for option in (prompt, prompt_ids, logits)):
             raise JobError("--batch takes prompts from its file: leave out --prompt, --prompt-ids and --logits")
-        prompts = read_batch(batch, tokenizer, max_new_tokens, columns, sampling)
+        prompts = read_batch(batch, codec, max_new_tokens, columns, sampling)
     else:
-        ids = one_prompt(prompt, prompt_ids, tokenizer)
-        prompts = [Prompt(Job(prompt=ids, max_new_tokens=max_new_tokens, chunk=columns, all_logits=logits is not None,
-                              sampling=sampling))]
+        ids = one_prompt(prompt, prompt_ids, codec)
+        prompts = [Prompt(Job(prompt=ids, max_new_tokens=max_new_tokens, chunk=columns, end_ids=codec.tokens.end_ids,
+                              all_logits=logits is not None, sampling=sampling))]
     jobs = [one.job for one in prompts]
     with ExitStack() as stack:
         inputs = [*opened.files, *(path for path in (image, batch) if path is not None)]
@@ -257,7 +247,7 @@ def generate(
                 build()
         if hasattr(link, "load"):
             _load(link, console)
-        output = _Output(tokenizer, bool(stats_file or logits_file))
+        output = _Output(codec, bool(stats_file or logits_file))
         if scrub:
             _scrub(link, console, "before the first token")
         if batch is None:

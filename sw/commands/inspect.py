@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
+import warnings
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from sw.checkpoint import Checkpoint
+from sw.check import CheckResult, check
+from sw.checkpoint import Checkpoint, CheckpointError
+from sw.errors import JobError
 from sw.inspect import describe, render
 from sw.inspect_image import describe_image, image_lines
+from sw.text import CheckpointText
 
 __all__ = ["inspect"]
 
@@ -19,12 +26,56 @@ FILE_WIDTH = 120
 """Columns of the tables when the output is not a terminal."""
 
 
+def _checked(path: Path) -> tuple[CheckResult, list[str]]:
+    """What the tensors hold, and what the other files of the folder say that does not go together."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        opened = Checkpoint.open(path)
+        CheckpointText.open(path, opened.config.vocab_size).check_prompts()
+    with Progress(TextColumn("check"), BarColumn(), DownloadColumn(), console=Console(stderr=True),
+                  disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("check", total=None)
+        result = check(opened, lambda done, total: bar.update(task, completed=done, total=total))
+    return result, [str(one.message) for one in told]
+
+
+def _report(path: Path, as_json: bool) -> None:
+    """Prints the findings. Raises CheckpointError if any tensor is refused."""
+    result, told = _checked(path)
+    sentences = list(result.doubts.sentences())
+    if as_json:
+        found: dict[str, Any] = {
+            "checkpoint": str(path), "tensors": result.tensors, "refused": result.refused, "files": told,
+            "warnings": [asdict(doubt) for doubt in result.doubts.found],
+        }
+        print(json.dumps(found, indent=2))
+    else:
+        for kind, lines in (("REFUSED", result.refused), ("warning", [*told, *sentences])):
+            for line in lines:
+                print(f"{kind:<8} {line}")
+        print(f"{result.tensors} tensors read: {len(result.refused)} refused, {len(told) + len(sentences)} warnings")
+    if result.refused:
+        raise CheckpointError(f"{path} cannot be packed: {len(result.refused)} of its {result.tensors} tensors cannot "
+                              "be used")
+
+
 def inspect(
     path: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a memory image.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    thorough: Annotated[bool, typer.Option("--check", help="Read every tensor of a checkpoint and list what is wrong, "
+                                           "or cannot be meant, instead of the tables.")] = False,
 ) -> None:
-    """Show configuration, tensors and ternary weights of a checkpoint; or model, regions and traffic of an image."""
+    """Show configuration, tensors and ternary weights of a checkpoint; or model, regions and traffic of an image.
+
+    With --check the exit code is 2 if a tensor cannot be used, and 0 if there are only warnings. An image is always
+    read and checked as a whole.
+    """
     image = path.is_file()
+    if thorough:
+        if image:
+            raise JobError("--check is for checkpoints: an image is read and checked whenever it is inspected")
+        _report(path, as_json)
+        return
     description = describe_image(path) if image else describe(Checkpoint.open(path))
     if as_json:
         print(json.dumps(description, indent=2))

@@ -6,6 +6,7 @@ import enum
 import json
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from hw.config import AccelConfig
-from sw.checkpoint import Checkpoint
+from sw.checkpoint import Checkpoint, CheckpointError
 from sw.commands.target import choose_target
+from sw.doubts import Doubts
 from sw.image import ModelImage, write_mem
 from sw.pack import pack as write_image
+from sw.text import CheckpointText
 from sw.whole_file import whole_file
 
 __all__ = ["Form", "pack", "pack_with_progress"]
@@ -33,14 +36,16 @@ class Form(enum.Enum):
 def pack_with_progress(
     checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int
 ) -> None:
-    """Packs with a progress bar on stderr."""
+    """Packs with a progress bar on stderr. Warns of what the tensors hold that cannot be meant."""
+    doubts = Doubts()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         tasks = {name: bar.add_task(f"pack {name}", total=None) for name in ("stream", "head", "embed", "rope")}
         write_image(
             checkpoint, output, config, context=context, sequences=sequences,
-            progress=lambda name, size: bar.advance(tasks[name], size),
+            progress=lambda name, size: bar.advance(tasks[name], size), doubts=doubts,
         )
+    doubts.warn()
 
 
 def pack(
@@ -57,6 +62,7 @@ def pack(
     """Write the memory image of a checkpoint for a preset or a board."""
     config, _ = choose_target(board_name, preset=preset_name)
     opened = Checkpoint.open(checkpoint)
+    _check_text(opened)
     if form is Form.IMAGE:
         pack_with_progress(opened, output, config, context, sequences)
         _report(ModelImage.open(output, config), config, output, as_json)
@@ -67,6 +73,14 @@ def pack(
         image = ModelImage.open(binary, config)
         write_mem(image, config, text)
     _report(image, config, output, as_json)
+
+
+def _check_text(checkpoint: Checkpoint) -> None:
+    """Warns of a tokenizer that does not fit the model, though an image holds nothing of it."""
+    try:
+        CheckpointText.open(checkpoint.path, checkpoint.config.vocab_size)
+    except CheckpointError as error:
+        warnings.warn(str(error), stacklevel=2)
 
 
 def _report(image: ModelImage, config: AccelConfig, output: Path, as_json: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from sw.driver import Accelerator, JobError
 from sw.requests import Job
 from sw.sampling import Sampling
-from sw.tokenizer import CheckpointTokenizer
+from sw.text import CheckpointText
 
 __all__ = ["Prompt", "one_prompt", "read_batch"]
 
@@ -20,16 +22,19 @@ MAX_BATCH_BYTES = 16_000_000
 FIELDS = ("prompt", "prompt_ids", "max_new_tokens", "seed")
 
 
-def one_prompt(text: str | None, ids: str | None, tokenizer: CheckpointTokenizer | None) -> tuple[int, ...]:
+_IDS = re.compile(r" *-?[0-9]{1,18} *(, *-?[0-9]{1,18} *)*")
+"""Numbers as everybody writes them; `int` would also take `1_0` and the digits of other scripts."""
+
+
+def one_prompt(text: str | None, ids: str | None, codec: CheckpointText) -> tuple[int, ...]:
     """Of the options --prompt and --prompt-ids. Raises JobError."""
     if (text is None) == (ids is None):
         raise JobError("give either --prompt or --prompt-ids")
     if ids is None:
-        return _encode(text or "", "--prompt", "--prompt-ids", tokenizer)
-    try:
-        return tuple(int(part) for part in ids.split(","))
-    except ValueError:
-        raise JobError(f"--prompt-ids must be numbers with commas between them, not {ids[:80]!r}") from None
+        return _encode(text or "", "--prompt", "--prompt-ids", codec)
+    if not _IDS.fullmatch(ids):
+        raise JobError(f"--prompt-ids must be numbers with commas between them, not {ids[:80]!r}")
+    return tuple(int(part) for part in ids.split(","))
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,11 @@ class Prompt:
 
 
 def read_batch(
-    path: Path, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int, sampling: Sampling | None = None
+    path: Path, codec: CheckpointText, max_new_tokens: int, chunk: int, sampling: Sampling | None = None
 ) -> list[Prompt]:
     """Prompts of a file of JSON lines: {"prompt": TEXT} or {"prompt_ids": [NUMBERS]}, with "max_new_tokens" where it
-    differs. Empty lines are skipped. Where tokens are drawn, prompt n, from 0, has seed `sampling.seed` + n unless its
-    line has a "seed".
+    differs. Empty lines and a byte-order mark are skipped. A sequence ends at the end ids of the checkpoint. Where
+    tokens are drawn, prompt n, from 0, has seed `sampling.seed` + n unless its line has a "seed".
 
     Raises JobError that names file and line, OSError.
     """
@@ -60,13 +65,16 @@ def read_batch(
         content = file.read(MAX_BATCH_BYTES + 1)
     if len(content) > MAX_BATCH_BYTES:
         raise JobError(f"{path} is larger than {MAX_BATCH_BYTES} bytes")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise JobError(f"{path} is UTF-16 text: save it as UTF-8")
+    content = content.removeprefix(codecs.BOM_UTF8)
     prompts: list[Prompt] = []
     for number, line in enumerate(content.split(b"\n"), 1):
         if line.strip():
             place = f"{path}, line {number}: "
             try:
                 own = sampling and replace(sampling, seed=sampling.seed + len(prompts))
-                prompts.append(Prompt(_job(line, tokenizer, max_new_tokens, chunk, own), place))
+                prompts.append(Prompt(_job(line, codec, max_new_tokens, chunk, own), place))
             except JobError as error:
                 raise JobError(f"{place}{error}") from error
     if not prompts:
@@ -75,7 +83,7 @@ def read_batch(
 
 
 def _job(
-    line: bytes, tokenizer: CheckpointTokenizer | None, max_new_tokens: int, chunk: int, sampling: Sampling | None
+    line: bytes, codec: CheckpointText, max_new_tokens: int, chunk: int, sampling: Sampling | None
 ) -> Job:
     try:
         fields: Any = json.loads(line.decode())
@@ -97,20 +105,21 @@ def _job(
     if "prompt" in fields:
         if not isinstance(fields["prompt"], str):
             raise JobError("prompt must be a text")
-        prompt = _encode(fields["prompt"], "prompt", "prompt_ids", tokenizer)
+        prompt = _encode(fields["prompt"], "prompt", "prompt_ids", codec)
     else:
         prompt = fields["prompt_ids"]
         if not isinstance(prompt, list) or any(type(token) is not int for token in prompt):
             raise JobError("prompt_ids must be a list of whole numbers")
-    return Job(prompt=tuple(prompt), max_new_tokens=most, chunk=chunk, sampling=sampling)
+    return Job(prompt=tuple(prompt), max_new_tokens=most, chunk=chunk, end_ids=codec.tokens.end_ids, sampling=sampling)
 
 
-def _encode(text: str, name: str, other: str, tokenizer: CheckpointTokenizer | None) -> tuple[int, ...]:
+def _encode(text: str, name: str, other: str, codec: CheckpointText) -> tuple[int, ...]:
     """Token ids of a text; the names are those under which ids can be given in its place."""
-    if tokenizer is None:
+    if codec.tokenizer is None:
         raise JobError(f"the checkpoint has no tokenizer.json: use {other}")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise JobError(f"{name} is not valid UTF-8") from None
-    return tuple(tokenizer.encode(text))
+    codec.check_prompts()
+    return tuple(codec.encode(text))

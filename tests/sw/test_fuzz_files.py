@@ -24,6 +24,7 @@ from sw.driver import JobError
 from sw.errors import ImageError
 from sw.image import HEADER_SIZE, ModelImage
 from sw.pack import model_shape, pack
+from sw.text import CheckpointText
 from sw.tokenizer import CheckpointTokenizer
 from tests.sw.test_checkpoint import write
 
@@ -139,7 +140,7 @@ def read_tokenizer(path: Path) -> None:
 
 
 def read_prompts(path: Path) -> None:
-    read_batch(path, CheckpointTokenizer(DEMO / "tokenizer.json"), 4, 1)
+    read_batch(path, CheckpointText.open(DEMO, 512), 4, 1)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from sw.program import layer_packets
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
 FULL = ModelShape(hidden=2560, intermediate=6912, layers=30, heads=20, kv_heads=5, head_dim=128, vocab=128256,
-                  context=4096, sequences=1, bos=128000, eos=(128001,))
+                  context=4096, sequences=1)
 
 
 def test_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,14 +26,14 @@ from sw.requests import Batch, Entry, Job, Request, request_from
 CONFIG = PRESETS["tiny"]
 MIB = 1 << 20
 SHAPE = ModelShape(
-    hidden=64, intermediate=96, layers=2, heads=4, kv_heads=2, head_dim=16, vocab=33, context=40, sequences=3, bos=0,
-    eos=(7, 9, 31),
+    hidden=64, intermediate=96, layers=2, heads=4, kv_heads=2, head_dim=16, vocab=33, context=40, sequences=3,
 )
 IMAGE = ModelImage(Path("none"), CONFIG, SHAPE, {
     "stream": Region("stream", 4096, 800, 800, 0), "head": Region("head", 8192, 2464, 2464, 0),
     "embed": Region("embed", 12288, 33 * 128, 33 * 128, 0), "rope": Region("rope", 20480, 40 * 64, 40 * 64, 0),
 }, np.zeros(24576, dtype=np.uint8))
-JOB = Job(prompt=(3, 1, 30), max_new_tokens=4, slot=2, chunk=2, all_logits=True)
+END_IDS = (7, 9, 31)
+JOB = Job(prompt=(3, 1, 30), max_new_tokens=4, slot=2, chunk=2, end_ids=END_IDS, all_logits=True)
 TOKENS = [5, 6, 32, 7]
 LAYOUT = Layout.of(CONFIG, IMAGE)
 START, ABORT = 1, 2
@@ -177,7 +177,7 @@ def test_more_tokens_than_a_register_holds() -> None:
     assert dict(bus.written)["MAX_NEW_TOKENS"] == SHAPE.context
 
 
-BATCH = Batch(entries=(Entry(30, 17, 2), Entry(5, 0, 0)), max_new_tokens=2, all_logits=True)
+BATCH = Batch(entries=(Entry(30, 17, 2), Entry(5, 0, 0)), max_new_tokens=2, end_ids=END_IDS, all_logits=True)
 
 
 def test_values_of_a_batch() -> None:

@@ -14,12 +14,15 @@ from hw.config import PRESETS
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
-from sw.commands.prompts import MAX_BATCH_BYTES, read_batch
+from sw.commands.prompts import MAX_BATCH_BYTES, one_prompt, read_batch
 from sw.driver import JobError
 from sw.pack import pack
+from sw.special_tokens import SpecialTokens
+from sw.text import CheckpointText
 from sw.tokenizer import CheckpointTokenizer
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
+NO_TEXT = CheckpointText(SpecialTokens(()), None)
 LINES = (
     {"prompt": "ROMEO:", "max_new_tokens": 5},
     {"prompt_ids": [17]},
@@ -92,6 +95,34 @@ def test_without_a_tokenizer_there_is_no_text(tmp_path: Path, capsys: pytest.Cap
     file.write_text(lines_of([{"prompt_ids": [1, 2]}]))
     assert main(["generate", str(checkpoint), "--batch", str(file), "--max-new-tokens", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] is None
+
+
+def test_marks_of_byte_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An editor of Windows writes one in front of UTF-8; its shell redirects into UTF-16."""
+    file = tmp_path / "batch.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + lines_of([{"prompt_ids": [17], "max_new_tokens": 1}]).encode())
+    assert generate(capsys, "--batch", str(file))[0]["prompt_ids"] == [17]
+    for encoding in ("utf-16", "utf-16-be"):
+        text = "\ufeff" * (encoding != "utf-16") + lines_of([{"prompt_ids": [17]}])
+        file.write_bytes(text.encode(encoding))
+        assert main(["generate", str(DEMO), "--batch", str(file)]) == 2
+        assert capsys.readouterr().err == f"error: {file} is UTF-16 text: save it as UTF-8\n"
+
+
+IDS = {"5": (5,), "1,2": (1, 2), " 1 , 2 ": (1, 2), "007": (7,), "-1": (-1,)}
+
+
+@pytest.mark.parametrize("text", IDS)
+def test_ids(text: str) -> None:
+    assert one_prompt(None, text, NO_TEXT) == IDS[text]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1_0", "1,2_0", "\u0661", "\uff11", "1,", ",1", "1 2", "+1", "1.0", "0x1", "a", "9" * 19])
+def test_what_are_no_ids(text: str) -> None:
+    """`int` takes underscores, and the digits of every script."""
+    with pytest.raises(JobError, match="--prompt-ids must be numbers with commas between them"):
+        one_prompt(None, text, NO_TEXT)
 
 
 BAD = {
@@ -167,7 +198,7 @@ def test_standard_input_is_a_file_too(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.write(writer, lines_of([{"prompt_ids": [1, 2]}] * 2).encode())
     os.close(writer)
-    prompts = read_batch(Path(f"/dev/fd/{reader}"), None, 7, 2)
+    prompts = read_batch(Path(f"/dev/fd/{reader}"), NO_TEXT, 7, 2)
     os.close(reader)
     assert [(prompt.job.prompt, prompt.job.max_new_tokens) for prompt in prompts] == [((1, 2), 7)] * 2
 
@@ -182,7 +213,7 @@ def test_a_file_without_end(content: bytes, tmp_path: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(JobError, match=f"is larger than {MAX_BATCH_BYTES} bytes"):
-            read_batch(path, None, 1, 1)
+            read_batch(path, NO_TEXT, 1, 1)
         assert tracemalloc.get_traced_memory()[1] < 3 * MAX_BATCH_BYTES
     finally:
         tracemalloc.stop()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sw.ternary import TernaryMatrix, count_padding, from_master, from_packed, pack
+from sw.ternary import TernaryMatrix, count_codes, from_master, from_packed, pack
 
 
 def packed_matrix(packed: np.ndarray) -> TernaryMatrix:
@@ -46,7 +46,7 @@ def test_pack_and_unpack_are_inverse(rows: int, columns: int, seed: int) -> None
     assert packed.dtype == np.uint8
     assert packed.shape == (rows, columns)
     assert np.array_equal(unpack(packed), trits)
-    assert count_padding(packed) == 0
+    assert count_codes(packed).padding == 0
 
 
 def test_known_byte() -> None:
@@ -55,7 +55,8 @@ def test_known_byte() -> None:
 
 def test_padding_counts_as_zero() -> None:
     packed = np.array([[0xFF, 0b11_00_10_11, 0b01_10_01_10]], np.uint8)
-    assert count_padding(packed) == packed_matrix(packed).padding == 6
+    assert count_codes(packed) == packed_matrix(packed).counts
+    assert count_codes(packed).padding == 6
     assert unpack(packed)[:, 0].tolist() == [0, 0, 0, 0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,15 +25,14 @@ from sw.scheduler import generate_batch
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
 TINY = PRESETS["tiny"]
 VOCAB, EOS = 33, (4, 11, 17)
-JOB = Job(prompt=(3, 1, 30, 5, 15), max_new_tokens=9, chunk=2, sampling=Sampling(temperature=1.5, seed=2))
+JOB = Job(prompt=(3, 1, 30, 5, 15), max_new_tokens=9, chunk=2, end_ids=EOS,
+          sampling=Sampling(temperature=1.5, seed=2))
 
 
 @pytest.fixture
 def image(tmp_path: Path) -> ModelImage:
     folder = write_random_checkpoint(tmp_path / "m", hidden=64, intermediate=96, layers=2, heads=2, kv_heads=1,
                                      vocab=VOCAB, positions=24, seed=3, separate_head=True)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"eos_token_id": list(EOS)}))
     pack(Checkpoint.open(folder), tmp_path / "model.img", TINY, sequences=2)
     return ModelImage.open(tmp_path / "model.img", TINY)
 

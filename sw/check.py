@@ -1,0 +1,94 @@
+"""Every tensor of a checkpoint read and judged: what is refused, and what is well-formed but cannot be meant.
+
+`pack` stops at the first tensor that it cannot use; this goes on, so that one run shows all that is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sw.checkpoint import EMBEDDING, HEAD, Checkpoint
+from sw.doubts import Doubts
+from sw.errors import CheckpointError
+from sw.ternary import TritCounts, count_trits
+
+__all__ = ["CheckResult", "check"]
+
+CHUNK_ELEMENTS = 1 << 20
+"""Elements of a table that are read at a time."""
+
+SAMPLED_ROWS = 16
+"""Rows of master weights in which different values are counted."""
+
+
+@dataclass
+class CheckResult:
+    """What was found. `refused` has a sentence for each tensor that cannot be used, `doubts` all that is odd."""
+
+    tensors: int = 0
+    refused: list[str] = field(default_factory=list)
+    doubts: Doubts = field(default_factory=Doubts)
+
+
+def check(checkpoint: Checkpoint, progress: Callable[[int, int], None] = lambda done, total: None) -> CheckResult:
+    """Reads all tensors of an opened checkpoint. `progress(done, total)` is called with bytes after each of them."""
+    result, done = CheckResult(), 0
+    total = sum(info.nbytes for info in checkpoint.tensors.values())
+    for name, info in checkpoint.tensors.items():
+        try:
+            _tensor(checkpoint, name, result.doubts)
+        except CheckpointError as error:
+            result.refused.append(str(error))
+        result.tensors += 1
+        done += info.nbytes
+        progress(done, total)
+    result.doubts.end()
+    return result
+
+
+def _tensor(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
+    """One tensor, by its kind."""
+    if name.endswith("_proj.weight"):
+        _matrix(checkpoint, name, doubts)
+    elif name in (EMBEDDING, HEAD):
+        _table(checkpoint, name, doubts)
+        if name == HEAD and checkpoint.config.tie_word_embeddings and _differs(checkpoint):
+            doubts.add("differs from the embedding, which config.json makes the head: it is not used", name)
+    elif not name.endswith("_scale"):  # those are checked with their matrices
+        doubts.norm(name, checkpoint.float(name))
+
+
+def _matrix(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
+    matrix = checkpoint.ternary(name)
+    counts = matrix.counts or sum(map(count_trits, matrix.blocks()), TritCounts())
+    doubts.matrix(name, matrix.scale, counts)
+    if matrix.counts is None:
+        values = np.unique(np.abs(checkpoint.float(name, slice(0, SAMPLED_ROWS))))
+        if len(values) == 2 and values[0] == 0:
+            doubts.add("holds master weights of the three values -s, 0 and s: they are ternary already, and quantising "
+                       "them again changes their scale", name, f"s = {values[1]:.4g}, scale {matrix.scale:.4g}")
+
+
+def _rows(checkpoint: Checkpoint, name: str) -> list[slice]:
+    rows, columns = checkpoint.info(name).shape
+    step = max(1, CHUNK_ELEMENTS // columns)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
+def _table(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
+    low, high, zero_rows = math.inf, -math.inf, 0
+    for rows in _rows(checkpoint, name):
+        values = checkpoint.float(name, rows)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        zero_rows += len(values) - int(np.count_nonzero(values.any(axis=1)))
+    doubts.table(name, checkpoint.info(name).shape[0], zero_rows, low, high)
+
+
+def _differs(checkpoint: Checkpoint) -> bool:
+    """Whether a stored head is another table than the embedding."""
+    return any(not np.array_equal(checkpoint.float(HEAD, rows), checkpoint.float(EMBEDDING, rows))
+               for rows in _rows(checkpoint, HEAD))

@@ -1,0 +1,127 @@
+"""What is well-formed in a checkpoint and cannot be meant: matrices of one value, norms of zeros, absurd scales.
+
+Re-uploads and conversions go wrong in ways that no format forbids, and the machine computes them all the same. So
+nothing here refuses anything; it names what no trained ternary model has. What cannot be computed, a scale that is not
+finite or not above 0, is refused where it is read.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sw.ternary import TritCounts
+
+__all__ = ["Doubt", "Doubts"]
+
+ZERO_SHARE = (0.10, 0.80)
+"""Least and largest share of zeros. Of weights with a mean of 0, quantised by their mean magnitude, a uniform
+distribution gives 0.25, a normal one 0.31, a Laplace one 0.39; trained models have 0.38 to 0.5."""
+
+MOST_LEAN = 0.3
+"""Largest difference between the shares of +1 and -1."""
+
+LEAST_WEIGHTS = 1024
+"""Weights of a matrix, or of a part of one, whose shares say anything."""
+
+SCALES = (1e-5, 1e3)
+"""Least and largest scale of a matrix. The former is the bound of the quantisation of master weights."""
+
+SCALE_SPREAD = 1e3
+"""How far a scale may be from the median of all, as a factor."""
+
+MOST_VALUE = 1e4
+"""Largest magnitude of a norm's weight or of an embedding."""
+
+SHOWN = 3
+"""Tensors of one kind that a warning names."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What is wrong with a tensor; the same `problem` for all tensors that have it, `detail` for this one."""
+
+    problem: str
+    tensor: str
+    detail: str = ""
+
+
+@dataclass
+class Doubts:
+    """Collects doubts while the tensors of a checkpoint are read, one after the other."""
+
+    found: list[Doubt] = field(default_factory=list)
+    _scales: dict[str, float] = field(default_factory=dict)
+
+    def add(self, problem: str, tensor: str, detail: str = "") -> None:
+        """One more."""
+        self.found.append(Doubt(problem, tensor, detail))
+
+    def matrix(self, name: str, scale: float, counts: TritCounts) -> None:
+        """Of a ternary matrix whose sums `scale` multiplies."""
+        size = counts.minus + counts.zero + counts.plus
+        if counts.zero < size:  # the scale of zeros is that of nothing
+            self._scales[name] = scale
+        shares = f"{counts.minus / size:.1%} -1, {counts.zero / size:.1%} 0, {counts.plus / size:.1%} +1"
+        for value, count in ((-1, counts.minus), (0, counts.zero), (1, counts.plus)):
+            if count == size and counts.padding < size:
+                self.add(f"holds one value only, {value:+d}" if value else "holds one value only, 0", name)
+        if counts.padding:
+            self.add("holds codes 0b11, which packed ternary weights do not have and which count as 0", name,
+                     f"{counts.padding} of {size}")
+        if size < LEAST_WEIGHTS or counts.flat == size:
+            return
+        if counts.flat >= LEAST_WEIGHTS:
+            self.add("holds one value only in a part of it, as a file has that was not written to its end", name,
+                     f"{counts.flat} of {size} weights")
+        if not ZERO_SHARE[0] <= counts.zero / size <= ZERO_SHARE[1]:
+            self.add("has a share of zeros that no trained ternary model has", name, shares)
+        elif abs(counts.plus - counts.minus) > MOST_LEAN * size:
+            self.add("has far more weights of one sign than of the other", name, shares)
+
+    def norm(self, name: str, values: NDArray[np.floating]) -> None:
+        """Of the weights of a norm."""
+        if not values.any():
+            self.add("holds zeros only: nothing behind it sees its input", name)
+        elif np.abs(values).max() > MOST_VALUE:
+            self.add(f"holds values beyond {MOST_VALUE:g}", name, f"up to {np.abs(values).max():.3g}")
+
+    def table(self, name: str, rows: int, zero_rows: int, low: float, high: float) -> None:
+        """Of an embedding or a head: its rows, those of zeros among them, its least and its largest value."""
+        if low == high:
+            self.add(f"holds one value only, {low:g}", name)
+        elif zero_rows > rows / 2:
+            self.add("has more rows of zeros than others", name, f"{zero_rows} of {rows}")
+        if max(-low, high) > MOST_VALUE:
+            self.add(f"holds values beyond {MOST_VALUE:g}", name, f"{low:.3g} to {high:.3g}")
+
+    def end(self) -> None:
+        """To be called once when all matrices have been seen: compares their scales."""
+        middle = float(np.median(list(self._scales.values()))) if self._scales else 1.0
+        for name, scale in self._scales.items():
+            if not SCALES[0] <= scale <= SCALES[1]:
+                self.add(f"has a weight scale outside of {SCALES[0]:g} to {SCALES[1]:g}", name, f"{scale:.3g}")
+            elif abs(math.log(scale / middle)) > math.log(SCALE_SPREAD):
+                self.add(f"has a weight scale more than {SCALE_SPREAD:g} times off the median of all", name,
+                         f"{scale:.3g}, the median {middle:.3g}")
+
+    def sentences(self) -> Iterator[str]:
+        """One for each problem, with the first tensors that have it."""
+        for problem in dict.fromkeys(doubt.problem for doubt in self.found):
+            same = [doubt for doubt in self.found if doubt.problem == problem]
+            first = same[0].tensor + (f" ({same[0].detail})" if same[0].detail else "")
+            if len(same) == 1:
+                yield f"tensor {first} {problem}"
+            else:
+                more = ", ".join([first, *(doubt.tensor for doubt in same[1:SHOWN]), *["..."] * (len(same) > SHOWN)])
+                yield f"{len(same)} tensors: each {problem}: {more}"
+
+    def warn(self) -> None:
+        """Warns of each problem once."""
+        for sentence in self.sentences():
+            warnings.warn(sentence, stacklevel=2)

@@ -1,0 +1,120 @@
+"""What a file is that is not what its name says: downloads that went wrong, and models in other formats.
+
+A checkpoint is refused for the first byte that does not fit; this file says what the user has in its place, and what to
+do. Everything is told from the first bytes, or from the names in a folder; no file is trusted or unpacked.
+"""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+__all__ = ["HEAD_BYTES", "folder_kind", "other_kind", "path_kind"]
+
+HEAD_BYTES = 512
+"""Bytes of a file that `other_kind` looks at."""
+
+LAYOUT = "a folder with config.json, model.safetensors and tokenizer.json"
+
+_AGAIN = "the download did not fetch the file itself: download it again"
+_GGUF = (f"a GGUF file, the format of llama.cpp and bitnet.cpp, which is not read here: download the model as {LAYOUT} "
+         "(for microsoft/bitnet-b1.58-2B-4T-gguf that is microsoft/bitnet-b1.58-2B-4T)")
+_PICKLE = ("a PyTorch file, which can run code when it is loaded and is not read here: download the model as "
+           "safetensors, or convert it on a machine that may run it: transformers' from_pretrained, then "
+           "save_pretrained")
+_BEGINNINGS: tuple[tuple[bytes, str], ...] = (
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file that it stands for: run `git lfs "
+     "pull` in the folder, or download the file itself"),
+    (b"# xet version", f"an Xet pointer, not the file that it stands for: {_AGAIN}"),
+    (b"GGUF", _GGUF),
+    (b"PK\x03\x04", _PICKLE),
+    (b"\x80\x02", _PICKLE), (b"\x80\x03", _PICKLE), (b"\x80\x04", _PICKLE), (b"\x80\x05", _PICKLE),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"\xfd7zXZ", "an xz archive: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it first"),
+    (b"\x89HDF", "an HDF5 file, a model of TensorFlow, which is not read here: download the model as safetensors"),
+    (b"\x93NUMPY", "a NumPy array, not a part of a checkpoint"),
+    (b"BN158IMG", "a memory image that `bitnet-fpga pack` wrote: give the checkpoint's folder, and the image as "
+     "--image"),
+)
+"""Beginnings of files, and what they are."""
+
+_ERROR_TEXTS = (b"entry not found", b"invalid username or password", b"access denied", b"not found", b"unauthorized",
+                b"forbidden", b"repository not found", b"access to model", b"internal server error", b"bad gateway")
+"""Beginnings of what a server sends in place of a file, in small letters."""
+
+_ERROR_KEYS = (b'"error"', b'"errors"', b'"error_message"', b'"message"', b'"detail"', b'"statuscode"')
+"""First keys of what a server sends as JSON in place of a file, in small letters."""
+
+_UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp")
+"""Endings of files that a download has not finished."""
+
+
+def other_kind(head: bytes) -> str | None:
+    """What a file is, by its first `HEAD_BYTES`, and what to do; None where nothing else is recognised."""
+    if not head:
+        return f"empty: {_AGAIN}"
+    if head[7:9] == b"\0{":  # the length of a safetensors header may look like the beginning of anything
+        return None
+    if not any(head):
+        return "filled with zeros: the download reserved the space and did not finish; download it again"
+    return next((kind for beginning, kind in _BEGINNINGS if head.startswith(beginning)), None) or _page(head)
+
+
+def _page(head: bytes) -> str | None:
+    """What a server sends in place of a file."""
+    text = head[:HEAD_BYTES].removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
+        return f"an HTML or XML page, as a server sends for an error or a login: {_AGAIN}"
+    if text.startswith(_ERROR_TEXTS) or (text.startswith(b"{") and text[1:].lstrip().startswith(_ERROR_KEYS)):
+        shown = " ".join(head[:120].decode(errors="replace").split())
+        return f"an error message of a server ({shown!r}): {_AGAIN}"
+    return None
+
+
+def _hub_name(path: Path) -> bool:
+    """Whether a path that does not exist looks like the name of a model on the hub, `owner/model`."""
+    return not path.is_absolute() and len(path.parts) == 2 and not path.parent.exists()
+
+
+def path_kind(path: Path) -> str:
+    """Why a path is no checkpoint's folder, as the rest of a sentence that begins with the path."""
+    if not path.exists():
+        if _hub_name(path):
+            return (f"is not a folder; if it is the name of a model on the Hugging Face hub, download it first: "
+                    f"hf download {path} --local-dir {path.name}")
+        return "is not a folder"
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        return f"is not a folder and cannot be read: {error.strerror}"
+    if path.name.endswith((".safetensors", ".json")) and not other_kind(head):
+        return f"is a file: give the folder it is in, which has to be {LAYOUT}"
+    return f"is {other_kind(head) or f'a file, not {LAYOUT}'}"
+
+
+_MEMBERS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (_UNFINISHED, "{} is a download that has not finished: finish it, or start it again"),
+    (("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
+     "{} belongs to a LoRA adapter, which changes a model and is none: merge it into its base model (peft's "
+     "merge_and_unload, then save_pretrained); merged weights are no longer ternary unless they are quantised again"),
+    ((".gguf",), "{} is " + _GGUF),
+    ((".bin", ".bin.index.json", ".pth", ".pt", ".ckpt"), "{} is " + _PICKLE),
+    ((".h5", ".msgpack", ".onnx", ".onnx_data", ".npz"),
+     "{} is a model in another format: download the model as safetensors"),
+    ((".safetensors",), "{} has another name: rename it to model.safetensors, or, if it is one of several shards, add "
+     "model.safetensors.index.json, which lists them"),
+)
+"""Endings of names in a folder without the tensors of a checkpoint, and what such a file means."""
+
+
+def folder_kind(folder: Path) -> str | None:
+    """What a folder without the tensors of a checkpoint holds in their place, and what to do; None: nothing known."""
+    waiting = folder / ".cache" / "huggingface" / "download"  # of the hub's own client
+    names = sorted(entry.name for place in (folder, waiting) if place.is_dir() for entry in place.iterdir())
+    for endings, sentence in _MEMBERS:
+        found = next((name for name in names if name.lower().endswith(endings)), None)
+        if found:
+            return sentence.format(found)
+    return None

@@ -1,0 +1,157 @@
+"""Text in and out of a model: prompts to token ids, token ids to text, whole or as it grows.
+
+A tokenizer alone is not enough for either: which token begins a prompt, and which end a text, other files say.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from sw.errors import CheckpointError
+from sw.special_tokens import SpecialTokens, read_special_tokens
+from sw.tokenizer import CheckpointTokenizer
+
+__all__ = ["CheckpointText", "TextStream"]
+
+LEAST_PART = 0.75
+"""Part of a vocabulary that its tokenizer fills at least; vocabularies are padded, by a few hundred rows."""
+
+REPLACEMENT = "\ufffd"
+"""Stands for bytes that are no character, or not yet one."""
+
+
+class CheckpointText:
+    """The text side of a checkpoint.
+
+    Attributes:
+        tokens: the tokens that begin and end a text.
+        tokenizer: None where the checkpoint has no tokenizer.json; then only ids go in and out.
+    """
+
+    def __init__(self, tokens: SpecialTokens, tokenizer: CheckpointTokenizer | None) -> None:
+        self.tokens, self.tokenizer = tokens, tokenizer
+        self._asked_for_bos = False
+
+    @classmethod
+    def open(cls, folder: Path, vocab: int) -> CheckpointText:
+        """Of the checkpoint in a folder, whose model has `vocab` tokens.
+
+        Raises CheckpointError. Warns of files that contradict each other, or the model.
+        """
+        path = folder / "tokenizer.json"
+        if not path.exists():
+            return cls(read_special_tokens(folder, vocab), None)
+        tokenizer = CheckpointTokenizer(path)
+        if tokenizer.size > vocab:
+            warnings.warn(f"tokenizer.json has ids up to {tokenizer.size - 1}, but the model's vocabulary has {vocab}: "
+                          "a text may give ids that cannot be fed; it is probably that of another model", stacklevel=2)
+        elif tokenizer.size < LEAST_PART * vocab:
+            warnings.warn(f"tokenizer.json has {tokenizer.size} tokens, far fewer than the model's vocabulary of "
+                          f"{vocab}: it is probably that of another model", stacklevel=2)
+        return cls(read_special_tokens(folder, vocab, tokenizer.token_id), tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a prompt, with one token in front that begins a text, if the checkpoint wants it.
+
+        That is what `tokenizer.json` adds, or else what `tokenizer_config.json` asks for. A prompt that already begins
+        with it gets no second one. Raises CheckpointError; warns where it does otherwise than `tokenizer.json` says.
+        """
+        if self.tokenizer is None:
+            raise CheckpointError("the checkpoint has no tokenizer.json")
+        bare, ids, bos = self.tokenizer.encode(text, special=False), self.tokenizer.encode(text), self.tokens.bos
+        if bos is None:
+            return ids
+        adds = self.tokenizer.prefix[:1] == [bos]
+        if bare[:1] == [bos] and (adds or self.tokens.add_bos):
+            warnings.warn(f"the prompt already begins with {self._shown(bos)}: no second one is put in front",
+                          stacklevel=2)
+            return ids[1:] if adds else ids
+        if not adds and self.tokens.add_bos:
+            return [bos, *ids]
+        return ids
+
+    def check_prompts(self) -> None:
+        """Warns once where the files disagree on what is around a prompt. For runs whose prompts are texts."""
+        if self.tokenizer is None or self._asked_for_bos:
+            return
+        self._asked_for_bos = True
+        bos, add_bos, prefix = self.tokens.bos, self.tokens.add_bos, self.tokenizer.prefix
+        if bos is None:
+            if add_bos and not prefix:
+                warnings.warn("tokenizer_config.json says add_bos_token, but no file names a BOS token: prompts begin "
+                              "without one", stacklevel=2)
+        elif prefix[:1] == [bos]:
+            if add_bos is False:
+                warnings.warn(f"tokenizer_config.json says add_bos_token false, but tokenizer.json puts "
+                              f"{self._shown(bos)} in front of prompts: tokenizer.json is followed", stacklevel=2)
+        elif add_bos:
+            warnings.warn(f"tokenizer_config.json asks for a BOS token, which tokenizer.json does not add: "
+                          f"{self._shown(bos)} is put in front of prompts", stacklevel=2)
+        elif prefix:
+            warnings.warn(f"tokenizer.json puts {self._shown(prefix[0])} in front of prompts, but "
+                          f"{self.tokens.named_by} names {self._shown(bos)}: tokenizer.json is followed", stacklevel=2)
+        elif add_bos is None and bos not in self.tokens.end_ids:  # one that also ends texts only separates them
+            warnings.warn(f"{self.tokens.named_by} names the BOS token {self._shown(bos)}, but tokenizer.json does not "
+                          "add it: prompts begin without it; write it in front of a prompt if the model needs it",
+                          stacklevel=2)
+        ends = [token for token in self.tokenizer.suffix if token in self.tokens.end_ids]
+        if ends:
+            warnings.warn(f"tokenizer.json puts {self._shown(ends[0])} behind prompts, which ends a text", stacklevel=2)
+
+    def _shown(self, token: int) -> str:
+        text = self.tokenizer and self.tokenizer.token_text(token)
+        return f"{text!r} (id {token})" if text else f"id {token}"
+
+    def decode(self, tokens: Sequence[int]) -> str | None:
+        """The whole text of generated tokens, without tokens that end a text; None without a tokenizer."""
+        if self.tokenizer is None:
+            return None
+        return self.tokenizer.decode([token for token in tokens if token not in self.tokens.end_ids])
+
+    def stream(self) -> TextStream:
+        """For a text that is shown while it grows."""
+        return TextStream(self)
+
+
+class TextStream:
+    """A text as its tokens come. All parts together are what `CheckpointText.decode` gives for all tokens.
+
+    So a part is given only when no later token can change it. Two things are held back: the last U+FFFD, which may be a
+    character whose bytes are not all there, and a run of byte tokens, `<0xE4>`, of which the decoder makes a text only
+    if the whole run is UTF-8. Without a tokenizer the parts are the ids.
+    """
+
+    def __init__(self, text: CheckpointText) -> None:
+        self._text = text
+        self._tokens: list[int] = []
+        self._shown = ""
+        self._in_bytes = False
+
+    def add(self, token: int) -> str:
+        """What a token adds; maybe nothing yet."""
+        if self._text.tokenizer is None:
+            return f"{token} "
+        if token in self._text.tokens.end_ids:
+            return ""
+        self._tokens.append(token)
+        # A token that decodes to nothing, a special one or one that the tokenizer does not have, ends no run.
+        self._in_bytes = self._text.tokenizer.is_byte(token) or (
+            self._in_bytes and not self._text.tokenizer.decode([token]))
+        return "" if self._in_bytes else self._part(self._decoded().removesuffix(REPLACEMENT))
+
+    def end(self) -> str:
+        """What was held back, when no token follows."""
+        return "" if self._text.tokenizer is None else self._part(self._decoded())
+
+    def _decoded(self) -> str:
+        return self._text.decode(self._tokens) or ""
+
+    def _part(self, text: str) -> str:
+        """What of a text has not been shown; a text that does not go on from there waits."""
+        if not text.startswith(self._shown):
+            return ""
+        part = text[len(self._shown) :]
+        self._shown = text
+        return part
