@@ -17,11 +17,8 @@ BOARDS = {
 
 
 def board(name: str) -> AnyBoard:
-    """The board of that name. Raises ConfigError: there is none, or the extra `board` is not installed."""
+    """The board of that name. Raises ConfigError: there is none; ModuleNotFoundError: a package that it needs."""
     if name not in BOARDS:
         raise ConfigError(f"no board named {name!r}; there are: {', '.join(BOARDS)}")
     module, _, member = BOARDS[name].partition(":")
-    try:
-        return getattr(import_module(module), member)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is missing: run `make setup`, or pip install -e '.[board]'") from error
+    return getattr(import_module(module), member)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from hw.extras import as_program
 from hw.verilog import find_yosys
 
 __all__ = ["KINDS", "resources", "share_modules", "table", "usage"]
@@ -126,4 +127,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with as_program():
+        main()

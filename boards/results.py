@@ -11,6 +11,7 @@ from typing import Any
 
 from boards import BOARDS, board
 from boards.board import Board
+from hw.extras import as_program
 
 __all__ = ["main", "results"]
 
@@ -62,4 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with as_program():
+        main()

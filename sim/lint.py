@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sim.bench import prepare_environment
+from hw.extras import as_program
 
 __all__ = ["main"]
 
@@ -16,6 +16,8 @@ STYLE = ("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-UNS
 
 def main(files: list[str]) -> int:
     """Latches, several drivers, combinational loops and the like are errors."""
+    from sim.bench import prepare_environment  # needs the extra `sim`
+
     prepare_environment()
     worst = 0
     for file in files:
@@ -29,4 +31,5 @@ def main(files: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with as_program():
+        sys.exit(main(sys.argv[1:]))

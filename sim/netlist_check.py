@@ -21,7 +21,7 @@ import numpy as np
 
 from hw.accelerator import Accelerator
 from hw.config import PRESETS
-from sim.bench import build_model, run_bench
+from hw.extras import as_program
 from sim.full_size import machine
 from sim.links.golden import GoldenLink
 from sim.memory.top import SimulatedMemory
@@ -57,6 +57,8 @@ def _step(name: str) -> Iterator[None]:
 
 
 def _run(folder: Path, image: ModelImage, seed: int, netlist: bool) -> dict[str, Any]:
+    from sim.bench import run_bench  # needs the extra `sim`
+
     result = folder / "result.json"
     run_bench(
         Accelerator(SMALL), SMALL, "sim.netlist_bench", top=TOP, netlist=netlist,
@@ -86,6 +88,8 @@ def _compare(folder: Path) -> list[str]:
 
 
 def _everything() -> str:
+    from sim.bench import build_model  # likewise
+
     with _step("Verilog to a simulator"):
         build_model(Accelerator(SMALL), top=TOP, memory=True)
     start = time.monotonic()
@@ -128,4 +132,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with as_program():
+        main()

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import typer
 
 from hw.config import ConfigError
+from hw.extras import what_is_missing
 from sw.checkpoint import CheckpointError
 from sw.commands.boards import boards
 from sw.commands.build import build
@@ -74,6 +75,14 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def _told(error: Exception) -> tuple[str, int] | None:
+    """Sentence and exit code of an error that is no bug: one of EXIT_CODES, or a package of an extra is missing."""
+    if isinstance(error, ImportError):
+        absent = what_is_missing(error)
+        return (absent, 2) if absent else None
+    return next(((_sentence(error), code) for kind, code in EXIT_CODES if isinstance(error, kind)), None)
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     """Run one command; its exit code. Usage errors print their own message."""
     try:
@@ -91,13 +100,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         if hasattr(error, "show") and hasattr(error, "exit_code"):  # usage errors of typer and of click alike
             error.show()
             return 2
-        for kind, code in EXIT_CODES:
-            if isinstance(error, kind):
-                tell(f"error: {_sentence(error)}")
-                return code
-        traceback.print_exc()
-        tell(f"internal error: {error}")
-        return INTERNAL
+        told = _told(error)
+        if told is None:
+            traceback.print_exc()
+            told = str(error), INTERNAL
+        sentence, code = told
+        tell(f"{'internal error' if code == INTERNAL else 'error'}: {sentence}")
+        return code
 
 
 def _end_like_an_interrupt() -> list[int]:

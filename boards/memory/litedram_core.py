@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from boards.memory.register_player import RegisterWrite
 from hw.config import ConfigError
+from hw.extras import EXTRAS, missing
 
 __all__ = ["MODULE", "DramCore", "DramError", "ddr3_core", "generate_core", "sdr_core"]
 
@@ -104,7 +106,9 @@ def generate_core(settings: dict[str, Any], generator: str = "boards.memory.lite
             raise DramError(f"LiteDRAM did not end within {GENERATE_TIMEOUT_S} s") from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            hint = ": pip install -e '.[board]'" if "ModuleNotFoundError" in last else ""
-            raise DramError(f"LiteDRAM cannot generate a controller ({last}){hint}")
+            absent = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+).*'", last)
+            if absent and absent[1] in EXTRAS:
+                raise DramError(missing(absent[1]))
+            raise DramError(f"LiteDRAM cannot generate a controller ({last})")
         fields = json.loads(output.read_text())
     return DramCore(settings=settings, **fields | {"start": tuple(RegisterWrite(*entry) for entry in fields["start"])})

