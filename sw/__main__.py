@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -28,6 +29,7 @@ from sw.commands.pack import pack
 from sw.commands.verilog import verilog
 from sw.driver import JobError
 from sw.errors import HardwareError, ImageError, VerificationError
+from sw.installed import report
 from sw.streams import open_streams, settle_streams, tell
 
 __all__ = ["app", "main"]
@@ -59,8 +61,16 @@ app.command()(flash)
 app.command()(doctor)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print("\n".join(report()))
+        raise typer.Exit
+
+
 @app.callback()
-def _about() -> None:
+def _about(version: Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print what a report of an error needs.")
+] = False) -> None:
     """Generate and run an FPGA accelerator for BitNet b1.58 language models."""
 
 

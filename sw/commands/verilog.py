@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hw.accelerator import Accelerator
 from hw.config import preset
-from hw.verilog import generate_verilog
 from sw.whole_file import whole_file
 
 __all__ = ["verilog"]
@@ -22,6 +20,9 @@ def verilog(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write accelerator.v and its description. Same input, same bytes."""
+    from hw.accelerator import Accelerator  # no other command needs what takes so long to import
+    from hw.verilog import generate_verilog
+
     config = preset(preset_name)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "accelerator.v"

@@ -1,0 +1,86 @@
+"""What is installed: this package and those that pyproject.toml asks for, by the metadata of the installation alone."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+__all__ = ["NAME", "Package", "commit", "packages", "report", "version"]
+
+NAME = "bitnet-fpga"
+ROOT = Path(__file__).parents[1]
+"""The clone, where this runs from one."""
+
+GIT_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that this one needs.
+
+    Attributes:
+        name: as registries have it.
+        extra: that brings it; empty for one that is always needed.
+        needed: versions that fit, empty for any.
+        version: that is installed, None if none is.
+        fits: a version is installed, and it fits.
+    """
+
+    name: str
+    extra: str
+    needed: str
+    version: str | None
+    fits: bool
+
+
+def version(name: str) -> str | None:
+    """Version of an installed package; None if it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def packages() -> Iterator[Package]:
+    """All that the installation asks for, of the extras too; nothing where the source runs without being installed."""
+    if version(NAME) is None:
+        return
+    for line in metadata.requires(NAME) or []:
+        requirement = Requirement(line)
+        if requirement.name == NAME:  # an extra that includes another one
+            continue
+        extra = str(requirement.marker).partition('"')[2].rstrip('"') if requirement.marker else ""
+        found = version(requirement.name)
+        fits = found is not None and requirement.specifier.contains(found, prereleases=True)
+        yield Package(requirement.name, extra, str(requirement.specifier), found, fits)
+
+
+def commit() -> str | None:
+    """Commit of the clone that this runs from, with `-dirty` if files have been changed; None without git or clone."""
+    if not (ROOT / ".git").exists():
+        return None
+    try:
+        run = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"],
+                             capture_output=True, text=True, check=False, timeout=GIT_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None
+
+
+def report() -> list[str]:
+    """What a report of an error needs, in lines: versions of this package, of Python and of the packages in use."""
+    made = commit()
+    lines = [f"{NAME} {version(NAME) or '(not installed)'}" + (f", commit {made}" if made else ""),
+             f"Python {platform.python_version()}, {platform.platform()}"]
+    found: dict[str, list[str]] = {}
+    for package in packages():
+        if package.version:
+            found.setdefault(package.extra, []).append(f"{package.name} {package.version}")
+    lines += [(f"{extra}: " if extra else "") + ", ".join(names) for extra, names in found.items() if extra != "test"]
+    return lines
