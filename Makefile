@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test sim verilog bitstream board-results flash lint inspect full-size netlist clean
+.PHONY: help setup demo test sim verilog bitstream board-results flash lint inspect full-size netlist wheel-check clean
 PRESET ?= tiny
 BOARD ?= ulx3s
 SEED ?= 1
 UNIT ?= array
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.ready  ## virtual environment with pinned packages; system packages by apt-get where allowed
 
@@ -58,6 +58,9 @@ full-size: setup  ## docs/results/full-size.md: packing at the size of bitnet-b1
 
 netlist: setup  ## docs/results/netlist.md: the ECP5 netlist of a small accelerator, simulated against its Verilog
 	$(BIN)/python -m sim.netlist_check
+
+wheel-check:  ## the wheel, in an environment of its own: installed with its extras, and run
+	PYTHON=$(PYTHON) sh tools/wheel_check.sh
 
 clean:  ## remove everything that was built
 	rm -rf build $(VENV)

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Builds the wheel, installs it with its extras into an environment of its own, and runs the command line there, away
+# from the clone: make wheel-check. Ends with an error where a command fails or writes into the installation.
+set -eu
+clone=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/source" "$work/run"
+(cd "$clone" && git ls-files -z | xargs -0 cp --parents -t "$work/source")
+"${PYTHON:-python3}" -m venv "$work/venv"
+pip="$work/venv/bin/pip --quiet --disable-pip-version-check"
+$pip wheel --no-deps --wheel-dir "$work" "$work/source"
+wheel=$(ls "$work"/*.whl)
+$pip install "$wheel[sim,board]"
+export BITNET_FPGA_CACHE="$work/cache"
+unset PYTHONPATH YOSYS
+cd "$work/run"
+bitnet="$work/venv/bin/bitnet-fpga"
+model="$clone/models/shakespeare-nano"
+touch "$work/installed"
+"$bitnet" --version
+"$bitnet" verilog --preset tiny
+"$bitnet" build --board kv260 --output out
+for name in accelerator.v bitnet.v parameters.tcl bitnet.dtso build.tcl bitnet.bif shell.json load.sh; do
+    [ -s "out/kv260/$name" ] || { echo "build --board kv260 wrote no $name" >&2; exit 1; }
+done
+"$bitnet" boards
+"$bitnet" flash --board ulx3s --dry-run
+for backend in golden sim; do
+    "$bitnet" generate "$model" --backend $backend --prompt "ROMEO:" --max-new-tokens 8 --context 64 --json > $backend.json
+done
+cmp golden.json sim.json
+cat sim.json
+written=$(find "$work/venv" -newer "$work/installed" ! -type d ! -name '*.pyc' | head -n 3)
+[ -z "$written" ] || { echo "written into the installation: $written" >&2; exit 1; }
+echo "the wheel works: $(basename "$wheel")"
