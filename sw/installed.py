@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-__all__ = ["NAME", "Package", "commit", "packages", "report", "version"]
+__all__ = ["NAME", "Package", "commit", "packages", "report", "requires_python", "version"]
 
 NAME = "bitnet-fpga"
 ROOT = Path(__file__).parents[1]
@@ -59,6 +59,11 @@ def packages() -> Iterator[Package]:
         found = version(requirement.name)
         fits = found is not None and requirement.specifier.contains(found, prereleases=True)
         yield Package(requirement.name, extra, str(requirement.specifier), found, fits)
+
+
+def requires_python() -> str:
+    """Versions of Python that fit; empty, for any, where the source runs without being installed."""
+    return "" if version(NAME) is None else metadata.metadata(NAME).get("Requires-Python", "")
 
 
 def commit() -> str | None:

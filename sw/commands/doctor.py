@@ -1,4 +1,4 @@
-"""`bitnet-fpga doctor`: whether a board works, and what is wrong if it does not."""
+"""`bitnet-fpga doctor`: whether a board works, or what this computer lacks, and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sw.doctor.examine import Finding, examine
+from hw.config import ConfigError
+from sw.doctor.examine import examine
+from sw.doctor.finding import Finding
+from sw.doctor.host import examine_host
 from sw.driver import LINKS
-from sw.errors import HardwareError
+from sw.errors import HardwareError, JobError
 
 __all__ = ["doctor"]
 
@@ -35,17 +38,44 @@ def _findings(board: Any, options: dict[str, Any], full: bool, console: Console)
         )
 
 
+def _examine_host(as_json: bool) -> None:
+    """Raises ConfigError if what every command needs is missing."""
+    found = []
+    for finding in examine_host():
+        found.append(finding)
+        if not as_json:
+            advice = [] if finding.ok else [f"needed for {finding.needed_for}: {finding.remedy}"]
+            print(f"{finding.check:<20} {finding.state:<7}  {'; '.join(filter(None, [finding.text, *advice]))}",
+                  flush=True)
+    wrong = [finding.check for finding in found if finding.required and not finding.ok]
+    if as_json:
+        checks = [{**asdict(finding), "state": finding.state} for finding in found]
+        print(json.dumps({"ok": not wrong, "checks": checks}, indent=2))
+    if wrong:
+        raise ConfigError(f"no command can work as long as this is not right: {', '.join(wrong)}")
+
+
 def doctor(
-    board_name: Annotated[str, typer.Option("--board", help="Board that is connected.")],
+    board_name: Annotated[str | None, typer.Option("--board", help="Board that is connected; without it this computer "
+                                                   "is examined.")] = None,
     port: Annotated[str, typer.Option(help="Serial port; auto: the first with a board.")] = "auto",
     full: Annotated[bool, typer.Option("--full", help="Write and read all of the memory, at the speed of the link.")]
     = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a board with its bitstream loaded: link, build id, memory, known answers. Overwrites its memory.
+    """Say what this computer has and lacks, or check a board with its bitstream loaded.
 
-    Each check is built on those before it; the first that fails names the cause and ends the examination.
+    Without --board: versions of Python, packages, compilers and tools, folders, access to serial ports; of what is
+    missing, which commands need it and what to do. Exit code 2 only if `generate` on the golden model cannot work.
+
+    With --board: link, build id, memory, known answers. Overwrites its memory. Each check is built on those before it;
+    the first that fails names the cause and ends the examination.
     """
+    if board_name is None:
+        if full or port != "auto":
+            raise JobError(f"{'--full' if full else '--port'} needs --board: it is for a board that is connected")
+        _examine_host(as_json)
+        return
     board = import_module("boards").board(board_name)
     options = {"port": port} if board.backend == "serial" else {}
     found: list[Finding] = []

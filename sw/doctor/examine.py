@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from hw.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.doctor import memory
+from sw.doctor.finding import Finding
 from sw.driver import Accelerator, open_link
 from sw.errors import HardwareError
 from sw.image import ModelImage
@@ -23,16 +23,7 @@ from sw.links.machine import MachineBus, MachineLink
 from sw.pack import pack
 from sw.scrub import Progress
 
-__all__ = ["Finding", "examine"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result of a check: what was seen, or what is wrong."""
-
-    check: str
-    ok: bool
-    text: str
+__all__ = ["examine"]
 
 
 def examine(config: AccelConfig, bus: MachineBus, *, full: bool, progress: Progress) -> Iterator[Finding]:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hw.config import PRESETS
 from sim.golden.machine import GoldenMachine
 from sw.__main__ import main
-from sw.doctor.examine import Finding, examine
+from sw.doctor.examine import examine
+from sw.doctor.finding import Finding
 from sw.links.mmap import MmapBus
 from tests.sw.links.mmap_device import ChipInFolder, chip_in_folder
 

