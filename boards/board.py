@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 
+from boards.memory.litedram_core import MODULE, PACKAGES
 from hw.config import AccelConfig
+from hw.notice import NOTICE, notice
 
 __all__ = ["AnyBoard", "Board", "Built"]
 
@@ -99,9 +101,11 @@ class Board(AnyBoard):
         from boards.soc import Soc
 
         made = build(self, Soc(self), folder / "work", seed)
+        with_controller = (folder / "work" / f"{MODULE}.v").is_file()
         report, used = made.report, made.report["resources"]
         return Built(
-            {self.bitstream: made.content, "report.json": (json.dumps(report, indent=2) + "\n").encode()}, report,
+            {self.bitstream: made.content, "report.json": (json.dumps(report, indent=2) + "\n").encode(),
+             NOTICE: notice(PACKAGES if with_controller else ())}, report,
             [f"{folder / self.bitstream}: {len(made.content):,} bytes, preset {self.config.name}, "
              f"build {report['build_id']}",
              *(f"  {name:<10} {count['used']:>6} of {count['available']}" for name, count in used.items()),

@@ -18,6 +18,7 @@ from boards.zynq_wrapper import wrapper
 from hw.accelerator import Accelerator
 from hw.config import ConfigError, preset
 from hw.control.register_map import ADDRESS_BITS
+from hw.notice import NOTICE, notice
 from hw.verilog import generate_verilog
 
 __all__ = ["KV260", "ZynqBoard", "fill", "parameters", "write_project"]
@@ -126,5 +127,6 @@ def write_project(board: ZynqBoard, folder: Path) -> None:
         "bitnet.dtso": fill(board, (FILES / "bitnet.dtso").read_text()),
     }.items():
         (folder / name).write_text(text, newline="\n")
+    (folder / NOTICE).write_bytes(notice())
     for name in COPIED:
         shutil.copy(FILES / name, folder / name)

@@ -16,10 +16,13 @@ from boards.memory.register_player import RegisterWrite
 from hw.config import ConfigError
 from hw.extras import EXTRAS, missing
 
-__all__ = ["MODULE", "DramCore", "DramError", "ddr3_core", "generate_core", "sdr_core"]
+__all__ = ["MODULE", "PACKAGES", "DramCore", "DramError", "ddr3_core", "generate_core", "sdr_core"]
 
 MODULE = "dram_controller"
 """Name of the generated module."""
+
+PACKAGES = ("litedram", "litex", "migen")
+"""Whose circuits a controller is made of."""
 
 HARDWARE_CONTROL = 0x1
 """Bit of dfii_control: the controller's commands reach the chip, not those of the registers."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hw.config import preset
+from hw.notice import NOTICE, notice
 from sw.whole_file import whole_file
 
 __all__ = ["verilog"]
@@ -19,17 +20,19 @@ def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("build/verilog"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Write accelerator.v and its description. Same input, same bytes."""
+    """Write accelerator.v, its description, and the notices that go with them. Same input, same bytes."""
     from hw.accelerator import Accelerator  # no other command needs what takes so long to import
     from hw.verilog import generate_verilog
 
     config = preset(preset_name)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "accelerator.v"
-    with whole_file(path) as text, whole_file(path.with_suffix(".json")) as description:
+    with (whole_file(path) as text, whole_file(path.with_suffix(".json")) as description,
+          whole_file(output / NOTICE) as notices):
         module = generate_verilog(Accelerator(config), "accelerator")
         text.write(module.text.encode())
         description.write(module.description.encode())
+        notices.write(notice())
     summary = {"verilog": str(path), "description": str(path.with_suffix(".json")), "preset": config.name,
                "build_id": f"{config.build_id:016x}", "bytes": path.stat().st_size}
     if as_json:

@@ -300,7 +300,7 @@ def test_without_vivado_the_project_is_written(tmp_path: Path, monkeypatch: pyte
         SMALL.build(tmp_path / "q", seed=2)
     names = {path.name for path in (tmp_path / "p").iterdir()}
     assert names == {"accelerator.v", "accelerator.json", "bitnet.v", "parameters.tcl", "build.tcl", "bitnet.bif",
-                     "bitnet.dtso", "shell.json", "load.sh"}
+                     "bitnet.dtso", "shell.json", "load.sh", "NOTICE-bitnet-fpga.txt"}
 
 
 def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
