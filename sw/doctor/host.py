@@ -146,9 +146,9 @@ def examine_host() -> Iterator[HostFinding]:
     for other in OTHERS:
         yield _program(*other)
     yield _folder("temporary files", Path(tempfile.gettempdir()), "everything that packs a model",
-                  "make room there, or name another folder in the variable TMPDIR", required=True)
+                  "name another folder in the variable TMPDIR, or make room there", required=True)
     yield _folder("cache", _cache_folder(), USES["sim"],
-                  "make room there, or name another folder in the variable BITNET_FPGA_CACHE")
+                  "name another folder in the variable BITNET_FPGA_CACHE, or make room there")
     yield _folder("working folder", Path.cwd(), "`verilog`, `build`, whose results go to ./build",
-                  "make room there, or name another folder with --output")
+                  "name another folder with --output, or make room there")
     yield from usb.permissions()

@@ -17,7 +17,7 @@ PORTS = ("ttyUSB*", "ttyACM*")
 """What Linux calls the serial ports of USB chips."""
 
 GROUPS = ("dialout", "uucp")
-"""Owner of serial ports, by distribution."""
+"""Owner of serial ports: the first of these that there is; Debian has both, Arch the second."""
 
 RULES = tuple(map(Path, ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")))
 VENDOR = "0403"
@@ -45,11 +45,12 @@ def _join(group: str) -> str:
 def _group() -> HostFinding:
     """Where no port is there to look at: the group that will own it."""
     uses = "a board on a serial line"
-    there = [entry for entry in grp.getgrall() if entry.gr_name in GROUPS]
+    known = {entry.gr_name: entry.gr_gid for entry in grp.getgrall()}
+    there = [name for name in GROUPS if name in known]
     if os.geteuid() == 0 or not there:
         return HostFinding("serial ports", True, "no port is there; none is closed to this user", uses, "")
-    name = there[0].gr_name
-    if there[0].gr_gid in {os.getegid(), *os.getgroups()}:
+    name = there[0]
+    if known[name] in {os.getegid(), *os.getgroups()}:
         return HostFinding("serial ports", True, f"no port is there; this user is in group {name}", uses, "")
     return HostFinding("serial ports", False, f"no port is there, and this user is not in group {name}, which will own "
                        "it", uses, _join(name))

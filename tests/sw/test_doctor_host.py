@@ -171,8 +171,8 @@ def test_a_port_that_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("member", [False, True])
 def test_the_group_of_ports(member: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dialout = grp.struct_group(("dialout", "x", 20, []))
-    monkeypatch.setattr(grp, "getgrall", lambda: [dialout])
+    groups = [grp.struct_group(("uucp", "x", 10, [])), grp.struct_group(("dialout", "x", 20, []))]
+    monkeypatch.setattr(grp, "getgrall", lambda: groups)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "getegid", lambda: 1000)
     monkeypatch.setattr(os, "getgroups", lambda: [20] if member else [])

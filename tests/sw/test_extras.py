@@ -159,6 +159,14 @@ def test_a_generator_of_its_own_process(tmp_path: Path) -> None:
     assert run.stdout.startswith("migen is not installed: run "), run
 
 
+def test_a_program_outside_of_the_clone(tmp_path: Path) -> None:
+    """Has no docs/results to write to."""
+    (code, said, _), = without([], [NETLIST], tmp_path)
+    assert code == 2
+    assert said.startswith("error: cannot write docs/results/netlist.md: ")
+    assert said.count("\n") == 1
+
+
 def test_a_package_that_cannot_be_imported() -> None:
     error = ImportError("cannot import name 'x' from 'cocotb_tools.runner'", name="cocotb_tools.runner")
     assert what_is_missing(error) == (f"cocotb cannot be imported (cannot import name 'x' from 'cocotb_tools.runner'): "
