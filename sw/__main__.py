@@ -141,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signals = _end_like_an_interrupt()
     try:
         with warnings.catch_warnings():
+            if arguments is None:  # what is told does not depend on PYTHONWARNINGS
+                warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _warn
             code = _run(arguments)
             return 128 + signals[0] if signals and code == INTERRUPTED else code

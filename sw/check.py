@@ -11,18 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from sw.checkpoint import EMBEDDING, HEAD, Checkpoint
-from sw.doubts import Doubts
+from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, to_bf16
+from sw.doubts import SAMPLED_ROWS, Doubts
 from sw.errors import CheckpointError
 from sw.ternary import TritCounts, count_trits
 
 __all__ = ["CheckResult", "check"]
-
-CHUNK_ELEMENTS = 1 << 20
-"""Elements of a table that are read at a time."""
-
-SAMPLED_ROWS = 16
-"""Rows of master weights in which different values are counted."""
 
 
 @dataclass
@@ -56,10 +50,12 @@ def _tensor(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
         _matrix(checkpoint, name, doubts)
     elif name in (EMBEDDING, HEAD):
         _table(checkpoint, name, doubts)
-        if name == HEAD and checkpoint.config.tie_word_embeddings and _differs(checkpoint):
-            doubts.add("differs from the embedding, which config.json makes the head: it is not used", name)
+        if name == HEAD and checkpoint.head_differs():
+            doubts.unused_head(name)
     elif not name.endswith("_scale"):  # those are checked with their matrices
-        doubts.norm(name, checkpoint.float(name))
+        values = checkpoint.float(name)
+        to_bf16(values, name)
+        doubts.norm(name, values)
 
 
 def _matrix(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
@@ -67,28 +63,15 @@ def _matrix(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
     counts = matrix.counts or sum(map(count_trits, matrix.blocks()), TritCounts())
     doubts.matrix(name, matrix.scale, counts)
     if matrix.counts is None:
-        values = np.unique(np.abs(checkpoint.float(name, slice(0, SAMPLED_ROWS))))
-        if len(values) == 2 and values[0] == 0:
-            doubts.add("holds master weights of the three values -s, 0 and s: they are ternary already, and quantising "
-                       "them again changes their scale", name, f"s = {values[1]:.4g}, scale {matrix.scale:.4g}")
-
-
-def _rows(checkpoint: Checkpoint, name: str) -> list[slice]:
-    rows, columns = checkpoint.info(name).shape
-    step = max(1, CHUNK_ELEMENTS // columns)
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+        doubts.master(name, checkpoint.float(name, SAMPLED_ROWS), matrix.scale)
 
 
 def _table(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
     low, high, zero_rows = math.inf, -math.inf, 0
-    for rows in _rows(checkpoint, name):
+    for rows in checkpoint.row_slices(name):
         values = checkpoint.float(name, rows)
+        if name == EMBEDDING:
+            to_bf16(values, name)  # raises where there is none, as packing does
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         zero_rows += len(values) - int(np.count_nonzero(values.any(axis=1)))
     doubts.table(name, checkpoint.info(name).shape[0], zero_rows, low, high)
-
-
-def _differs(checkpoint: Checkpoint) -> bool:
-    """Whether a stored head is another table than the embedding."""
-    return any(not np.array_equal(checkpoint.float(HEAD, rows), checkpoint.float(EMBEDDING, rows))
-               for rows in _rows(checkpoint, HEAD))

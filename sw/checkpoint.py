@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,19 +12,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sw.file_kind import folder_kind, path_kind
+from sw.file_kind import folder_kind, path_kind, unfinished
 from sw.model_config import CheckpointError, ModelConfig, read_json
 from sw.tensor_file import FLOATS, INDEX_FILE, SINGLE_FILE, TensorInfo, read_header, read_rows, read_shards
 from sw.ternary import TernaryMatrix, from_master, from_packed
 
-__all__ = ["EMBEDDING", "HEAD", "Checkpoint", "CheckpointError", "ModelConfig", "TensorInfo"]
+__all__ = ["EMBEDDING", "HEAD", "Checkpoint", "CheckpointError", "ModelConfig", "TensorInfo", "to_bf16"]
 
 
 EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
 
+CHUNK_ELEMENTS = 1 << 20
+"""Elements of a table that are read at a time."""
+
 BUFFERS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "position_ids", "attn.masked_bias")
 """Endings of the names of what older models stored besides their weights; it is computed from config.json."""
+
+
+def to_bf16(values: NDArray[np.floating], name: str) -> NDArray[np.uint16]:
+    """bf16 codes of a tensor, half to even. Raises CheckpointError where bf16 has no such large numbers."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    codes = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+    if (codes & 0x7FFF >= 0x7F80).any():
+        raise CheckpointError(f"tensor {name} holds values that are too large for bf16")
+    return codes
 
 
 def _nobody_needs(name: str, info: TensorInfo) -> bool:
@@ -65,20 +79,19 @@ class Checkpoint:
         folder = Path(path)
         if not folder.is_dir():
             raise CheckpointError(f"{folder} {path_kind(folder)}")
-        if not (folder / "config.json").exists() and (kind := folder_kind(folder)):
-            raise CheckpointError(f"{folder} has no config.json: {kind}")
+        weights = next((name for name in (SINGLE_FILE, INDEX_FILE) if os.path.lexists(folder / name)), None)
+        kind = "download it too" if weights else folder_kind(folder)
+        if not os.path.lexists(folder / "config.json"):
+            raise CheckpointError(f"{folder / 'config.json'} does not exist" + (f": {kind}" if kind else ""))
         config = ModelConfig.parse(read_json(folder / "config.json"))
-        absent: dict[str, str] = {}
-        if (folder / SINGLE_FILE).exists():
-            tensors = read_header(folder / SINGLE_FILE)
-        elif (folder / INDEX_FILE).exists():
-            tensors, absent = read_shards(folder)
-        else:
-            kind = folder_kind(folder)
+        if weights is None:
             raise CheckpointError(f"{folder} has neither {SINGLE_FILE} nor {INDEX_FILE}"
                                   + (f": {kind}" if kind else ""))
+        if download := unfinished(folder):
+            warnings.warn(f"{folder}: {download}", stacklevel=2)
+        tensors, absent = read_shards(folder) if weights == INDEX_FILE else (read_header(folder / SINGLE_FILE), {})
         if config.tie_word_embeddings is None:
-            config = replace(config, tie_word_embeddings=HEAD not in tensors)
+            config = replace(config, tie_word_embeddings=HEAD not in tensors and HEAD not in absent)
         cls._check(config, tensors, absent)
         needed = config.tensor_shapes().keys() | {HEAD}
         return cls(folder, config, {name: info for name, info in tensors.items() if name in needed})
@@ -146,6 +159,17 @@ class Checkpoint:
         if not np.isfinite(values).all():
             raise CheckpointError(f"tensor {name} holds NaN or infinite values")
         return values.astype(np.float32, copy=False)
+
+    def row_slices(self, name: str) -> list[slice]:
+        """All rows of a table, in parts of a bounded size."""
+        rows, columns = self.info(name).shape
+        step = max(1, CHUNK_ELEMENTS // columns)
+        return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def head_differs(self) -> bool:
+        """Whether a head is stored that `config.json` does not use, and that is another table than the embedding."""
+        return bool(HEAD in self.tensors and self.config.tie_word_embeddings) and any(
+            not np.array_equal(self.float(HEAD, rows), self.float(EMBEDDING, rows)) for rows in self.row_slices(HEAD))
 
     def ternary(self, name: str) -> TernaryMatrix:
         """The weight of a BitLinear and the scale that multiplies its sums, from packed or from master weights.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sw.ternary import TritCounts
 
-__all__ = ["Doubt", "Doubts"]
+__all__ = ["SAMPLED_ROWS", "Doubt", "Doubts"]
 
 ZERO_SHARE = (0.10, 0.80)
 """Least and largest share of zeros. Of weights with a mean of 0, quantised by their mean magnitude, a uniform
@@ -35,8 +35,17 @@ SCALES = (1e-5, 1e3)
 SCALE_SPREAD = 1e3
 """How far a scale may be from the median of all, as a factor."""
 
-MOST_VALUE = 1e4
-"""Largest magnitude of a norm's weight or of an embedding."""
+VALUES = (1e-6, 1e4)
+"""Between which the largest magnitude of a norm's weights or of an embedding lies."""
+
+MOST_ZEROS = 0.1
+"""Largest part of a norm's weights that is exactly 0."""
+
+MOST_ZERO_ROWS = 0.25
+"""Largest part of the rows of an embedding or a head that are zeros; vocabularies are padded, by a few hundred rows."""
+
+SAMPLED_ROWS = slice(0, 16)
+"""Rows of master weights in which different values are counted."""
 
 SHOWN = 3
 """Tensors of one kind that a warning names."""
@@ -86,19 +95,38 @@ class Doubts:
 
     def norm(self, name: str, values: NDArray[np.floating]) -> None:
         """Of the weights of a norm."""
-        if not values.any():
+        zeros = values.size - int(np.count_nonzero(values))
+        if zeros == values.size:
             self.add("holds zeros only: nothing behind it sees its input", name)
-        elif np.abs(values).max() > MOST_VALUE:
-            self.add(f"holds values beyond {MOST_VALUE:g}", name, f"up to {np.abs(values).max():.3g}")
+        elif zeros > MOST_ZEROS * values.size:
+            self.add("holds many zeros, as a file has that was not written to its end", name,
+                     f"{zeros} of {values.size}")
+        self._largest(name, float(np.abs(values).max()))
 
     def table(self, name: str, rows: int, zero_rows: int, low: float, high: float) -> None:
         """Of an embedding or a head: its rows, those of zeros among them, its least and its largest value."""
         if low == high:
             self.add(f"holds one value only, {low:g}", name)
-        elif zero_rows > rows / 2:
-            self.add("has more rows of zeros than others", name, f"{zero_rows} of {rows}")
-        if max(-low, high) > MOST_VALUE:
-            self.add(f"holds values beyond {MOST_VALUE:g}", name, f"{low:.3g} to {high:.3g}")
+        elif zero_rows > MOST_ZERO_ROWS * rows:
+            self.add("has many rows of zeros, as a file has that was not written to its end", name,
+                     f"{zero_rows} of {rows}")
+        self._largest(name, max(-low, high))
+
+    def _largest(self, name: str, magnitude: float) -> None:
+        """Whether the largest magnitude of a tensor is one that computes something."""
+        if magnitude and not VALUES[0] <= magnitude <= VALUES[1]:
+            self.add(f"has a largest magnitude outside of {VALUES[0]:g} to {VALUES[1]:g}", name, f"{magnitude:.3g}")
+
+    def master(self, name: str, rows: NDArray[np.floating], scale: float) -> None:
+        """Of some rows of a matrix of master weights, and the scale of its quantisation."""
+        values = np.unique(np.abs(rows))
+        if len(values) == 2 and values[0] == 0:
+            self.add("holds master weights of the three values -s, 0 and s: they are ternary already, and quantising "
+                     "them again changes their scale", name, f"s = {values[1]:.4g}, scale {scale:.4g}")
+
+    def unused_head(self, name: str) -> None:
+        """Of a head that is stored beside the embedding, which is the head by `config.json`, and differs from it."""
+        self.add("differs from the embedding, which config.json makes the head: it is not used", name)
 
     def end(self) -> None:
         """To be called once when all matrices have been seen: compares their scales."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-__all__ = ["HEAD_BYTES", "folder_kind", "other_kind", "path_kind"]
+__all__ = ["HEAD_BYTES", "absence", "folder_kind", "other_kind", "path_kind", "unfinished"]
 
 HEAD_BYTES = 512
 """Bytes of a file that `other_kind` looks at."""
@@ -39,12 +39,15 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
 )
 """Beginnings of files, and what they are."""
 
-_ERROR_TEXTS = (b"entry not found", b"invalid username or password", b"access denied", b"not found", b"unauthorized",
-                b"forbidden", b"repository not found", b"access to model", b"internal server error", b"bad gateway")
+_ERROR_TEXTS = (
+    b"entry not found", b"invalid username or password", b"invalid credentials", b"access denied", b"access to model",
+    b"not found", b"unauthorized", b"forbidden", b"repository not found", b"internal server error", b"bad gateway",
+    b"temporary redirect", b"too many requests", b"service unavailable", b"gateway time", b"error code", b"error:",
+)
 """Beginnings of what a server sends in place of a file, in small letters."""
 
-_ERROR_KEYS = (b'"error"', b'"errors"', b'"error_message"', b'"message"', b'"detail"', b'"statuscode"')
-"""First keys of what a server sends as JSON in place of a file, in small letters."""
+_ERROR_KEYS = (b'"error', b'"message"', b'"detail"', b'"status', b'"code"', b'"success"')
+"""Beginnings of the first key of what a server sends as JSON in place of a file, in small letters."""
 
 _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp")
 """Endings of files that a download has not finished."""
@@ -64,12 +67,19 @@ def other_kind(head: bytes) -> str | None:
 def _page(head: bytes) -> str | None:
     """What a server sends in place of a file."""
     text = head[:HEAD_BYTES].removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<!--")):
+    if text.startswith(b"<"):
         return f"an HTML or XML page, as a server sends for an error or a login: {_AGAIN}"
     if text.startswith(_ERROR_TEXTS) or (text.startswith(b"{") and text[1:].lstrip().startswith(_ERROR_KEYS)):
         shown = " ".join(head[:120].decode(errors="replace").split())
         return f"an error message of a server ({shown!r}): {_AGAIN}"
     return None
+
+
+def absence(path: Path) -> str:
+    """Why there is no file at a path, as the rest of a sentence."""
+    if path.is_symlink() and not path.exists():
+        return "does not exist: the link leads nowhere, as in a cache whose files were removed; download it again"
+    return "does not exist or is not a file"
 
 
 def _hub_name(path: Path) -> bool:
@@ -95,26 +105,34 @@ def path_kind(path: Path) -> str:
 
 
 _MEMBERS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (_UNFINISHED, "{} is a download that has not finished: finish it, or start it again"),
+    ((".gguf",), "{} is " + _GGUF),
     (("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
      "{} belongs to a LoRA adapter, which changes a model and is none: merge it into its base model (peft's "
      "merge_and_unload, then save_pretrained); merged weights are no longer ternary unless they are quantised again"),
-    ((".gguf",), "{} is " + _GGUF),
+    ((".safetensors",), "{} has another name: rename it to model.safetensors, or, if it is one of several shards, "
+     "download model.safetensors.index.json, which lists them"),
     ((".bin", ".bin.index.json", ".pth", ".pt", ".ckpt"), "{} is " + _PICKLE),
     ((".h5", ".msgpack", ".onnx", ".onnx_data", ".npz"),
      "{} is a model in another format: download the model as safetensors"),
-    ((".safetensors",), "{} has another name: rename it to model.safetensors, or, if it is one of several shards, add "
-     "model.safetensors.index.json, which lists them"),
 )
 """Endings of names in a folder without the tensors of a checkpoint, and what such a file means."""
 
 
-def folder_kind(folder: Path) -> str | None:
-    """What a folder without the tensors of a checkpoint holds in their place, and what to do; None: nothing known."""
+def unfinished(folder: Path) -> str | None:
+    """A download that has not finished, of which something lies in a folder; None: there is none."""
     waiting = folder / ".cache" / "huggingface" / "download"  # of the hub's own client
     names = sorted(entry.name for place in (folder, waiting) if place.is_dir() for entry in place.iterdir())
+    found = next((name for name in names if name.lower().endswith(_UNFINISHED)), None)
+    return found and f"{found} is a download that has not finished: finish it, or start it again"
+
+
+def folder_kind(folder: Path) -> str | None:
+    """What a folder without the files of a checkpoint holds in their place, and what to do; None: nothing known."""
+    names = sorted(entry.name for entry in folder.iterdir())
     for endings, sentence in _MEMBERS:
         found = next((name for name in names if name.lower().endswith(endings)), None)
         if found:
-            return sentence.format(found)
-    return None
+            return unfinished(folder) or sentence.format(found)
+    below = next((path.parent for pattern in ("*/config.json", "snapshots/*/config.json")
+                  for path in sorted(folder.glob(pattern))), None)
+    return unfinished(folder) or (below and f"the checkpoint is in {below}: give that folder")

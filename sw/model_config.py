@@ -12,7 +12,7 @@ from typing import Any
 
 from sw.errors import CheckpointError
 from sw.families import check_family
-from sw.file_kind import other_kind
+from sw.file_kind import absence, other_kind
 
 __all__ = ["CheckpointError", "ModelConfig", "parse_json", "read_json"]
 
@@ -21,7 +21,6 @@ MAX_JSON_BYTES = 8_000_000
 
 LINEAR_CLASSES = ("autobitlinear", "bitlinear")
 MODES = ("offline", "online")
-DTYPES = ("bfloat16", "float16", "float32", "auto")
 
 LIMITS = {
     "hidden_size": (1 << 16) - 1,
@@ -36,8 +35,9 @@ LIMITS = {
 """Largest accepted value of every size; the smallest is 1. The packet stream has 16 bits for a vector's length."""
 
 
-def parse_json(text: bytes, what: str) -> dict[str, Any]:
-    """A JSON object, with or without a byte-order mark. Duplicate keys, NaN and infinities are refused."""
+def parse_json(text: bytes, what: str, *, constants: bool = False) -> dict[str, Any]:
+    """A JSON object, with or without a byte-order mark. Duplicate keys are refused, and so are NaN and infinities,
+    which are no JSON but which Python writes, unless `constants`."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -46,6 +46,8 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
         return result
 
     def constant(word: str) -> Any:
+        if constants:
+            return float(word)
         raise ValueError(f"{word} is not a JSON number")
 
     try:
@@ -57,10 +59,10 @@ def parse_json(text: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, constants: bool = False) -> dict[str, Any]:
     """The JSON object in a file of bounded size. A file that is something else is called by its name."""
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist or is not a file")
+        raise CheckpointError(f"{path} {absence(path)}")
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise CheckpointError(f"{path} is larger than {MAX_JSON_BYTES} bytes")
@@ -70,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
     other = other_kind(content)
     if other:
         raise CheckpointError(f"{path} is {other}")
-    return parse_json(content, str(path))
+    return parse_json(content, str(path), constants=constants)
 
 
 def _integer(values: dict[str, Any], key: str, low: int, high: int) -> int:
@@ -124,13 +126,14 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 def _rope_theta(values: dict[str, Any]) -> float:
     """The base of the rotary embedding in either style; anything but the plain rotary embedding is refused.
 
-    A linear scaling by 1 is the plain one.
+    A linear scaling by 1 is the plain one; a factor other than 1 without a type is not.
     """
     parameters, scaling = _section(values, "rope_parameters"), _section(values, "rope_scaling")
     for section in (parameters, scaling):
-        kind = section.get("rope_type", section.get("type", "default"))
-        if kind != "default" and (kind, section.get("factor")) != ("linear", 1):
-            raise CheckpointError(f"rope scaling of type {str(kind)[:40]!r} is not supported, only 'default'")
+        kind, factor = section.get("rope_type", section.get("type")), section.get("factor", 1)
+        if kind != "default" and not (kind in (None, "linear") and factor == 1):
+            raise CheckpointError(f"rope scaling of type {str(kind)[:40]!r} by {str(factor)[:40]} is not supported, "
+                                  "only 'default'")
     for section in (parameters, scaling, values):
         if section.get("partial_rotary_factor", 1) != 1:
             raise CheckpointError("partial_rotary_factor other than 1 is not supported")
@@ -140,7 +143,8 @@ def _rope_theta(values: dict[str, Any]) -> float:
 def _check_not_converted(patterns: Any, names: Iterable[str]) -> None:
     """Refuses a modules_to_not_convert that spares a BitLinear; head, embedding and norms are none anyway.
 
-    As transformers does, an entry means the modules whose name begins or ends with it. Of regular expressions only
+    As transformers does, an entry means the modules whose name begins or ends with it, and a part between dots, which
+    older versions look for anywhere in the name. Of regular expressions only
     `^`, `$` and `\\.` are understood: a name needs no more, and a hostile expression may take for ever.
     """
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
@@ -149,7 +153,8 @@ def _check_not_converted(patterns: Any, names: Iterable[str]) -> None:
         part = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
         if not part or set(part) & set("\\*+?[](){}|^$"):
             raise CheckpointError(f"modules_to_not_convert lists {pattern[:80]!r}: give the plain names of modules")
-        spared = next((name for name in names if name.startswith(part) or name.endswith(part)), None)
+        spared = next((name for name in names if name.startswith(part) or name.endswith(part)
+                       or f".{part}." in f".{name}."), None)
         if spared:
             raise CheckpointError(f"modules_to_not_convert lists {pattern[:80]!r}, which leaves {spared} unquantised: "
                                   "only the head, the embedding and norms may be left out")
@@ -157,8 +162,10 @@ def _check_not_converted(patterns: Any, names: Iterable[str]) -> None:
 
 def _dtype(values: dict[str, Any]) -> str:
     """The type that the model computes in elsewhere. It makes no difference here; null and "auto" mean the default."""
-    found = _choice(values, "dtype" if "dtype" in values else "torch_dtype", "auto", DTYPES)
-    return "bfloat16" if found == "auto" else found
+    found = values.get("dtype", values.get("torch_dtype", "auto"))
+    if not isinstance(found, str):
+        raise CheckpointError(f"dtype must be the name of a type, not {str(found)[:40]!r}")
+    return "bfloat16" if found == "auto" else found.removeprefix("torch.")[:40]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +178,7 @@ class ModelConfig:
             here. "online" is also what a `config.json` without quantization_config means; that is warned of.
         tie_word_embeddings: whether the head is the embedding; None where `config.json` leaves it open, and the tensors
             decide.
-        dtype: "bfloat16", "float16" or "float32".
+        dtype: what the model computes in elsewhere, such as "bfloat16".
 
     Token ids are not part of it: other files name them too, and `sw.special_tokens` reads them together.
     """
@@ -224,7 +231,8 @@ class ModelConfig:
             dtype=_dtype(values),
         )
         _check_not_converted(_section(values, "quantization_config").get("modules_to_not_convert", []),
-                             [f"model.layers.0.{name}" for name in config.linear_shapes()])
+                             [f"model.layers.{layer}.{name}" for layer in range(config.num_hidden_layers)
+                              for name in config.linear_shapes()])
         return config
 
     @staticmethod

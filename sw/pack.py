@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hw.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
 from hw.formats import Opcode
-from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, CheckpointError
-from sw.doubts import Doubts
+from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, to_bf16
+from sw.doubts import SAMPLED_ROWS, Doubts
 from sw.image import ImageWriter
 from sw.machine_float import float32_code, float32_codes
 from sw.model_shape import ModelShape
@@ -73,17 +73,10 @@ def pack(
                     write(part)
                     progress(name, len(part))
         image.finish()
+    if checkpoint.head_differs():
+        doubts.unused_head(HEAD)
     doubts.end()
     return shape
-
-
-def _bf16(values: NDArray[np.floating], name: str) -> NDArray[np.uint16]:
-    """bf16 codes, half to even. Raises CheckpointError where bf16 has no such large numbers."""
-    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
-    codes = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    if (codes & 0x7FFF >= 0x7F80).any():
-        raise CheckpointError(f"tensor {name} holds values that are too large for bf16")
-    return codes
 
 
 def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:
@@ -98,12 +91,14 @@ def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Do
                     counts += count_trits(rows)
                 yield pack_matrix(config, rows)
             doubts.matrix(packet.tensor, matrix.scale, counts)
+            if matrix.counts is None:
+                doubts.master(packet.tensor, ckpt.float(packet.tensor, SAMPLED_ROWS), matrix.scale)
             continue
         yield packet.header(config, eps)
         if packet.opcode is Opcode.LOAD_NORM:
             weights = ckpt.float(packet.tensor)
             doubts.norm(packet.tensor, weights)
-            yield _bf16(weights, packet.tensor).tobytes().ljust(packet.payload_bytes, b"\0")
+            yield to_bf16(weights, packet.tensor).tobytes().ljust(packet.payload_bytes, b"\0")
 
 
 def _row_codes(rows: NDArray[np.floating], bits: int) -> tuple[NDArray[np.int16], NDArray[np.uint32]]:
@@ -153,7 +148,7 @@ def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts:
     for rows in _chunks(ckpt, EMBEDDING, shape, doubts):
         out = np.zeros((len(rows), stride), dtype=np.uint8)
         if bits == 16:
-            out[:, : 2 * shape.hidden] = _bf16(rows, EMBEDDING).view(np.uint8)
+            out[:, : 2 * shape.hidden] = to_bf16(rows, EMBEDDING).view(np.uint8)
         else:
             codes, scales = _row_codes(rows, bits)
             out[:, :4] = scales.view(np.uint8).reshape(-1, 4)

@@ -8,8 +8,9 @@ named in one warning.
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,14 @@ class SpecialTokens:
         bos: the token that begins a text; None if no file names one.
         add_bos: whether `tokenizer_config.json` says that prompts begin with it; None if it says nothing.
         named_by: the file that names `bos`.
+        differ: whether another file names another one, of which has been told.
     """
 
     end_ids: tuple[int, ...]
     bos: int | None = None
     add_bos: bool | None = None
     named_by: str = ""
+    differ: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class _Said:
 
 
 def _file(folder: Path, name: str) -> dict[str, Any]:
-    return read_json(folder / name) if (folder / name).exists() else {}
+    return read_json(folder / name, constants=name != "config.json") if os.path.lexists(folder / name) else {}
 
 
 def _ids(file: str, content: dict[str, Any], key: str, vocab: int) -> Iterator[_Said]:
@@ -77,7 +80,7 @@ def _texts(file: str, content: dict[str, Any], keys: tuple[str, ...], find: Find
         value = content.get(key) or (extra.get(key) if isinstance(extra, dict) else None)
         for one in [] if value is None else value if isinstance(value, list) else [value]:
             text = one.get("content") if isinstance(one, dict) else one
-            if not isinstance(text, str):
+            if not isinstance(text, str) or not text.isprintable():  # half a character is not
                 raise CheckpointError(f"{file}: {key} must be the text of a token, not {str(value)[:80]!r}")
             token = find(text)
             if token is None or not 0 <= token < vocab:
@@ -108,10 +111,13 @@ def _differ(said: list[_Said]) -> bool:
     return len({frozenset(one.token for one in said if one.file == file) for file in {one.file for one in said}}) > 1
 
 
-def read_special_tokens(folder: Path, vocab: int, find: Find = lambda text: None) -> SpecialTokens:
+def read_special_tokens(
+    folder: Path, vocab: int, find: Find = lambda text: None, prefix: Sequence[int] = ()
+) -> SpecialTokens:
     """Reads the files of a checkpoint's folder; those that are not there say nothing.
 
-    `vocab` is the size of the vocabulary; `find` gives the id of a token's text, None if there is none.
+    `vocab` is the size of the vocabulary; `find` gives the id of a token's text, None if there is none; `prefix` is
+    what `tokenizer.json` puts in front of prompts.
 
     Raises CheckpointError for a file that is no JSON object, or that holds something else than tokens. Warns of what
     two files say differently, and of tokens that do not exist.
@@ -132,10 +138,12 @@ def read_special_tokens(folder: Path, vocab: int, find: Find = lambda text: None
     if _differ(ends):
         warnings.warn(f"the files name different end ids: {_told(ends)}; a text ends at any of them", stacklevel=2)
     # The tokenizer's own files know best how it was trained; config.json is often copied from another model.
-    best = next((one for name in (*TEXT_FILES, *reversed(ID_FILES)) for one in begins if one.file == name), None)
+    ranked = [one for name in (*TEXT_FILES, *reversed(ID_FILES)) for one in begins if one.file == name]
+    best = next((one for one in ranked if one.token in prefix[:1]), ranked[0] if ranked else None)
     if best and _differ(begins):
-        warnings.warn(f"the files name different BOS tokens: {_told(begins)}; that of {best.file} is used",
-                      stacklevel=2)
+        used = f"that of {best.file} is used" if not prefix else f"tokenizer.json puts {prefix[0]} in front of prompts"
+        warnings.warn(f"the files name different BOS tokens: {_told(begins)}; {used}", stacklevel=2)
     return SpecialTokens(
         tuple(sorted({one.token for one in ends})), best and best.token, add_bos, best.file if best else "",
+        _differ(begins),
     )

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from sw.file_kind import HEAD_BYTES, other_kind
+from sw.file_kind import HEAD_BYTES, absence, other_kind
 from sw.model_config import MAX_JSON_BYTES, CheckpointError, parse_json, read_json
 
 __all__ = ["DTYPES", "FLOATS", "INDEX_FILE", "SINGLE_FILE", "TensorInfo", "read_header", "read_rows", "read_shards"]
@@ -76,13 +76,17 @@ def _tensor(name: str, entry: Any, path: Path, start: int, size: int) -> TensorI
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """The tensors of one safetensors file, by name. They must cover the data exactly and not overlap."""
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist or is not a file")
+        raise CheckpointError(f"{path} {absence(path)}")
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            other = other_kind(file.read(HEAD_BYTES))
+            head = file.read(HEAD_BYTES)
+            other = other_kind(head)
             if other:
                 raise CheckpointError(f"{path} is {other}")
+            if head[:64].decode("latin-1").isprintable() and head[:64].isascii():  # the length has zeros
+                raise CheckpointError(f"{path} is a text ({head[:64].decode()!r}), not a safetensors file: download it "
+                                      "again")
             if size < 8:
                 raise CheckpointError(f"{path} is too short for a safetensors header: download it again")
             file.seek(0)

@@ -5,6 +5,7 @@ A tokenizer alone is not enough for either: which token begins a prompt, and whi
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ class CheckpointText:
         Raises CheckpointError. Warns of files that contradict each other, or the model.
         """
         path = folder / "tokenizer.json"
-        if not path.exists():
+        if not os.path.lexists(path):
             return cls(read_special_tokens(folder, vocab), None)
         tokenizer = CheckpointTokenizer(path)
         if tokenizer.size > vocab:
@@ -50,7 +51,7 @@ class CheckpointText:
         elif tokenizer.size < LEAST_PART * vocab:
             warnings.warn(f"tokenizer.json has {tokenizer.size} tokens, far fewer than the model's vocabulary of "
                           f"{vocab}: it is probably that of another model", stacklevel=2)
-        return cls(read_special_tokens(folder, vocab, tokenizer.token_id), tokenizer)
+        return cls(read_special_tokens(folder, vocab, tokenizer.token_id, tokenizer.prefix), tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with one token in front that begins a text, if the checkpoint wants it.
@@ -60,17 +61,14 @@ class CheckpointText:
         """
         if self.tokenizer is None:
             raise CheckpointError("the checkpoint has no tokenizer.json")
-        bare, ids, bos = self.tokenizer.encode(text, special=False), self.tokenizer.encode(text), self.tokens.bos
-        if bos is None:
-            return ids
-        adds = self.tokenizer.prefix[:1] == [bos]
-        if bare[:1] == [bos] and (adds or self.tokens.add_bos):
-            warnings.warn(f"the prompt already begins with {self._shown(bos)}: no second one is put in front",
+        bare, prefix = self.tokenizer.encode(text, special=False), self.tokenizer.prefix
+        if not prefix and self.tokens.add_bos and self.tokens.bos is not None:
+            prefix = [self.tokens.bos]
+        if prefix and bare[:1] == prefix[:1]:
+            warnings.warn(f"the prompt already begins with {self._shown(prefix[0])}: no second one is put in front",
                           stacklevel=2)
-            return ids[1:] if adds else ids
-        if not adds and self.tokens.add_bos:
-            return [bos, *ids]
-        return ids
+            bare = bare[1:]
+        return [*prefix, *bare, *self.tokenizer.suffix]
 
     def check_prompts(self) -> None:
         """Warns once where the files disagree on what is around a prompt. For runs whose prompts are texts."""
@@ -89,10 +87,10 @@ class CheckpointText:
         elif add_bos:
             warnings.warn(f"tokenizer_config.json asks for a BOS token, which tokenizer.json does not add: "
                           f"{self._shown(bos)} is put in front of prompts", stacklevel=2)
-        elif prefix:
+        elif prefix and not self.tokens.differ:
             warnings.warn(f"tokenizer.json puts {self._shown(prefix[0])} in front of prompts, but "
                           f"{self.tokens.named_by} names {self._shown(bos)}: tokenizer.json is followed", stacklevel=2)
-        elif add_bos is None and bos not in self.tokens.end_ids:  # one that also ends texts only separates them
+        elif not prefix and add_bos is None and bos not in self.tokens.end_ids:  # else it only separates texts
             warnings.warn(f"{self.tokens.named_by} names the BOS token {self._shown(bos)}, but tokenizer.json does not "
                           "add it: prompts begin without it; write it in front of a prompt if the model needs it",
                           stacklevel=2)
@@ -118,9 +116,11 @@ class CheckpointText:
 class TextStream:
     """A text as its tokens come. All parts together are what `CheckpointText.decode` gives for all tokens.
 
-    So a part is given only when no later token can change it. Two things are held back: the last U+FFFD, which may be a
-    character whose bytes are not all there, and a run of byte tokens, `<0xE4>`, of which the decoder makes a text only
-    if the whole run is UTF-8. Without a tokenizer the parts are the ids.
+    So a part is given only when no later token can change it. Three things are held back: the last U+FFFD, which may be
+    a character whose bytes are not all there; spaces at the end, which some decoders take away before a point; a run
+    of byte tokens, `<0xE4>`, of which the decoder makes a text only if the whole run is UTF-8. A decoder that changes
+    what came long before makes a stream impossible: then the rest comes at the end. Without a tokenizer the parts are
+    the ids.
     """
 
     def __init__(self, text: CheckpointText) -> None:
@@ -139,11 +139,16 @@ class TextStream:
         # A token that decodes to nothing, a special one or one that the tokenizer does not have, ends no run.
         self._in_bytes = self._text.tokenizer.is_byte(token) or (
             self._in_bytes and not self._text.tokenizer.decode([token]))
-        return "" if self._in_bytes else self._part(self._decoded().removesuffix(REPLACEMENT))
+        return "" if self._in_bytes else self._part(self._decoded().removesuffix(REPLACEMENT).rstrip(" "))
 
     def end(self) -> str:
         """What was held back, when no token follows."""
-        return "" if self._text.tokenizer is None else self._part(self._decoded())
+        if self._text.tokenizer is None:
+            return ""
+        text = self._decoded()
+        same = next((n for n, pair in enumerate(zip(text, self._shown, strict=False)) if pair[0] != pair[1]),
+                    min(len(text), len(self._shown)))
+        return text[same:]
 
     def _decoded(self) -> str:
         return self._text.decode(self._tokens) or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TypeVar
 from tokenizers import Tokenizer
 
 from sw.errors import CheckpointError
-from sw.file_kind import HEAD_BYTES, other_kind
+from sw.file_kind import HEAD_BYTES, absence, other_kind
 
 __all__ = ["CheckpointTokenizer"]
 
@@ -44,16 +45,18 @@ class CheckpointTokenizer:
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError if the file is no tokenizer."""
         self._path = path
+        if not path.is_file():
+            raise CheckpointError(f"{path} {absence(path)}")
         try:
             if path.stat().st_size > MAX_BYTES:
                 raise CheckpointError(f"{path} is larger than {MAX_BYTES} bytes")
-            with path.open("rb") as file:
-                other = other_kind(file.read(HEAD_BYTES))
+            content = path.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        other = other_kind(content[:HEAD_BYTES])
         if other:
             raise CheckpointError(f"{path} is {other}")
-        self._tokenizer = self._call(lambda: Tokenizer.from_file(str(path)))
+        self._tokenizer = self._call(lambda: Tokenizer.from_buffer(content.removeprefix(codecs.BOM_UTF8)))
         self._call(self._tokenizer.no_truncation)
         self._call(self._tokenizer.no_padding)
 
@@ -65,11 +68,9 @@ class CheckpointTokenizer:
     @cached_property
     def _around(self) -> tuple[list[int], list[int]]:
         """What is put in front of a text and behind it."""
-        bare, ids = self.encode("a", special=False), self.encode("a")
-        for start in range(len(ids) - len(bare) + 1):
-            if ids[start : start + len(bare)] == bare:
-                return ids[:start], ids[start + len(bare) :]
-        return [], []
+        encoded = self._call(lambda: self._tokenizer.encode("a"))
+        ids, own = encoded.ids, [number for number, added in enumerate(encoded.special_tokens_mask) if not added]
+        return (ids[: own[0]], ids[own[-1] + 1 :]) if own else (ids, [])
 
     @property
     def prefix(self) -> list[int]:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from sw.check import CheckResult, check
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.errors import JobError
+from sw.image import image_header
 from sw.inspect import describe, render
 from sw.inspect_image import describe_image, image_lines
 from sw.text import CheckpointText
@@ -27,20 +28,32 @@ FILE_WIDTH = 120
 
 
 def _checked(path: Path) -> tuple[CheckResult, list[str]]:
-    """What the tensors hold, and what the other files of the folder say that does not go together."""
+    """What the tensors hold, and what the other files of the folder say that does not go together.
+
+    A file that is refused does not hide what the tensors hold.
+    """
+    result = CheckResult()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        opened = Checkpoint.open(path)
-        CheckpointText.open(path, opened.config.vocab_size).check_prompts()
+        try:
+            opened = Checkpoint.open(path)
+            result = _check_tensors(opened)
+            CheckpointText.open(path, opened.config.vocab_size).check_prompts()
+        except CheckpointError as error:
+            result.refused.append(str(error))
+    return result, list(dict.fromkeys(str(one.message) for one in told))
+
+
+def _check_tensors(opened: Checkpoint) -> CheckResult:
+    """With a progress bar on stderr."""
     with Progress(TextColumn("check"), BarColumn(), DownloadColumn(), console=Console(stderr=True),
                   disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("check", total=None)
-        result = check(opened, lambda done, total: bar.update(task, completed=done, total=total))
-    return result, [str(one.message) for one in told]
+        return check(opened, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _report(path: Path, as_json: bool) -> None:
-    """Prints the findings. Raises CheckpointError if any tensor is refused."""
+    """Prints the findings. Raises CheckpointError if anything is refused."""
     result, told = _checked(path)
     sentences = list(result.doubts.sentences())
     if as_json:
@@ -55,8 +68,7 @@ def _report(path: Path, as_json: bool) -> None:
                 print(f"{kind:<8} {line}")
         print(f"{result.tensors} tensors read: {len(result.refused)} refused, {len(told) + len(sentences)} warnings")
     if result.refused:
-        raise CheckpointError(f"{path} cannot be packed: {len(result.refused)} of its {result.tensors} tensors cannot "
-                              "be used")
+        raise CheckpointError(f"{path} cannot be used as it is: {len(result.refused)} refused")
 
 
 def inspect(
@@ -67,12 +79,13 @@ def inspect(
 ) -> None:
     """Show configuration, tensors and ternary weights of a checkpoint; or model, regions and traffic of an image.
 
-    With --check the exit code is 2 if a tensor cannot be used, and 0 if there are only warnings. An image is always
-    read and checked as a whole.
+    With --check the exit code is 2 if a tensor or a file cannot be used, and 0 if there are only warnings. An image is
+    always read and checked as a whole.
     """
     image = path.is_file()
     if thorough:
         if image:
+            image_header(path)  # raises for another file, by its name
             raise JobError("--check is for checkpoints: an image is read and checked whenever it is inspected")
         _report(path, as_json)
         return

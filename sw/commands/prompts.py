@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,16 @@ def read_batch(
 def _job(
     line: bytes, codec: CheckpointText, max_new_tokens: int, chunk: int, sampling: Sampling | None
 ) -> Job:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice = next((name for name, count in Counter(name for name, _ in pairs).items() if count > 1), None)
+        if twice is not None:
+            raise JobError(f"the field {twice[:80]!r} is there twice")
+        return dict(pairs)
+
     try:
-        fields: Any = json.loads(line.decode())
+        fields: Any = json.loads(line.decode(), object_pairs_hook=unique)
+    except JobError:
+        raise
     except (ValueError, RecursionError):
         raise JobError("it is not JSON") from None
     if not isinstance(fields, dict):

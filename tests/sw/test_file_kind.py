@@ -36,6 +36,11 @@ CONTENTS = {
     "empty": (b"", "empty: the download did not fetch"),
     "zeros": (bytes(4096), "filled with zeros"),
     "gzip": (gzip.compress(b"a" * 100), "a gzip archive"),
+    "redirect": (b"Temporary Redirect. Redirecting to /api", "error message of a server"),
+    "too many": (b"Too Many Requests", "error message of a server"),
+    "cloud": (b"error code: 1020", "error message of a server"),
+    "S3": (b"<Error><Code>AccessDenied</Code>", "an HTML or XML page"),
+    "status": (b'{"statusCode": 404, "message": "x"}', "error message of a server"),
     "image": (b"BN158IMG" + bytes(4088), "a memory image that `bitnet-fpga pack` wrote"),
 }
 
@@ -80,9 +85,54 @@ FOLDERS: dict[str, tuple[str, str]] = {
     "browser's": ("model.safetensors.crdownload", "a download that has not finished"),
     "hub's": (".cache/huggingface/download/abc.incomplete", "a download that has not finished"),
     "other name": ("bitnet.safetensors", "bitnet.safetensors has another name"),
-    "shards without an index": ("model-00001-of-00002.safetensors", "add model.safetensors.index.json"),
+    "shards without an index": ("model-00001-of-00002.safetensors", "download model.safetensors.index.json"),
     "Flax": ("flax_model.msgpack", "a model in another format"),
 }
+
+
+def test_a_text_in_place_of_tensors(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "model.safetensors").write_text("quota exceeded for this address, come back tomorrow or the day after")
+    refused(folder, "is a text .'quota exceeded .*, not a safetensors file: download it again")
+
+
+def test_only_the_configuration_is_missing(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    (folder / "config.json").unlink()
+    refused(folder, "config.json does not exist: download it too")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"])
+def test_links_that_lead_nowhere(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The hub's cache after its files were removed."""
+    folder = write(tmp_path / "m", vocab=512)
+    shutil.copy(DEMO / "tokenizer.json", folder)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("../blobs/gone")
+    assert main(["generate", str(folder), "--prompt", "a"]) == 2
+    assert f"{folder / name} does not exist: the link leads nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("below", ["snapshots/0123", "bitnet"])
+def test_a_folder_above_the_checkpoint(below: str, tmp_path: Path) -> None:
+    folder = write_random_checkpoint(tmp_path / below, hidden=32, intermediate=48, layers=1, heads=4, kv_heads=2,
+                                     vocab=40, positions=8, seed=1)
+    refused(tmp_path, f"the checkpoint is in {folder}: give that folder")
+
+
+def test_shards_of_a_trainer_without_an_index(tmp_path: Path) -> None:
+    folder = write(tmp_path, shards=2)
+    (folder / "model.safetensors.index.json").unlink()
+    (folder / "training_args.bin").write_bytes(b"PK")
+    refused(folder, "download model.safetensors.index.json, which lists them")
+
+
+def test_a_download_beside_the_file(tmp_path: Path) -> None:
+    """The file may be there in full size and hold zeros."""
+    folder = write(tmp_path)
+    (folder / "model.safetensors.aria2").touch()
+    with pytest.warns(UserWarning, match="model.safetensors.aria2 is a download that has not finished"):
+        Checkpoint.open(folder)
 
 
 @pytest.mark.parametrize("config", [True, False])
@@ -99,7 +149,7 @@ def test_folders(name: str, match: str, config: bool, tmp_path: Path) -> None:
 
 def test_the_config_of_an_adapter(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    refused(tmp_path, "has no config.json: adapter_config.json belongs to a LoRA adapter")
+    refused(tmp_path, "config.json does not exist: adapter_config.json belongs to a LoRA adapter")
 
 
 PATHS = {
@@ -124,6 +174,8 @@ def test_a_name_of_the_hub() -> None:
 def test_inspect_of_what_is_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.gguf").write_bytes(b"GGUF" + bytes(8192))
     assert main(["inspect", str(tmp_path / "x.gguf")]) == 2
+    assert "is a GGUF file" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path / "x.gguf"), "--check"]) == 2
     assert "is a GGUF file" in capsys.readouterr().err
     assert main(["inspect", str(DEMO / "model.safetensors")]) == 2
     assert "give the folder" in capsys.readouterr().err
@@ -166,6 +218,7 @@ SAME: dict[str, dict[str, Any]] = {
     "torch_dtype null": {"torch_dtype": None},
     "torch_dtype auto": {"torch_dtype": "auto"},
     "dtype auto": {"torch_dtype": None, "dtype": "auto"},
+    "dtype of torch": {"torch_dtype": "torch.bfloat16"},
     "model_type null": {"model_type": None},
     "architectures empty": {"architectures": []},
     "rope_scaling null": {"rope_scaling": None},
@@ -200,6 +253,7 @@ def test_a_byte_order_mark(tmp_path: Path) -> None:
 
 
 CONVERTED: list[Any] = [["q_proj"], ["lm_head", "model.layers.0.mlp.up_proj"], ["model"], [r"model\.layers"], [".*"],
+                        ["model.layers.1.self_attn.q_proj"], ["mlp"], ["self_attn"], ["layers.1"],
                         [""], ["(a+)+$"], "lm_head", [1], [["lm_head"]]]
 
 
@@ -286,6 +340,21 @@ def test_scales_of_other_shapes(tmp_path: Path) -> None:
         edit_header(folder, lambda h, shape=shape: [
             entry.update(shape=shape) for name, entry in h.items() if name.endswith("_scale")])
         assert Checkpoint.open(folder).ternary("model.layers.0.mlp.up_proj.weight").scale > 0
+
+
+def test_an_index_is_a_witness_of_a_head(tmp_path: Path) -> None:
+    """Where config.json leaves it open, a head that is listed and not there is missing."""
+    folder = write(tmp_path, shards=2)
+    edit_config(folder, lambda c: c.pop("tie_word_embeddings"))
+    edit_index(folder, lambda m: m.update({"lm_head.weight": "model-00002-of-00002.safetensors"}))
+    refused(folder, "holds lm_head.weight, but it does not")
+
+
+@pytest.mark.parametrize("scaling", [{"factor": 4.0}, {"type": None, "factor": 4.0}, {"type": "linear", "factor": 2}])
+def test_a_factor_is_a_scaling(scaling: dict[str, Any], tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    edit_config(folder, lambda c: c.update(rope_scaling=scaling))
+    refused(folder, "rope scaling of type")
 
 
 def test_an_open_tie_is_decided_by_the_tensors(tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ BAD = {
     "nested too deeply": ("[" * 100_000, "it is not JSON"),
     "a number of too many digits": ('{"prompt_ids": [' + "9" * 5000 + "]}", "it is not JSON"),
     "unknown field": ('{"prompt": "a", "temperature": 1}', "there is no field 'temperature'; there are: prompt, "),
+    "a field that is there twice": ('{"prompt": "a", "prompt": "b"}', "the field 'prompt' is there twice"),
     "no prompt": ("{}", "give either prompt or prompt_ids"),
     "two prompts": ('{"prompt": "a", "prompt_ids": [1]}', "give either prompt or prompt_ids"),
     "prompt of numbers": ('{"prompt": [1]}', "prompt must be a text"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
 from itertools import pairwise
@@ -53,6 +54,8 @@ UNIONS: dict[str, tuple[dict[str, Any], tuple[int, ...], str]] = {
     "extra tokens": ({"tokenizer_config": {"extra_special_tokens": {"eot_token": "<|turn|>"}}}, (2,), ""),
     "a token of the list": ({"tokenizer_config": {"eos_token": "<new>", "added_tokens_decoder": {
         "300": {"content": "<new>"}, "x": {}, "301": 4}}}, (300,), ""),
+    "infinity, which Python writes": (
+        {"tokenizer_config": {"model_max_length": float("inf"), "eos_token": "<|end|>"}}, (1,), ""),
     "no token": ({"tokenizer_config": {"eos_token": "<new>"}}, (), "eos_token '<new>' is no token of this model"),
     "beyond the vocabulary": ({"config": {"eos_token_id": [1, VOCAB]}}, (1,), "320 is outside the vocabulary of 320"),
     "minus one": ({"generation_config": {"eos_token_id": -1}}, (), "-1 is outside"),
@@ -100,6 +103,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "lists": ({"config": {"bos_token_id": [[1]]}}, "bos_token_id must be"),
     "id for a text": ({"tokenizer_config": {"eos_token": 1}}, "eos_token must be the text of a token"),
     "no content": ({"tokenizer_config": {"eos_token": {"content": 3}}}, "eos_token must be the text"),
+    "half a character": ({"tokenizer_config": {"eos_token": "\ud800"}}, "eos_token must be the text of a token"),
     "add_bos_token": ({"tokenizer_config": {"add_bos_token": 1}}, "add_bos_token must be true or false"),
 }
 
@@ -144,6 +148,12 @@ PROMPTS: dict[str, tuple[bool, dict[str, Any], str, int, str]] = {
                               1, "add_bos_token false, but tokenizer.json puts"),
     "a separator": (False, {"config": {"bos_token_id": 1, "eos_token_id": 1}}, "a", 0, ""),
     "another one": (True, {"config": {"bos_token_id": 2}}, "a", 1, "tokenizer.json is followed"),
+    "another one, written": (True, {"config": {"bos_token_id": 2}}, "<|begin|>a", 1,
+                             "tokenizer.json is followed|already begins"),
+    "no file names it, written": (True, {"config": {}}, "<|begin|>a", 1, "already begins with"),
+    "two files that differ": (
+        True, {"config": {"bos_token_id": 0}, "tokenizer_config": {"bos_token": "<|end|>"}}, "a", 1,
+        "config.json 0; tokenizer_config.json 1 .*; tokenizer.json puts 0 in front of prompts"),
     "wanted, but not named": (False, {"tokenizer_config": {"add_bos_token": True}}, "a", 0, "no file names a BOS"),
 }
 
@@ -163,6 +173,42 @@ def test_bos_in_front_of_prompts(
     if told:
         pattern = told.replace("|>", r"\|>").replace("<|", r"<\|")
         assert any(re.search(pattern, str(one.message)) for one in caught)
+
+
+def test_two_tokens_in_front(tmp_path: Path) -> None:
+    tokenizer = byte_level()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> <|turn|> $A", special_tokens=[("<|begin|>", 0), ("<|turn|>", 2)])
+    tokenizer.save(str(files(tmp_path, config={"bos_token_id": 0}) / "tokenizer.json"))
+    text = CheckpointText.open(tmp_path, VOCAB)
+    with pytest.warns(UserWarning, match="already begins with"):
+        assert text.encode("<|begin|>a") == [0, 2, *letters("a")]
+    assert text.encode("a") == [0, 2, *letters("a")]
+
+
+def test_a_tokenizer_that_knows_few_letters(tmp_path: Path) -> None:
+    """What it puts in front is told by what it marks as its own, whatever it makes of a letter."""
+    tokenizer = Tokenizer(models.BPE(vocab={"<s>": 0, "</s>": 1, "b": 2, "c": 3}, merges=[]))
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    tokenizer.save(str(files(tmp_path, tokenizer_config={"bos_token": "<s>", "add_bos_token": True})
+                       / "tokenizer.json"))
+    text = CheckpointText.open(tmp_path, 4)
+    text.check_prompts()  # a warning would be an error
+    assert text.encode("bc") == [0, 2, 3]
+
+
+def test_a_byte_order_mark_and_other_names(tmp_path: Path) -> None:
+    folder = tmp_path / "m\udce9"  # no UTF-8
+    files(folder, config={"bos_token_id": 0})
+    content = byte_level(bos=True).to_str().encode()
+    (folder / "tokenizer.json").write_bytes(b"\xef\xbb\xbf" + content)
+    assert CheckpointText.open(folder, VOCAB).encode("a") == [0, *letters("a")]
+
+
+def test_a_tokenizer_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(CheckpointError, match="is not a file"):
+        CheckpointText.open(tmp_path, VOCAB)
 
 
 def test_an_end_behind_prompts_is_told(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ TOKENIZERS: dict[str, Callable[[], Tokenizer]] = {
     "clean-up of spaces": lambda: word_level(decoders.WordPiece(cleanup=True), [*PIECES, "n't", "do", "'", ",", "?"]),
     "word pieces": lambda: word_level(decoders.WordPiece(cleanup=False), PIECES),
     "ends of words": lambda: word_level(decoders.BPEDecoder(), PIECES),
+    "spaces that go away": lambda: word_level(
+        decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Replace(" .", ".")]), PIECES),
     "no decoder": lambda: word_level(None, PIECES),
 }
 
