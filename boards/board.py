@@ -66,7 +66,10 @@ class AnyBoard:
 
     @abstractmethod
     def build(self, folder: Path, seed: int) -> Built:
-        """Makes the bitstream, with what the tools read and say in `folder`. Raises ConfigError if there is none."""
+        """Makes the bitstream, with what the tools read and say in `folder`.
+
+        Raises ConfigError if it would be of no use, ToolError if a tool is missing or fails.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

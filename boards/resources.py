@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hw.extras import as_program
-from hw.verilog import find_yosys
+from hw.yosys import run_yosys
 
 __all__ = ["KINDS", "resources", "share_modules", "table", "usage"]
 
@@ -66,9 +64,8 @@ def share_modules(text: str) -> str:
 def resources(file: Path, top: str, folder: Path, *, dsp: bool = True) -> Netlist:
     """Cells of each module by type, submodules among them, as Yosys maps them for `xcup`; files go to `folder`.
 
-    Raises subprocess.CalledProcessError where Yosys fails; its log is in the folder.
+    Raises ToolError where Yosys is missing or fails; its log is in the folder.
     """
-    find_yosys()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "shared.v").write_text(share_modules(file.read_text()))
     script = (
@@ -76,7 +73,7 @@ def resources(file: Path, top: str, folder: Path, *, dsp: bool = True) -> Netlis
         f"read_verilog shared.v; hierarchy -top {top}; proc; opt_clean -purge; "
         f"synth_xilinx -family xcup -top {top}{'' if dsp else ' -nodsp'}; tee -q -o cells.json stat -json"
     )
-    subprocess.run([os.environ["YOSYS"], "-q", "-l", "log", "-p", script], cwd=folder, check=True)
+    run_yosys(script, folder, folder / "log")
     modules = json.loads((folder / "cells.json").read_text())["modules"]
     return {name.removeprefix("\\"): Counter(module["num_cells_by_type"]) for name, module in modules.items()}
 

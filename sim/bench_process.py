@@ -16,10 +16,16 @@ from xml.etree import ElementTree
 import cocotb_tools.config
 from find_libpython import find_libpython
 
+from sim.verilate import PROGRAM
+
 __all__ = ["BenchError", "BenchProcess"]
 
 ROOT = Path(__file__).resolve().parent.parent
 """Folder of the project; cocotb imports the test modules from here."""
+
+
+WAVES = Path("build/waves")
+"""Where a VCD is kept, under the working folder."""
 
 
 class BenchError(AssertionError):
@@ -64,10 +70,10 @@ def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 class BenchProcess:
-    """Starts the tests of `test_module` on the simulator in the folder `model`, in a folder of its own below it.
+    """Starts the tests of `test_module` on the simulator in the folder `model`, in a temporary folder of its own.
 
     The process ends with this object, with the interpreter, or when its tests do. Its folder goes with it, but for
-    those of failed tests, whose log is named in the error, and for that of a VCD.
+    those of failed tests, whose log is named in the error, and for that of a VCD, which is in `build/waves`.
     """
 
     def __init__(
@@ -75,13 +81,18 @@ class BenchProcess:
         testcase: str | None = None, waves: bool = False, descriptors: Sequence[int] = (),
     ) -> None:
         """Args: as of `sim.bench.start_bench`, which is what calls this."""
-        self._folder = Path(tempfile.mkdtemp(prefix=f"run-{test_module.rpartition('.')[2]}-{os.getpid()}-", dir=model))
+        if waves:
+            WAVES.mkdir(parents=True, exist_ok=True)
+        prefix = f"bitnet-fpga-{test_module.rpartition('.')[2]}-{os.getpid()}-"
+        self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=WAVES.absolute() if waves else None))
         self._log, self._results, self._waves = self._folder / "simulation.log", self._folder / "results.xml", waves
         environment = {
             **os.environ,
             "GPI_USERS": f"{find_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
             "PYGPI_PYTHON_BIN": sys.executable,
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(cocotb_tools.config.libs_dir),
+                                                             os.environ.get("LD_LIBRARY_PATH")])),
             "COCOTB_TOPLEVEL": top,
             "COCOTB_TEST_MODULES": test_module,
             "COCOTB_RESULTS_FILE": str(self._results),
@@ -91,7 +102,7 @@ class BenchProcess:
             **({"COCOTB_TEST_FILTER": rf"\.{re.escape(testcase)}$"} if testcase else {}),
             **variables,
         }
-        command = [str(model / top), *(["--trace"] if waves else []), *plusargs]
+        command = [str(model / PROGRAM), *(["--trace"] if waves else []), *plusargs]
         try:
             with self._log.open("wb") as log:
                 self._process = subprocess.Popen(command, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL,

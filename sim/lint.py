@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from hw.extras import as_program
+from hw.tool import ToolError
+from sim.verilate import lint
 
 __all__ = ["main"]
 
@@ -16,18 +18,16 @@ STYLE = ("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-UNS
 
 def main(files: list[str]) -> int:
     """Latches, several drivers, combinational loops and the like are errors."""
-    from sim.bench import prepare_environment  # needs the extra `sim`
-
-    prepare_environment()
-    worst = 0
+    failed = False
     for file in files:
-        run = subprocess.run(
-            ["verilator", "--lint-only", *STYLE, "--top-module", Path(file).stem, file],
-            capture_output=True, text=True, check=False,
-        )
-        print(run.stderr[-3000:] if run.returncode else f"{file}: no warnings", file=sys.stderr)
-        worst = max(worst, run.returncode)
-    return 1 if worst else 0
+        with tempfile.NamedTemporaryFile("r") as log:
+            try:
+                lint([*STYLE, "--top-module", Path(file).stem, str(Path(file).absolute())], Path(log.name))
+                print(f"{file}: no warnings", file=sys.stderr)
+            except ToolError as error:
+                print(log.read()[-3000:] or error, file=sys.stderr)
+                failed = True
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

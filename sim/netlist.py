@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import os
 import re
-import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from hw.verilog import find_yosys
+from hw.tool import tool_status
+from hw.yosys import find_yosys
 
 __all__ = ["CELL_MODELS", "NetlistError", "count_cells", "synthesise"]
 
@@ -69,39 +68,38 @@ def count_cells(text: str) -> Counter[str]:
     return Counter(instances)
 
 
-def _yosys(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
-    """Run the script there, with relative names: Yosys of YoWASP has a /tmp of its own.
+def _yosys(folder: Path, name: str) -> tuple[int, str]:
+    """Run the script there, with relative names, because Yosys of YoWASP has a /tmp of its own; exit code and output.
 
     A refusal says why. If nothing is said it was ABC, and is done again with less to do.
     """
     for first in ("", PURGE):
         (folder / "script.ys").write_text(SCRIPT.format(first=first, name=name))
-        run = subprocess.run(
-            [os.environ["YOSYS"], "-q", "-s", "script.ys"], cwd=folder, capture_output=True, text=True, check=False,
-            timeout=TIMEOUT_S,
-        )
-        if run.returncode == 0 or run.stdout or run.stderr:
+        log = folder / "yosys.log"
+        log.write_text("")
+        code = tool_status([find_yosys(), "-q", "-s", "script.ys"], folder, log, timeout_s=TIMEOUT_S)
+        said = log.read_text(errors="replace").strip()
+        if code == 0 or said:
             break
-    return run
+    return code, said
 
 
 def synthesise(name: str, text: str) -> str:
     """The ECP5 netlist of a Verilog module and the models of its cells; minutes for a whole accelerator.
 
-    Raises NetlistError for a memory that would become flip-flops, latches, and nets with two drivers.
+    Raises NetlistError for a memory that would become flip-flops, latches, and nets with two drivers; ToolError where
+    Yosys is missing.
     """
-    find_yosys()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(prefix="bitnet-fpga-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
         (folder / f"{name}.v").write_text(text)
-        run = _yosys(folder, name)
+        code, said = _yosys(folder, name)
         memories = folder / "memories.txt"
         lost = memories.read_text().split() if memories.exists() else []
         if lost:
             raise NetlistError(f"memories of {name} that would become flip-flops: {', '.join(lost)}")
-        if run.returncode:
-            reason = (run.stdout + run.stderr).strip()[-2000:]
-            raise NetlistError(f"Yosys refuses {name}, exit code {run.returncode}: {reason or 'it gave no reason'}")
+        if code:
+            raise NetlistError(f"Yosys refuses {name}, exit code {code}: {said[-2000:] or 'it gave no reason'}")
         unknown = _cells(folder / "cells.json") - KNOWN_CELLS
         if unknown:  # latches among them
             raise NetlistError(f"{name} needs cells without a model: {', '.join(sorted(unknown))}")

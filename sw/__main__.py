@@ -18,6 +18,7 @@ import typer
 
 from hw.config import ConfigError
 from hw.extras import what_is_missing
+from hw.tool import ToolError
 from sw.checkpoint import CheckpointError
 from sw.commands.boards import boards
 from sw.commands.build import build
@@ -40,6 +41,7 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ImageError, 2),
     (JobError, 2),
     (OSError, 2),
+    (ToolError, 2),
     (HardwareError, 3),
     (VerificationError, 4),
 )

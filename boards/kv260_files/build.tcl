@@ -6,6 +6,12 @@
 set here [file dirname [file normalize [info script]]]
 source [file join $here parameters.tcl]
 
+proc give_up {sentence} {
+    # The word by which `bitnet-fpga build` finds it among all that Vivado says.
+    puts stderr "ERROR: $sentence"
+    error $sentence
+}
+
 proc pins {names} {
     set found {}
     foreach name $names { lappend found [get_bd_pins $name] }
@@ -17,7 +23,7 @@ proc pins {names} {
 create_project bitnet [file join $here vivado] -part $part -force
 set board_part [lindex [get_board_parts -quiet -latest_file_version $board_parts] 0]
 if {$board_part eq ""} {
-    error "Vivado has no board files for $board_parts: install them with xhub::install, or from its board store"
+    give_up "Vivado has no board files for $board_parts: install them with xhub::install, or from its board store"
 }
 set_property board_part $board_part [current_project]
 add_files -norecurse [list [file join $here accelerator.v] [file join $here bitnet.v]]
@@ -86,7 +92,7 @@ set_property top system_wrapper [current_fileset]
 launch_runs impl_1 -to_step write_bitstream -jobs $jobs
 wait_on_run impl_1
 set run [get_runs impl_1]
-if {[get_property PROGRESS $run] ne "100%"} { error "the implementation failed: see vivado/bitnet.runs" }
+if {[get_property PROGRESS $run] ne "100%"} { give_up "the implementation failed: see vivado/bitnet.runs" }
 open_run impl_1
 report_timing_summary -file [file join $here timing.txt]
 report_utilization -hierarchical -file [file join $here utilisation_by_unit.txt]
@@ -97,7 +103,7 @@ set utilisation [report_utilization -return_string]
 proc used {table row} {
     # Used and available of a row of Vivado's table; the columns between them differ from version to version.
     if {![regexp -line "^\\|\\s*[string map {( \\\\( ) \\\\)} $row]\\*?\\s*\\|(.*)\\|\\s*$" $table whole cells]} {
-        error "report_utilization has no row $row"
+        give_up "report_utilization has no row $row"
     }
     set cells [split $cells |]
     return [list [string trim [lindex $cells 0]] [string trim [lindex $cells end-1]]]
@@ -122,7 +128,7 @@ puts $file "  \"resources\": {\n[join $rows ",\n"]\n  }"
 puts $file "}"
 close $file
 if {$wns < 0} {
-    error "the bitstream misses $clock_mhz MHz by [expr {-$wns}] ns: lower clock_hz in boards/kv260.py and build again"
+    give_up "the bitstream misses $clock_mhz MHz by [expr {-$wns}] ns: lower clock_hz in boards/kv260.py and build again"
 }
 
 file copy -force [file join [get_property DIRECTORY $run] system_wrapper.bit] [file join $here bitnet.bit]

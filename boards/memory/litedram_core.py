@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 from boards.memory.register_player import RegisterWrite
 from hw.config import ConfigError
 from hw.extras import EXTRAS, missing
+from hw.tool import tool_status
 
 __all__ = ["MODULE", "PACKAGES", "DramCore", "DramError", "ddr3_core", "generate_core", "sdr_core"]
 
@@ -96,19 +95,19 @@ def ddr3_core(
 
 
 def generate_core(settings: dict[str, Any], generator: str = "boards.memory.litedram_generate") -> DramCore:
-    """The controller that the generator, a module that is run, makes of the settings. Raises DramError."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "core.json"
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", generator, str(output)], input=json.dumps(settings),
-                capture_output=True, text=True, timeout=GENERATE_TIMEOUT_S, check=False,
-                cwd=Path(__file__).parents[2], env=os.environ | {"PYTHONHASHSEED": "0"},
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DramError(f"LiteDRAM did not end within {GENERATE_TIMEOUT_S} s") from error
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    """The controller that the generator, a module that is run, makes of the settings.
+
+    Raises DramError, and ToolError if it does not end.
+    """
+    with tempfile.TemporaryDirectory(prefix="bitnet-fpga-", ignore_cleanup_errors=True) as place:
+        given, output, log = (Path(place) / name for name in ("settings.json", "core.json", "log"))
+        given.write_text(json.dumps(settings))
+        code = tool_status(
+            [sys.executable, "-m", generator, str(given), str(output)], Path(__file__).parents[2], log,
+            timeout_s=GENERATE_TIMEOUT_S, environment={"PYTHONHASHSEED": "0"},
+        )
+        if code:
+            last = (log.read_text(errors="replace").strip().splitlines() or ["no message"])[-1]
             absent = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+).*'", last)
             if absent and absent[1] in EXTRAS:
                 raise DramError(missing(absent[1]))

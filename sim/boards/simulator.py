@@ -38,7 +38,7 @@ class BoardSimulator:
     """
 
     def __init__(self, program: Path, baud: int) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix=f"run-{os.getpid()}-", dir=program.parent))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"bitnet-fpga-board-{os.getpid()}-"))
         self._log = self._folder / "simulation.log"
         master, slave = os.openpty()
         tty.setraw(slave)

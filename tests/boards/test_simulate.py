@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -155,11 +156,11 @@ def test_the_simulator_is_killed(checkpoint: Path) -> None:
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_command_is_interrupted(number: int, code: int, checkpoint: Path, program: Path) -> None:
+def test_the_command_is_interrupted(number: int, code: int, checkpoint: Path) -> None:
     command = Command(checkpoint)
     command.process.send_signal(number)
     assert command.ended()[0] == code
-    assert not list(program.parent.glob(f"run-{command.process.pid}-*"))
+    assert not list(Path(tempfile.gettempdir()).glob(f"bitnet-fpga-board-{command.process.pid}-*"))
 
 
 def test_the_command_is_killed(checkpoint: Path) -> None:

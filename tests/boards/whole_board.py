@@ -7,11 +7,8 @@ What is simulated is what is synthesised, with a faster line: accelerator, link,
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,15 +19,17 @@ from boards.board import Board
 from boards.build import plan
 from boards.soc import Soc
 from boards.uart import UartLink
-from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE, prepare_environment
+from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE
+from sim.bench_process import BenchProcess
 from sim.boards.build import verilog
+from sim.model_cache import cached, name_of
 from sim.random_checkpoint import write_random_checkpoint
+from sim.verilate import verilate_for_cocotb
 from sw.image import ModelImage
 from sw.layout import Layout, used_end
 from sw.requests import Job
 from tests.system.test_sim_equals_golden import golden
 
-ROOT = Path(__file__).parents[2]
 BUILD_ARGS = ["--timing", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint"]
 CLOCKS_PER_BIT = 10
 PROMPT = (3, 17, 29)
@@ -48,26 +47,17 @@ def fast_line(name: str) -> Board:
 
 def simulator(subject: Board, models: Sequence[Path]) -> Path:
     """Build the simulator of a board, or find it. The models have a module `bench` with the design in it."""
-    from cocotb_tools.runner import get_runner
-
     files = plan(subject, Soc(subject))
     parts = [files.files["top.il"], files.files.get("dram_controller.v", ""), *(path.read_text() for path in models)]
-    digest = hashlib.sha256(json.dumps([*parts, BUILD_ARGS]).encode()).hexdigest()
-    folder = ROOT / "build" / "sim" / f"board-{digest[:16]}"
-    if not (folder / "complete").exists():
-        private = folder.with_name(f"{folder.name}.{os.getpid()}")  # another process may build it, too
-        shutil.rmtree(private, ignore_errors=True)
-        private.mkdir(parents=True)
-        get_runner("verilator").build(
-            sources=[*verilog(subject, Soc(subject), private), *models], hdl_toplevel="bench", build_dir=private,
-            timescale=("1ns", "1ps"), build_args=BUILD_ARGS, log_file=private / "build.log",
-        )
-        (private / "complete").touch()
-        try:
-            private.rename(folder)
-        except OSError:  # it was faster
-            shutil.rmtree(private)
-    return folder
+
+    def build(folder: Path, log: Path) -> None:
+        sources = verilog(subject, Soc(subject), folder, log)
+        for path in models:
+            shutil.copy(path, folder)
+            sources.append(path.name)
+        verilate_for_cocotb(folder, sources, "bench", BUILD_ARGS, log)
+
+    return cached(name_of(parts, BUILD_ARGS), build)
 
 
 def small_model(folder: Path) -> Path:
@@ -81,21 +71,15 @@ def run_host(
     testcase: str, subject: Board, models: Sequence[Path], folder: Path, plusargs: Sequence[str], **parameters: object,
 ) -> None:
     """Runs a test of tests/boards/board_host.py at the line of the simulated board."""
-    from cocotb_tools.runner import get_runner
-
-    prepare_environment()
     parameters |= {"baud": fast_baud(subject), "clock_hz": int(subject.clock_hz), "memory_bytes": subject.memory_bytes}
-    built = simulator(subject, models)
-    sys.path.insert(0, str(ROOT))
+    variables = {CONFIG_VARIABLE: json.dumps(dataclasses.asdict(subject.config)),
+                 PARAMETERS_VARIABLE: json.dumps(parameters)}
+    bench = BenchProcess(simulator(subject, models), "bench", "tests.boards.board_host", variables=variables,
+                         plusargs=plusargs, testcase=testcase)
     try:
-        get_runner("verilator").test(
-            test_module="tests.boards.board_host", hdl_toplevel="bench", hdl_toplevel_lang="verilog",
-            build_dir=built, test_dir=folder, plusargs=plusargs, testcase=testcase,
-            extra_env={CONFIG_VARIABLE: json.dumps(dataclasses.asdict(subject.config)),
-                       PARAMETERS_VARIABLE: json.dumps(parameters)},
-        )
+        bench.finish()
     finally:
-        sys.path.remove(str(ROOT))
+        bench.end()
 
 
 def run(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -67,7 +68,7 @@ def simulators(image: Path) -> list[int]:
 
 def run_folders(pid: int) -> set[Path]:
     """Those that a process made; other tests run at the same time."""
-    return set((ROOT / "build" / "sim").glob(f"*/run-simulated_bench-{pid}-*"))
+    return set(Path(tempfile.gettempdir()).glob(f"bitnet-fpga-simulated_bench-{pid}-*"))
 
 
 @contextmanager

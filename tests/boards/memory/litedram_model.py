@@ -1,4 +1,4 @@
-"""A DDR3 controller of LiteDRAM with its chip in place of pads: `python -m tests.boards.memory.litedram_model OUTPUT`.
+"""A DDR3 controller of LiteDRAM with its chip, no pads: `python -m tests.boards.memory.litedram_model SETTINGS OUTPUT`.
 
 A process of its own, as boards/memory/litedram_generate.py is, with the same settings and the same fields; besides,
 `windows`: of each byte lane the bitslip and the first and last delay where reads are right. The module has the ports of
@@ -116,4 +116,4 @@ def generate(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(generate(json.load(sys.stdin))))
+    Path(sys.argv[2]).write_text(json.dumps(generate(json.loads(Path(sys.argv[1]).read_text()))))

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import pytest
 pytest.importorskip("litedram")
 
 from boards import board
-from sim.bench import prepare_environment
+from hw.yosys import run_yosys
 from sim.boards.build import MODELS
+from sim.verilate import PROGRAM, verilate
 from tests.boards.memory.copier_top import CopierTop
 from tests.boards.memory.ddr3_model import with_model, write_banks
 
@@ -26,23 +27,20 @@ PEAK_BYTES_PER_CLOCK = 8
 
 
 def test_moves_data_and_fast(tmp_path: Path) -> None:
-    prepare_environment()
     ecpix5 = with_model(board("ecpix5"))
     ecpix5.platform().build(CopierTop(ecpix5), name="top", do_build=False).extract(tmp_path)
-    subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"],
-                   cwd=tmp_path, check=True, timeout=300)
-    subprocess.run(
-        ["verilator", "--binary", "--timing", "--top-module", "bench", "-O3", "-Wno-fatal", "-Wno-lint",
-         "-Wno-MULTIDRIVEN", "--x-initial", "fast", "--Mdir", "obj", "top.v", "dram_controller.v",
-         *map(str, MODELS), str(Path(__file__).with_name("ddr3_bench.sv"))],
-        cwd=tmp_path, check=True, capture_output=True, timeout=600,
-    )
+    run_yosys("read_rtlil top.il; write_verilog -noattr top.v", tmp_path)
+    for path in (*MODELS, Path(__file__).with_name("ddr3_bench.sv")):
+        shutil.copy(path, tmp_path)
+    sources = ["top.v", "dram_controller.v", *(path.name for path in MODELS), "ddr3_bench.sv"]
+    verilate(tmp_path, sources, "bench", ["--main", "--timing", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-MULTIDRIVEN",
+                                          "--x-initial", "fast"], tmp_path / "build.log")
     content = random.Random(5).randbytes(CONTENT_BYTES)
     expected = tmp_path / "expected.hex"
     expected.write_text("\n".join(f"{beat:016x}" for beat in np.frombuffer(content, "<u8")) + "\n")
     write_banks(content, tmp_path / "banks")
     output = subprocess.run(
-        [tmp_path / "obj" / "Vbench", f"+expected={expected}", f"+image={tmp_path / 'banks'}"],
+        [tmp_path / PROGRAM, f"+expected={expected}", f"+image={tmp_path / 'banks'}"],
         check=True, capture_output=True, text=True, timeout=600,
     ).stdout
     print(output)

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("litedram")
 
 from boards import board
-from sim.bench import prepare_environment
+from hw.yosys import run_yosys
 from sim.boards.build import MODELS
+from sim.verilate import PROGRAM, verilate
 from tests.boards.memory.copier_top import CopierTop
 
 LITEDRAM_BYTES_PER_CLOCK = 3.82
@@ -24,12 +25,10 @@ LITEDRAM_BYTES_PER_CLOCK = 3.82
 @pytest.fixture(scope="module")
 def verilog(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The design as Verilator reads it."""
-    prepare_environment()
     folder = tmp_path_factory.mktemp("sdr")
     ulx3s = board("ulx3s")
     ulx3s.platform().build(CopierTop(ulx3s), name="top", do_build=False).extract(folder)
-    subprocess.run([os.environ["YOSYS"], "-q", "-p", "read_rtlil top.il; write_verilog -noattr top.v"],
-                   cwd=folder, check=True, timeout=300)
+    run_yosys("read_rtlil top.il; write_verilog -noattr top.v", folder)
     return {name: (folder / name).read_text() for name in ("top.v", "dram_controller.v")}
 
 
@@ -39,13 +38,12 @@ def simulator(verilog: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("obj")
     for name, text in verilog.items():
         (folder / name).write_text(text)
-    sources = [*verilog, *map(str, MODELS), str(Path(__file__).with_name("sdr_bench.sv"))]
-    subprocess.run(
-        ["verilator", "--binary", "--timing", "--top-module", "bench", "-Wno-fatal", "-Wno-lint", "-Wno-MULTIDRIVEN",
-         "--x-initial", "fast", "--Mdir", "obj", *sources],
-        cwd=folder, check=True, capture_output=True, timeout=600,
-    )
-    return folder / "obj" / "Vbench"
+    for path in (*MODELS, Path(__file__).with_name("sdr_bench.sv")):
+        shutil.copy(path, folder)
+    sources = [*verilog, *(path.name for path in MODELS), "sdr_bench.sv"]
+    verilate(folder, sources, "bench", ["--main", "--timing", "-Wno-fatal", "-Wno-lint", "-Wno-MULTIDRIVEN",
+                                        "--x-initial", "fast"], folder / "build.log")
+    return folder / PROGRAM
 
 
 def simulate(simulator: Path, delay_ns: float) -> str:

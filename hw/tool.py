@@ -1,0 +1,186 @@
+"""Programs of others: compilers, simulators, synthesis. This file starts them and says what went wrong.
+
+A program runs with all that it starts in a process group of its own, which ends with the call: when the program ends,
+at an interrupt, after a time-out, and when this process dies in whatever way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+
+__all__ = ["CACHE_VARIABLE", "ToolError", "cache_folder", "only_one", "require_tools", "run_tool", "tool_status"]
+
+CACHE_VARIABLE = "BITNET_FPGA_CACHE"
+"""Environment variable that names another folder for what is kept to save time."""
+
+GUARD = """
+exec 3<&0 </dev/null 4>&2 2>/dev/null
+[ "$0" = deep ] && ulimit -s unlimited
+(read -r _ <&3; kill -KILL 0) &
+guard=$!
+exec 3<&-
+(exec "$@" 2>&4 4>&-)
+code=$?
+kill "$guard"
+wait "$guard"
+exit "$code"
+"""
+"""Runs a command in a group whose processes are killed when standard input, a pipe, has no writer any more. With `deep`
+as its name it gives the command all the stack there may be, as Verilator's own script does."""
+
+CANNOT_START = (126, 127)
+"""Exit codes of a shell for a program that is there and does not start."""
+
+MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+"""What `make` tells the `make` that it calls."""
+
+GONE_S = 2
+"""Seconds that killed processes may take to be gone."""
+
+
+class ToolError(RuntimeError):
+    """A program of others is missing or fails, or there is no place for what it makes. Exit code 2."""
+
+
+def cache_folder() -> Path:
+    """Where to keep what can be made again: the user's cache folder, or what CACHE_VARIABLE names.
+
+    Raises ToolError for a user who has no folder.
+    """
+    folder = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_path("bitnet-fpga"))
+    if folder.parts[0] == "~":
+        raise ToolError(f"there is no home folder to keep simulators in: set {CACHE_VARIABLE} to another folder")
+    return folder.absolute()
+
+
+def require_tools(names: Sequence[str], packages: str) -> None:
+    """Raises ToolError, with the Debian packages to install, if one of the programs is missing."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing:
+        raise ToolError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: "
+                        f"sudo apt-get install {packages}")
+
+
+def _runs(group: int) -> bool:
+    """Whether a process of the group is there and not dead; the dead ones may wait long for somebody to notice."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and all of its group, and waits until they are gone, so that their files can be removed."""
+    end = time.monotonic() + GONE_S
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+        while _runs(process.pid) and time.monotonic() < end:
+            time.sleep(0.01)
+
+
+def _environment(extra: Mapping[str, str], temporary: str) -> dict[str, str]:
+    """For a program: files of its own go to `temporary`; nothing of a `make` that has called this process."""
+    environment = {name: value for name, value in os.environ.items() if name not in MAKE}
+    if CACHE_VARIABLE in environment:  # Yosys and nextpnr of YoWASP keep themselves compiled
+        environment.setdefault("YOWASP_CACHE_DIR", str(cache_folder() / "yowasp"))
+    return environment | {"TMPDIR": temporary} | extra
+
+
+def tool_status(
+    command: Sequence[str], folder: Path, log: Path, *, timeout_s: float, environment: Mapping[str, str] | None = None,
+    deep: bool = False,
+) -> int:
+    """Run a program in a folder, and append what it prints to `log`; its exit code, 128 + N for signal N.
+
+    A program's path may be relative to the folder, and must not be to anything else.
+    `environment` is added to that of this process; a `deep` program may need much stack.
+
+    Raises ToolError: it is missing, cannot start, or does not end within the time.
+    """
+    program = folder / command[0] if os.path.dirname(command[0]) else command[0]
+    if shutil.which(program) is None:
+        raise ToolError(f"{command[0]} is missing: install it, or put it into the PATH")
+    guarded = ["/bin/sh", "-c", GUARD, "deep" if deep else "sh", *command]
+    with tempfile.TemporaryDirectory(prefix="bitnet-fpga-", ignore_cleanup_errors=True) as temporary:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                guarded, cwd=folder, stdin=subprocess.PIPE, stdout=output, stderr=output,
+                env=_environment(environment or {}, temporary), start_new_session=True,
+            )
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise ToolError(f"{Path(command[0]).name} did not end within {timeout_s:g} s: {_complaint(log)}; all it "
+                            f"said is in {log}") from error
+        finally:
+            _kill_group(process)
+            process.wait()
+            assert process.stdin is not None
+            process.stdin.close()
+    if code in CANNOT_START:
+        raise ToolError(f"{command[0]} is there but does not start: if its folder was moved, run `make setup` again")
+    return code if code >= 0 else 128 - code
+
+
+def run_tool(
+    command: Sequence[str], folder: Path, log: Path | None = None, *, timeout_s: float,
+    environment: Mapping[str, str] | None = None, deep: bool = False,
+) -> None:
+    """As `tool_status`; raises ToolError also if the exit code is not 0. Without a `log`, that of a failure is kept."""
+    name, failed, kept = Path(command[0]).name, False, log
+    if kept is None:
+        descriptor, path = tempfile.mkstemp(prefix=f"bitnet-fpga-{name}-", suffix=".log")
+        os.close(descriptor)
+        kept = Path(path)
+    try:
+        code = tool_status(command, folder, kept, timeout_s=timeout_s, environment=environment, deep=deep)
+        if code:
+            how = f"exit code {code}" if code <= 128 else f"signal {code - 128}"
+            raise ToolError(f"{name} failed with {how}: {_complaint(kept)}; all it said is in {kept}")
+    except ToolError:
+        failed = True
+        raise
+    finally:
+        if log is None and not failed:
+            kept.unlink(missing_ok=True)
+
+
+def _complaint(log: Path) -> str:
+    """What a program said of its failure: the first line with an error but those of make, or the last lines."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if re.search(r"(error|fatal)\b\S*:|no space left|[*]{3}", line, re.I)
+              and not re.match(r"g?make\b", line)]
+    return (errors[0] if errors else " / ".join(lines[-3:]) or "it said nothing")[:1000]
+
+
+@contextmanager
+def only_one(lock: Path, timeout_s: float, sentence: str) -> Iterator[None]:
+    """One process after the other; a process that dies lets the next one in.
+
+    Raises ToolError with the sentence if it was not this one's turn within the time.
+    """
+    end = time.monotonic() + timeout_s
+    with lock.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= end:
+                    raise ToolError(sentence) from error
+            time.sleep(0.1)
+        yield

