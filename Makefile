@@ -11,14 +11,18 @@ UNIT ?= array
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# The scripts of a virtual environment hold its path: where the folder was moved, or the Python is gone, it is made anew.
+MOVED := $(shell [ "$$(cat $(VENV)/.ready 2>/dev/null)" = "$$(pwd -P)" ] && $(BIN)/python -c '' || echo moved)
+.PHONY: $(if $(MOVED),$(VENV)/.ready)
+
 setup: $(VENV)/.ready  ## virtual environment with pinned packages; system packages by apt-get where allowed
 
 $(VENV)/.ready: pyproject.toml requirements.lock tools/system_packages.sh
 	sh tools/system_packages.sh
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
-	@touch $@
+	$(PYTHON) -m venv $(if $(MOVED),--clear )$(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@pwd -P > $@
 
 demo: setup  ## text from the demo model, computed by the simulated accelerator
 	$(BIN)/bitnet-fpga generate models/shakespeare-nano --backend sim --prompt "ROMEO:" --max-new-tokens 48
@@ -33,7 +37,7 @@ verilog: setup  ## build/verilog/accelerator.v of PRESET, and its description
 	$(BIN)/bitnet-fpga verilog --preset $(PRESET) -o build/verilog
 
 $(VENV)/.board: requirements-board.lock $(VENV)/.ready
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-board.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-board.lock
 	@touch $@
 
 bitstream: $(VENV)/.board  ## build/BOARD/BOARD.bit and report.json (BOARD=ulx3s, SEED=1), or a Vivado project (kv260)
@@ -62,5 +66,5 @@ netlist: setup  ## docs/results/netlist.md: the ECP5 netlist of a small accelera
 wheel-check:  ## the wheel, in an environment of its own: installed with its extras, and run
 	PYTHON=$(PYTHON) sh tools/wheel_check.sh
 
-clean:  ## remove everything that was built
-	rm -rf build $(VENV)
+clean:  ## remove everything that was built, and the simulators in the user's cache folder
+	rm -rf build $(VENV) "$${BITNET_FPGA_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/bitnet-fpga}/simulators"

@@ -1,10 +1,9 @@
 #!/bin/sh
-# Makes sure that the system packages exist: a C++ compiler, make and perl for Verilator, venv for Python.
+# Makes sure that the system packages exist: a C++ compiler and make for what Verilator writes, venv for Python.
 set -eu
 missing=""
 command -v g++ >/dev/null 2>&1 || missing="$missing g++"
 command -v make >/dev/null 2>&1 || missing="$missing make"
-command -v perl >/dev/null 2>&1 || missing="$missing perl"
 "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null || missing="$missing python3-venv"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
