@@ -52,6 +52,10 @@ def _measure(*arguments: str) -> Measured:
     try:
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     finally:
         timer.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
