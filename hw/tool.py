@@ -49,6 +49,9 @@ MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 GONE_S = 2
 """Seconds that killed processes may take to be gone."""
 
+FULL_BYTES = 1 << 20
+"""Fewer free bytes of a disk are told when a tool fails: some only find their own files incomplete."""
+
 
 class ToolError(RuntimeError):
     """A program of others is missing or fails, or there is no place for what it makes. Exit code 2."""
@@ -141,7 +144,7 @@ def run_tool(
     environment: Mapping[str, str] | None = None, deep: bool = False,
 ) -> None:
     """As `tool_status`; raises ToolError also if the exit code is not 0. Without a `log`, that of a failure is kept."""
-    name, failed, kept = Path(command[0]).name, False, log
+    name, named, kept = Path(command[0]).name, False, log
     if kept is None:
         descriptor, path = tempfile.mkstemp(prefix=f"bitnet-fpga-{name}-", suffix=".log")
         os.close(descriptor)
@@ -150,12 +153,14 @@ def run_tool(
         code = tool_status(command, folder, kept, timeout_s=timeout_s, environment=environment, deep=deep)
         if code:
             how = f"exit code {code}" if code <= 128 else f"signal {code - 128}"
-            raise ToolError(f"{name} failed with {how}: {_complaint(kept)}; all it said is in {kept}")
-    except ToolError:
-        failed = True
+            free = shutil.disk_usage(folder).free
+            full = f"; the disk of {folder} is full, {free} bytes are free" if free < FULL_BYTES else ""
+            raise ToolError(f"{name} failed with {how}: {_complaint(kept)}{full}; all it said is in {kept}")
+    except ToolError as error:
+        named = str(kept) in str(error)
         raise
     finally:
-        if log is None and not failed:
+        if log is None and not named:
             kept.unlink(missing_ok=True)
 
 

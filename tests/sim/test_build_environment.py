@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import cocotb_tools.config
@@ -81,7 +82,17 @@ def test_yosys_that_fails(script: str, sentence: str, tmp_path: Path, monkeypatc
     assert str(error.value).endswith(f" is in {log}")
 
 
+def test_tool_that_does_not_notice_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verilator writes half a makefile then, and make finds nothing to do in it."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    tool = fake(tmp_path / "make", "echo 'make: *** No targets.  Stop.'; exit 2")
+    with pytest.raises(ToolError, match=r"No targets\.  Stop\.; the disk of .* is full, 4096 bytes are free; all it"):
+        run_tool([str(tool)], tmp_path, tmp_path / "log", timeout_s=5)
+
+
 def test_yosys_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("YOSYS", str(tmp_path / "no-yosys"))
     with pytest.raises(ToolError, match="no-yosys is missing: install it"):
         convert(FloatMul(), "dut")
@@ -91,6 +102,7 @@ def test_yosys_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("YOSYS", str(moved))
     with pytest.raises(ToolError, match="is there but does not start: if its folder was moved"):
         convert(FloatMul(), "dut")
+    assert not list(tmp_path.glob("bitnet-fpga-*"))  # there is nothing to read in a log
 
 
 def test_command_whose_yosys_fails(
