@@ -16,10 +16,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
 from packaging.specifiers import SpecifierSet
 
 from hw.extras import find_program, install_command
+from hw.tool import CACHE_VARIABLE, ToolError, cache_folder
 from sw.doctor import usb
 from sw.doctor.finding import HostFinding
 from sw.installed import NAME, Package, commit, packages, requires_python, version
@@ -119,11 +119,6 @@ def _program(name: str, variable: str, files: tuple[str, ...], uses: str, extra:
                        f"run {install_command(extra)}" if extra else GET_VIVADO)
 
 
-def _cache_folder() -> Path:
-    """Where simulators are kept."""
-    return Path(os.environ.get("BITNET_FPGA_CACHE") or platformdirs.user_cache_path(NAME)).absolute()
-
-
 def _folder(name: str, folder: Path, uses: str, remedy: str, required: bool = False) -> HostFinding:
     """Whether files can be written there, and how many. Little room alone makes nothing impossible."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
@@ -135,20 +130,28 @@ def _folder(name: str, folder: Path, uses: str, remedy: str, required: bool = Fa
     return HostFinding(name, writable and free >= LOW_BYTES, text, uses, remedy, required and not writable)
 
 
+def _cache() -> HostFinding:
+    """Where simulators are kept."""
+    remedy = f"name another folder in the variable {CACHE_VARIABLE}, or make room there"
+    try:
+        return _folder("cache", cache_folder(), USES["sim"], remedy)
+    except ToolError as error:
+        return HostFinding("cache", False, str(error), USES["sim"], remedy)
+
+
 def examine_host() -> Iterator[HostFinding]:
     """Findings as they come, all of them, whatever is wrong with some."""
     yield _python()
     yield _this_package()
     yield from _all_packages()
-    for name in ("g++", "make", "perl"):
+    for name in ("g++", "make"):
         yield _build_tool(name)
     yield _verilator()
     for other in OTHERS:
         yield _program(*other)
     yield _folder("temporary files", Path(tempfile.gettempdir()), "everything that packs a model",
                   "name another folder in the variable TMPDIR, or make room there", required=True)
-    yield _folder("cache", _cache_folder(), USES["sim"],
-                  "name another folder in the variable BITNET_FPGA_CACHE, or make room there")
+    yield _cache()
     yield _folder("working folder", Path.cwd(), "`verilog`, `build`, whose results go to ./build",
                   "name another folder with --output, or make room there")
     yield from usb.permissions()

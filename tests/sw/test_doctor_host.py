@@ -18,7 +18,7 @@ from sw.doctor import host, usb
 ROOT = Path(__file__).parents[2]
 CHECKS = [
     "Python", "bitnet-fpga", "packages", "extra verilog", "extra sim", "extra board", "extra test", "g++", "make",
-    "perl", "Verilator", "Yosys", "nextpnr-ecp5", "ecppack", "openFPGALoader", "Vivado", "temporary files", "cache",
+    "Verilator", "Yosys", "nextpnr-ecp5", "ecppack", "openFPGALoader", "Vivado", "temporary files", "cache",
     "working folder",
 ]
 
@@ -57,7 +57,7 @@ def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line[:20].strip() for line in lines[: len(CHECKS)]] == CHECKS
     assert not output.err
     states = {line[:20].strip(): line[21:28].strip() for line in lines}
-    assert {states[name] for name in CHECKS[:5]} | {states["g++"], states["make"], states["perl"]} == {"ok"}
+    assert {states[name] for name in CHECKS[:5]} | {states["g++"], states["make"]} == {"ok"}
     sim = next(line for line in lines if line.startswith("extra sim "))
     assert f"cocotb {metadata.version('cocotb')}" in sim
     yosys = next(line for line in lines if line.startswith("Yosys "))
@@ -67,7 +67,7 @@ def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_is_optional_is_no_error(programs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, found = examine(capsys)
     assert code == 0
-    for name in ("g++", "make", "perl"):
+    for name in ("g++", "make"):
         assert (found[name]["state"], found[name]["remedy"]) == ("missing", f"sudo apt-get install {name}")
         assert "--backend sim" in found[name]["needed_for"]
     assert found["Vivado"]["state"] == "missing"
