@@ -1,0 +1,5 @@
+"""The hardware, in Amaranth."""
+
+from hw.names import install
+
+install()
