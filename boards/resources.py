@@ -33,17 +33,13 @@ KINDS: Mapping[str, Mapping[str, float]] = {
 
 _MODULE = re.compile(r"^module (\S+?) ?\(.*?^endmodule$", re.MULTILINE | re.DOTALL)
 _INSTANCE = re.compile(r"^  (\\\S+) +\S+ +\($", re.MULTILINE)
-_COUNTED = re.compile(r"(dump_module\$)\d+")
-"""Local registers that Yosys numbers through the whole file."""
-_ZEROS = re.compile(r"^  initial begin\n(?:    \S+\[\d+\] = \d+'h0+;\n)+  end\n", re.MULTILINE)
-"""Memories that start with zeros, as block RAM does anyway: Yosys takes minutes to read it word by word."""
 
 Netlist = dict[str, Counter[str]]
 
 
 def share_modules(text: str) -> str:
     """The text with one module for all that are equal but for their names."""
-    bodies = {match[1]: match[0] for match in _MODULE.finditer(_ZEROS.sub("", text))}
+    bodies = {match[1]: match[0] for match in _MODULE.finditer(text)}
     kept: dict[str, str] = {}
     first: dict[str, str] = {}
 
@@ -51,7 +47,7 @@ def share_modules(text: str) -> str:
         """The module that stands for this one."""
         if name not in first:
             body = _INSTANCE.sub(lambda m: m[0].replace(m[1], share(m[1]), 1) if m[1] in bodies else m[0], bodies[name])
-            key = _COUNTED.sub(r"\1", body).replace(f"module {name} ", "module ", 1)
+            key = body.replace(f"module {name} ", "module ", 1)
             first[name] = kept.setdefault(key, name)
             if first[name] == name:
                 bodies[name] = body

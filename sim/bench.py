@@ -22,9 +22,8 @@ from typing import Any
 from amaranth.lib import wiring
 
 from hw.config import AccelConfig
-from hw.verilog import generate_verilog
+from hw.verilog import generate_verilog, to_verilog
 from hw.watch import Synthesis
-from hw.yosys import convert
 from sim.bench_process import ROOT, BenchError, BenchProcess
 from sim.memory.top import SOURCES, TOP, SimulatedMemory, join_memory
 from sim.model_cache import cached, name_of, simulators
@@ -69,7 +68,7 @@ def _component_alone(component: wiring.Component, top: str, netlist: bool) -> _M
     for path, _member, _value in component.signature.flatten(component):
         pins.append("__".join(str(part) for part in path))
     platform = Synthesis() if netlist else None
-    text = convert(component, top, platform=platform)
+    text = to_verilog(component, top, platform=platform)
     return _Model(top, {f"{top}.v": synthesise(top, text) if netlist else text}, pins)
 
 

@@ -1,4 +1,7 @@
-"""Verilator's lint of generated Verilog: `python -m sim.lint FILE ...`. Exit code 1 on a warning."""
+"""Verilator's lint of generated Verilog, read as Verilog-2005 and as SystemVerilog: `python -m sim.lint FILE ...`.
+
+Exit code 1 on a warning.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,34 @@ from pathlib import Path
 
 from hw.extras import as_program
 from hw.tool import ToolError
-from sim.verilate import lint
+from sim.verilate import lint as run_lint
 
-__all__ = ["main"]
+__all__ = ["LANGUAGES", "lint", "main"]
 
-STYLE = ("-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-UNSIGNED")
-"""Yosys writes Verilog so: sizes are implied, and a case without a match keeps the value assigned before it."""
+LANGUAGES = ("1364-2005", "1800-2017")
+"""For `--language`."""
+
+
+def lint(file: Path, language: str) -> str:
+    """What Verilator says of a module that is called as its file: latches, several drivers, combinational loops and
+    the like. Nothing if all is well."""
+    with tempfile.NamedTemporaryFile("r") as log:
+        try:
+            run_lint(["--language", language, "--top-module", file.stem, str(file.absolute())], Path(log.name))
+        except ToolError as error:
+            return log.read() or str(error)
+        return log.read()
 
 
 def main(files: list[str]) -> int:
-    """Latches, several drivers, combinational loops and the like are errors."""
+    """Command line."""
     failed = False
     for file in files:
-        with tempfile.NamedTemporaryFile("r") as log:
-            try:
-                lint([*STYLE, "--top-module", Path(file).stem, str(Path(file).absolute())], Path(log.name))
-                print(f"{file}: no warnings", file=sys.stderr)
-            except ToolError as error:
-                print(log.read()[-3000:] or error, file=sys.stderr)
-                failed = True
-    return 1 if failed else 0
+        for language in LANGUAGES:
+            said = lint(Path(file), language)
+            print(f"{file} as {language}: {said[-3000:] or 'no warnings'}", file=sys.stderr)
+            failed |= bool(said)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from hw.config import AccelConfig, ConfigError
 from hw.control.register_map import ADDRESS_BITS
 from hw.memory.axi import pin_name
 from hw.tool import ToolError
-from sim.lint import STYLE
 from sim.verilate import lint
 from sw.links.mmap import BUFFER_NAME, MAX_BUFFER_BYTES, REGISTER_BYTES, UIO_NAME
 
@@ -216,8 +215,7 @@ def test_wrapper_has_every_pin_with_its_interface(project: Path) -> None:
 
 def test_wrapper_fits_the_verilog(project: Path, tmp_path: Path) -> None:
     """Verilator finds no width, pin or driver that is wrong."""
-    lint([*STYLE, "--top-module", "bitnet", *(str(project / name) for name in ("bitnet.v", "accelerator.v"))],
-         tmp_path / "log")
+    lint(["--top-module", "bitnet", *(str(project / name) for name in ("bitnet.v", "accelerator.v"))], tmp_path / "log")
     text = (project / "bitnet.v").read_text()
     for name, (direction, width, _) in pins(text).items():
         own = description(project)[name][1]

@@ -8,7 +8,6 @@ from pathlib import Path
 from boards.resources import resources, share_modules, table, usage
 
 LEAF = """module \\{name} (a, b, q, clk);
-  reg \\$auto$backend:dump_module${number}  = 0;
   input [3:0] a;
   input [3:0] b;
   input clk;
@@ -40,26 +39,19 @@ TOP = """module top(a, b, q, clk);
 """ for n in range(3)) + "endmodule\n"
 
 TEXT = TOP + "".join(
-    "\n" + PAIR.format(name=f"top.p{n}") + "\n" + LEAF.format(name=f"top.p{n}.leaf", number=n, operator=operator)
+    "\n" + PAIR.format(name=f"top.p{n}") + "\n" + LEAF.format(name=f"top.p{n}.leaf", operator=operator)
     for n, operator in enumerate("&&^")
 )
 
 
 def test_equal_modules_become_one() -> None:
-    """Two of three pairs are equal, down to their leaves; names and counters of the file do not matter."""
+    """Two of three pairs are equal, down to their leaves; names do not matter."""
     shared = share_modules(TEXT)
     assert TEXT.count("\nmodule ") + 1 == 7
     assert ("\n" + shared).count("\nmodule ") == 5
     assert shared.count("  \\top.p0  p") == 2
     assert shared.count("  \\top.p2  p2") == 1
     assert share_modules(shared) == shared
-
-
-def test_memories_of_zeros_lose_their_list() -> None:
-    zeros = "  initial begin\n    m[0] = 8'h00;\n    m[1] = 8'h00;\n  end\n"
-    table_ = zeros.replace("[1] = 8'h00", "[1] = 8'h01")
-    text = f"module a(x);\n{zeros}{table_}endmodule\n"
-    assert share_modules(text) == f"module a(x);\n{table_}endmodule\n"
 
 
 def test_sharing_changes_no_number(tmp_path: Path) -> None:
