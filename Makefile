@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test sim verilog bitstream board-results flash lint inspect full-size netlist wheel-check clean
+.PHONY: help setup demo test sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
+.PHONY: wheel-check clean
 PRESET ?= tiny
 BOARD ?= ulx3s
 SEED ?= 1
 UNIT ?= array
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The scripts of a virtual environment hold its path: where the folder was moved, or the Python is gone, it is made anew.
 MOVED := $(shell [ "$$(cat $(VENV)/.ready 2>/dev/null)" = "$$(pwd -P)" ] && $(BIN)/python -c '' || echo moved)
@@ -35,6 +36,9 @@ sim: setup  ## benches of one unit (UNIT=array, UNIT=system: whole models); WAVE
 
 verilog: setup  ## build/verilog/accelerator.v of PRESET, and its description
 	$(BIN)/bitnet-fpga verilog --preset $(PRESET) -o build/verilog
+
+verilog-hashes: setup  ## tests/other_tools/verilog.sha256 anew, after a change of the Verilog that is meant
+	$(BIN)/python -m tests.other_tools.hashes
 
 $(VENV)/.board: requirements-board.lock $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-board.lock

@@ -1,0 +1,51 @@
+# amaranth: UnusedElaboratable=no
+"""The Verilog that is handed out in tools that are not ours: Icarus, Verilator's lint, Yosys. One test per preset does
+it all, because the text of the largest takes longer to make than to read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hw.config import PRESETS
+from hw.verilog import VerilogModule
+from hw.yosys import run_yosys
+from sim.lint import LANGUAGES as LINTED
+from sim.lint import lint
+from tests.other_tools.hashes import digest, known, released
+from tests.other_tools.icarus import LANGUAGES, needs_icarus, said_after_reset
+
+YOSYS_S = {"tiny": 60, "medium": 60}
+"""Seconds in which Yosys has to read a preset; the others have no module of another kind."""
+
+
+def read_by_yosys(module: VerilogModule, folder: Path) -> float:
+    """Seconds of processor time. Raises ToolError for what `check` finds: loops, several drivers or none."""
+    script = f"read_verilog module.v; hierarchy -check -top {module.name}; proc; check -assert"
+    before = os.times().children_user
+    run_yosys(script, folder)
+    return os.times().children_user - before
+
+
+@needs_icarus
+@pytest.mark.parametrize("preset", PRESETS)
+def test_released_verilog(preset: str, tmp_path: Path) -> None:
+    """The known bytes; no X on any output after a reset, in both languages; no warning; read by Yosys in time."""
+    module = released(preset)
+    assert digest(module) == known()[preset], (
+        "the Verilog has changed: if that was meant, `make verilog-hashes` says so; if not, the version of Python or a "
+        "hash seed went into it")
+    for language in LANGUAGES:
+        assert said_after_reset(module, language, tmp_path) == ["watched"]
+    file = tmp_path / "accelerator.v"
+    file.write_text(module.text)
+    for language in LINTED if preset in YOSYS_S else LINTED[:1]:
+        assert lint(file, language) == ""
+    if preset in YOSYS_S:
+        assert read_by_yosys(module, tmp_path) < YOSYS_S[preset]
+
+
+def test_every_preset_has_a_hash() -> None:
+    assert list(known()) == list(PRESETS)
