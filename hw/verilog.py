@@ -65,7 +65,7 @@ _LOOP = r"""`ifndef SYNTHESIS
 """
 _STARTER = re.compile(r"^  reg \\\$auto\$verilog_backend\S+  = 0;\n", re.MULTILINE)
 _STARTED = re.compile(r"^    if \(\\\$auto\$verilog_backend\S+ \) begin end\n", re.MULTILINE)
-_ASSIGNMENT = re.compile(r"^  always @\*\n  (  .*;\n)", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^  always @\*\n(    (?!if |case)[^;]*;\n)", re.MULTILINE)
 _BLOCK = re.compile(r"^  always @\* begin\n", re.MULTILINE)
 
 

@@ -15,7 +15,8 @@ from sw.driver import Accelerator
 from tests.other_tools.test_four_state import JOB, small_model
 from tests.system.test_sim_equals_golden import assert_same, golden, image_of
 
-RANDOM = ("--x-assign", "unique", "--x-initial", "unique", "-DSYNTHESIS")
+RANDOM = ("--x-assign", "unique", "--x-initial", "unique", "-DSYNTHESIS", "-CFLAGS", "-O0")
+"""Not optimised by the C++ compiler, which would take longer than the run."""
 
 
 @pytest.mark.timeout(1200)  # the first one builds the simulator
