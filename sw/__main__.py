@@ -1,155 +1,35 @@
-"""Command line: `bitnet-fpga COMMAND` or `python -m sw COMMAND`.
+"""`bitnet-fpga COMMAND`, or `python -m sw COMMAND`: what can be said before anything else is imported.
 
-Exit codes: 0 success (also where nobody reads the output to its end), 1 internal error, 2 bad input, bad
-usage or something that is not installed, 3 hardware error, 4 verification mismatch, 128 + N ended by signal N (130:
-interrupted). Every error but an internal one is a single sentence on stderr.
+The command line is `sw/command_line.py`. This file alone has to work where nothing is as it should be: with an older
+Python, or without the packages that every command needs.
 """
 
 from __future__ import annotations
 
-import signal
 import sys
-import traceback
-import warnings
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
+__all__ = ["main"]
 
-from hw.config import ConfigError
-from hw.extras import what_is_missing
-from hw.tool import ToolError
-from sw.checkpoint import CheckpointError
-from sw.commands.boards import boards
-from sw.commands.build import build
-from sw.commands.doctor import doctor
-from sw.commands.flash import flash
-from sw.commands.generate import generate
-from sw.commands.inspect import inspect
-from sw.commands.pack import pack
-from sw.commands.verilog import verilog
-from sw.driver import JobError
-from sw.errors import HardwareError, ImageError, VerificationError
-from sw.installed import report
-from sw.streams import open_streams, settle_streams, tell
-
-__all__ = ["app", "main"]
-
-EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
-    (CheckpointError, 2),
-    (ConfigError, 2),
-    (ImageError, 2),
-    (JobError, 2),
-    (OSError, 2),
-    (ToolError, 2),
-    (HardwareError, 3),
-    (VerificationError, 4),
-)
-INTERNAL, INTERRUPTED = 1, 130
-
-app = typer.Typer(
-    name="bitnet-fpga",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(inspect)
-app.command()(pack)
-app.command()(generate)
-app.command()(verilog)
-app.command()(boards)
-app.command()(build)
-app.command()(flash)
-app.command()(doctor)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print("\n".join(report()))
-        raise typer.Exit
-
-
-@app.callback()
-def _about(version: Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print what a report of an error needs.")
-] = False) -> None:
-    """Generate and run an FPGA accelerator for BitNet b1.58 language models."""
-
-
-def _warn(message: Warning | str, *_: object) -> None:
-    tell(f"warning: {message}")
-
-
-def _sentence(error: Exception) -> str:
-    """The error on one line; an error of the operating system without its number."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
-
-
-def _told(error: Exception) -> tuple[str, int] | None:
-    """Sentence and exit code of an error that is no bug: one of EXIT_CODES, or a package of an extra is missing."""
-    if isinstance(error, ImportError):
-        absent = what_is_missing(error)
-        return (absent, 2) if absent else None
-    return next(((_sentence(error), code) for kind, code in EXIT_CODES if isinstance(error, kind)), None)
-
-
-def _run(arguments: Sequence[str] | None) -> int:
-    """Run one command; its exit code. Usage errors print their own message."""
-    try:
-        result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
-        sys.stdout.flush()
-        if result == INTERRUPTED:  # typer turns the interrupt into its exit code
-            tell("interrupted")
-        return result if isinstance(result, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        tell("interrupted")
-        return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # the latter is how typer and rich answer the former
-        return 0
-    except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # usage errors of typer and of click alike
-            error.show()
-            return 2
-        told = _told(error)
-        if told is None:
-            traceback.print_exc()
-            told = str(error), INTERNAL
-        sentence, code = told
-        tell(f"{'internal error' if code == INTERNAL else 'error'}: {sentence}")
-        return code
-
-
-def _end_like_an_interrupt() -> list[int]:
-    """Signals that would end the process at once unwind it instead, so that nothing unfinished is left; which came."""
-    came: list[int] = []
-
-    def interrupt(number: int, _: object) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not where somebody has them ignored
-            signal.signal(number, interrupt)
-    return came
+NEEDED = (3, 11)
+OURS = ("hw", "sw", "sim", "boards")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line with the given arguments (default: those of the process); the exit code."""
-    signals: list[int] = []
-    if arguments is None:
-        open_streams()
-        signals = _end_like_an_interrupt()
+    found = ".".join(str(part) for part in sys.version_info[:2])
+    if sys.version_info < NEEDED:
+        sys.stderr.write("error: this is Python " + found + " (" + sys.executable + "), 3.11 or later is needed\n")
+        return 2
     try:
-        with warnings.catch_warnings():
-            if arguments is None:  # what is told does not depend on PYTHONWARNINGS
-                warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = _warn
-            code = _run(arguments)
-            return 128 + signals[0] if signals and code == INTERRUPTED else code
-    finally:
-        settle_streams()
+        from sw.command_line import main as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in OURS:
+            raise
+        sys.stderr.write("error: the package " + str(error.name) + " is not installed for " + sys.executable
+                         + ": run `make setup` in the clone and .venv/bin/bitnet-fpga, or pip install bitnet-fpga\n")
+        return 2
+    return run(arguments)
 
 
 if __name__ == "__main__":

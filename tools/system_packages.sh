@@ -1,6 +1,10 @@
 #!/bin/sh
 # Makes sure that the system packages exist: a C++ compiler and make for what Verilator writes, venv for Python.
 set -eu
+"${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+    echo "Python 3.11 or later is needed, ${PYTHON:-python3} is not: make setup PYTHON=python3.12, or where one is" >&2
+    exit 2
+}
 missing=""
 command -v g++ >/dev/null 2>&1 || missing="$missing g++"
 command -v make >/dev/null 2>&1 || missing="$missing make"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import platform
 import re
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+import sw.__main__
 from sw import installed
 from sw.__main__ import main
 
@@ -65,3 +67,20 @@ def test_a_source_tree_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(metadata, "version", nothing)
     assert list(installed.packages()) == []
     assert installed.report()[0].startswith("bitnet-fpga (not installed)")
+
+
+@pytest.mark.parametrize("package", ["typer", "numpy", "amaranth"])
+def test_a_package_that_every_command_needs(package: str) -> None:
+    """As with a Python in whose environment nothing was installed."""
+    program = f"import sys; sys.modules[{package!r}] = None; import sw.__main__; sys.exit(sw.__main__.main(['--help']))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False,
+                          timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: the package {package} is not installed for {sys.executable}: run `make s")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_python_that_is_too_old(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sw.__main__.sys, "version_info", (3, 9, 18))
+    assert main(["--help"]) == 2
+    assert capsys.readouterr().err == f"error: this is Python 3.9 ({sys.executable}), 3.11 or later is needed\n"
