@@ -1,6 +1,6 @@
 """From a board to a bitstream: Amaranth, Yosys, nextpnr and ecppack, in a folder of their own.
 
-Same sources, same packages, same seed: same bytes.
+Same sources, same packages, same seed, and same Python where LiteDRAM is: same bytes.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from hw.accelerator import Accelerator
 from hw.config import ConfigError, preset
 from hw.control.register_map import ADDRESS_BITS
 from hw.notice import NOTICE, notice
-from hw.tool import run_tool
+from hw.tool import ToolError, only_one, run_tool
 from hw.verilog import generate_verilog
 
 __all__ = ["KV260", "ZynqBoard", "fill", "parameters", "write_project"]
@@ -62,6 +62,18 @@ class ZynqBoard(AnyBoard):
         """
         if seed != 1:
             raise ConfigError(f"{self.name} is built by Vivado, which takes no seed: leave it out")
+        folder.mkdir(parents=True, exist_ok=True)
+        busy = f"another process builds in {folder}: wait for it, or choose another --output"
+        with only_one(folder / "lock", 0, busy):
+            return self._build(folder)
+
+    def _remove_results(self, folder: Path) -> None:
+        """What says that there is a bitstream."""
+        for made in ("report.json", self.bitstream):
+            (folder / made).unlink(missing_ok=True)
+
+    def _build(self, folder: Path) -> Built:
+        self._remove_results(folder)  # of an older project
         write_project(self, folder)
         vivado = shutil.which("vivado")
         if vivado is None:
@@ -71,7 +83,12 @@ class ZynqBoard(AnyBoard):
                 "machine with Vivado 2022.1 or later"])
         log = folder / "vivado.log"
         log.unlink(missing_ok=True)
-        run_tool([vivado, "-mode", "batch", "-source", "build.tcl", "-nolog"], folder, log, timeout_s=VIVADO_TIMEOUT_S)
+        try:
+            run_tool([vivado, "-mode", "batch", "-source", "build.tcl", "-nolog"], folder, log,
+                     timeout_s=VIVADO_TIMEOUT_S)
+        except ToolError:
+            self._remove_results(folder)  # Vivado writes them also where the clock is missed
+            raise
         report = json.loads((folder / "report.json").read_text())
         return Built({}, report, [f"{folder / self.bitstream}: built, {report['worst_setup_slack_ns']} ns of slack at "
                                   f"{self.clock_hz / 1e6:g} MHz"])

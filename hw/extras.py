@@ -7,7 +7,9 @@ their own (`python -m ...`) run inside `as_program`.
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,7 +45,7 @@ EXTRAS: Mapping[str, tuple[str, str]] = {
 def install_command(extra: str) -> str:
     """What to run, with the pip of the Python that runs this: it may not be the first one in the PATH."""
     beside = Path(sys.executable).parent
-    pip = "pip" if Path(shutil.which("pip") or "").parent == beside else f"{sys.executable} -m pip"
+    pip = "pip" if Path(shutil.which("pip") or "").parent == beside else f"{shlex.quote(sys.executable)} -m pip"
     return f"{pip} install 'bitnet-fpga[{extra}]'"
 
 
@@ -71,9 +73,18 @@ def find_program(name: str) -> str | None:
 
 @contextmanager
 def as_program() -> Iterator[None]:
-    """Around the main function of a program: what is missing or unfit ends it with a sentence and exit code 2."""
+    """Around the main function of a program: what is missing or unfit ends it with a sentence and exit code 2.
+
+    SIGTERM and SIGHUP end it as an interrupt does, so that nothing unfinished is left.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         yield
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except (ConfigError, ImportError, OSError, ToolError) as error:
         sentence = what_is_missing(error) if isinstance(error, ImportError) else str(error)
         if sentence is None:

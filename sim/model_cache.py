@@ -80,6 +80,8 @@ def _build(folder: Path, build: Callable[[Path, Path], None]) -> None:
     try:
         private.mkdir()
         build(private, log)
+        if not (private / PROGRAM).exists():
+            raise ToolError(f"Verilator, make and g++ ended without an error, and there is no simulator; see {log}")
         os.replace(log, private / "build.log")
         private.rename(folder)
     except ToolError:
@@ -99,6 +101,6 @@ def _remove_leftovers(folder: Path) -> None:
         if builder == folder:
             shutil.rmtree(left, ignore_errors=True)
             continue
-        with suppress(ToolError), only_one(_lock(builder), 0, "it is being built"):
+        with suppress(ToolError, OSError), only_one(_lock(builder), 0, "it is being built"):
             shutil.rmtree(left, ignore_errors=True)
             builder.with_name(f"{builder.name}.log").unlink(missing_ok=True)

