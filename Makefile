@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
-.PHONY: wheel-check clean
+.PHONY: families wheel-check clean
 PRESET ?= tiny
 BOARD ?= ulx3s
 SEED ?= 1
@@ -26,7 +26,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock tools/system_packages.sh
 	@pwd -P > $@
 
 demo: setup  ## text from the demo model, computed by the simulated accelerator
-	$(BIN)/bitnet-fpga generate models/shakespeare-nano --backend sim --prompt "ROMEO:" --max-new-tokens 48
+	$(BIN)/python -m sw generate models/shakespeare-nano --backend sim --prompt "ROMEO:" --max-new-tokens 48
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest -q -n 2
@@ -35,7 +35,7 @@ sim: setup  ## benches of one unit (UNIT=array, UNIT=system: whole models); WAVE
 	WAVES=$(WAVES) $(BIN)/python -m pytest -q -s $(if $(wildcard tests/hw/$(UNIT)),tests/hw/$(UNIT),tests/$(UNIT))
 
 verilog: setup  ## build/verilog/accelerator.v of PRESET, and its description
-	$(BIN)/bitnet-fpga verilog --preset $(PRESET) -o build/verilog
+	$(BIN)/python -m sw verilog --preset $(PRESET) -o build/verilog
 
 verilog-hashes: setup  ## tests/other_tools/verilog.sha256 anew, after a change of the Verilog that is meant
 	$(BIN)/python -m tests.other_tools.hashes
@@ -45,13 +45,13 @@ $(VENV)/.board: requirements-board.lock $(VENV)/.ready
 	@touch $@
 
 bitstream: $(VENV)/.board  ## build/BOARD/BOARD.bit and report.json (BOARD=ulx3s, SEED=1), or a Vivado project (kv260)
-	$(BIN)/bitnet-fpga build --board $(BOARD) --seed $(SEED)
+	$(BIN)/python -m sw build --board $(BOARD) --seed $(SEED)
 
 board-results: bitstream  ## docs/results/boards.md of all boards that have been built
 	$(BIN)/python -m boards.results
 
 flash: $(VENV)/.board  ## load the connected BOARD with its bitstream
-	$(BIN)/bitnet-fpga flash --board $(BOARD)
+	$(BIN)/python -m sw flash --board $(BOARD)
 
 lint: setup verilog  ## ruff, pyright, and Verilator's lint of the generated Verilog
 	$(BIN)/ruff check .
@@ -59,13 +59,16 @@ lint: setup verilog  ## ruff, pyright, and Verilator's lint of the generated Ver
 	$(BIN)/python -m sim.lint build/verilog/accelerator.v
 
 inspect: setup  ## what is inside the demo checkpoint
-	$(BIN)/bitnet-fpga inspect models/shakespeare-nano
+	$(BIN)/python -m sw inspect models/shakespeare-nano
 
 full-size: setup  ## docs/results/full-size.md: packing at the size of bitnet-b1.58-2B-4T; 4 GB of disk
 	$(BIN)/python -m sim.full_size
 
 netlist: setup  ## docs/results/netlist.md: the ECP5 netlist of a small accelerator, simulated against its Verilog
 	$(BIN)/python -m sim.netlist_check
+
+families: setup  ## docs/results/families.md: what Yosys makes of a small accelerator for FPGAs without a board here
+	$(BIN)/python -m boards.families
 
 wheel-check:  ## the wheel, in an environment of its own: installed with its extras, and run
 	PYTHON=$(PYTHON) sh tools/wheel_check.sh

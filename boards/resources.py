@@ -17,7 +17,7 @@ from pathlib import Path
 from hw.extras import as_program
 from hw.yosys import run_yosys
 
-__all__ = ["KINDS", "resources", "share_modules", "table", "usage"]
+__all__ = ["KINDS", "ULTRASCALE", "read_netlist", "resources", "share_modules", "table", "usage"]
 
 KINDS: Mapping[str, Mapping[str, float]] = {
     "LUT": {f"LUT{n}": 1 for n in range(1, 7)} | {
@@ -30,6 +30,9 @@ KINDS: Mapping[str, Mapping[str, float]] = {
     "DSP": {"DSP48E2": 1},
 }
 """Cells of each resource and how much of it one takes. LUTs include those used as memory; an inverter counts as one."""
+
+ULTRASCALE = "synth_xilinx -family xcup"
+"""Command of Yosys."""
 
 _MODULE = re.compile(r"^module (\S+?) ?\(.*?^endmodule$", re.MULTILINE | re.DOTALL)
 _INSTANCE = re.compile(r"^  (\\\S+) +\S+ +\($", re.MULTILINE)
@@ -57,8 +60,8 @@ def share_modules(text: str) -> str:
     return "\n\n".join(body for name, body in bodies.items() if name in used) + "\n"
 
 
-def resources(file: Path, top: str, folder: Path, *, dsp: bool = True) -> Netlist:
-    """Cells of each module by type, submodules among them, as Yosys maps them for `xcup`; files go to `folder`.
+def resources(file: Path, top: str, folder: Path, synth: str = ULTRASCALE) -> Netlist:
+    """Cells of each module by type, submodules among them, as the command `synth` maps them; files go to `folder`.
 
     Raises ToolError where Yosys is missing or fails; its log is in the folder.
     """
@@ -66,22 +69,27 @@ def resources(file: Path, top: str, folder: Path, *, dsp: bool = True) -> Netlis
     (folder / "shared.v").write_text(share_modules(file.read_text()))
     script = (
         # purged of the names of struct fields, such as `o[0]` beside a vector `o`, over which ABC9 stumbles
-        f"read_verilog shared.v; hierarchy -top {top}; proc; opt_clean -purge; "
-        f"synth_xilinx -family xcup -top {top}{'' if dsp else ' -nodsp'}; tee -q -o cells.json stat -json"
+        f"read_verilog shared.v; hierarchy -top {top}; proc; opt_clean -purge; tee -q -o before.json stat -json; "
+        f"{synth} -top {top}; tee -q -o cells.json stat -json"
     )
     run_yosys(script, folder, folder / "log")
-    modules = json.loads((folder / "cells.json").read_text())["modules"]
+    return read_netlist(folder / "cells.json")
+
+
+def read_netlist(file: Path) -> Netlist:
+    """What `stat -json` of Yosys wrote; `before.json` in the folder of `resources` is of the design before mapping."""
+    modules = json.loads(file.read_text())["modules"]
     return {name.removeprefix("\\"): Counter(module["num_cells_by_type"]) for name, module in modules.items()}
 
 
-def usage(netlist: Netlist, module: str) -> dict[str, float]:
-    """Resources of a module with all that is below it, by the names of `KINDS`."""
-    found = dict.fromkeys(KINDS, 0.0)
+def usage(netlist: Netlist, module: str, kinds: Mapping[str, Mapping[str, float]] = KINDS) -> dict[str, float]:
+    """Resources of a module with all that is below it, by the names of the kinds."""
+    found = dict.fromkeys(kinds, 0.0)
     for cell, count in netlist[module].items():
         if cell in netlist:
-            for kind, amount in usage(netlist, cell).items():
+            for kind, amount in usage(netlist, cell, kinds).items():
                 found[kind] += count * amount
-        for kind, cells in KINDS.items():
+        for kind, cells in kinds.items():
             found[kind] += count * cells.get(cell, 0)
     return found
 
@@ -115,7 +123,8 @@ def main() -> None:
     parser.add_argument("--no-dsp", action="store_true", help="multipliers from LUTs")
     parser.add_argument("--depth", type=int, default=3, help="levels of the table")
     arguments = parser.parse_args()
-    netlist = resources(arguments.file, arguments.top, arguments.file.parent / "resources", dsp=not arguments.no_dsp)
+    synth = ULTRASCALE + (" -nodsp" if arguments.no_dsp else "")
+    netlist = resources(arguments.file, arguments.top, arguments.file.parent / "resources", synth)
     print(table(netlist, arguments.top, arguments.depth))
 
 

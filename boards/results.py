@@ -11,14 +11,16 @@ from typing import Any
 
 from boards import BOARDS, board
 from boards.board import Board
+from hw.config import ConfigError
 from hw.extras import as_program
 
-__all__ = ["main", "results"]
+__all__ = ["machine", "main", "results"]
 
 PAGE = Path("docs/results/boards.md")
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Processor and cores, for a report."""
     names = (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
              if line.startswith("model name"))
     model = next(names, platform.machine())
@@ -58,8 +60,10 @@ def main() -> None:
     """All boards that have been built by the open tools."""
     files = [path for name in BOARDS if isinstance(board(name), Board)
              and (path := Path("build") / name / "report.json").is_file()]
+    if not files:
+        raise ConfigError("no board has been built here by the open tools: run `make bitstream BOARD=...` first")
     built = datetime.fromtimestamp(max(path.stat().st_mtime for path in files), UTC)
-    PAGE.write_text(results([json.loads(path.read_text()) for path in files], f"{built:%Y-%m-%d}, {_machine()}."))
+    PAGE.write_text(results([json.loads(path.read_text()) for path in files], f"{built:%Y-%m-%d}, {machine()}."))
 
 
 if __name__ == "__main__":
