@@ -1,13 +1,15 @@
-# amaranth: UnusedElaboratable=no
 """The notices of the libraries whose circuits hardware contains are written beside it."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from amaranth.hdl import UnusedElaboratable
 
 from boards import board
 from boards.build import Bitstream
@@ -18,6 +20,14 @@ from sw.__main__ import main
 
 RULE = "Redistributions in binary form must reproduce the above copyright notice"
 CONTROLLER = ("LiteDRAM is Copyright", "Enjoy-Digital", "M-Labs Limited")
+
+
+@pytest.fixture(autouse=True)
+def designs_that_nobody_elaborates(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Amaranth warns of them when they are collected."""
+    monkeypatch.setattr(UnusedElaboratable, "_MustUse__silence", True, raising=False)
+    yield
+    gc.collect()
 
 
 def test_verilog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

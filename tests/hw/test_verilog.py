@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from amaranth.back import verilog
 from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -165,7 +164,7 @@ def test_every_block_is_started() -> None:
 
 
 def given_by_yosys(monkeypatch: pytest.MonkeyPatch, text: str) -> str:
-    monkeypatch.setattr(verilog, "convert", lambda *_, **__: text)
+    monkeypatch.setattr("hw.verilog.convert", lambda *_, **__: text)
     return to_verilog(Module(), "top").partition("module ")[2]
 
 

@@ -352,7 +352,7 @@ def test_verilog_is_whole(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both files, or what was there before; found impossible before the work."""
-    monkeypatch.setattr("sw.commands.verilog.Accelerator", Wires)
+    monkeypatch.setattr("hw.accelerator.Accelerator", Wires)
     folder = tmp_path / "new" / "folder"
     assert main(["verilog", "-o", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"] == (folder / "accelerator.v").stat().st_size
@@ -364,8 +364,8 @@ def test_verilog_is_whole(
         with monkeypatch.context() as patch:
             patch.setattr(os, call, failing(errno.ENOSPC))
             assert main(["verilog", "-o", str(folder)]) == 2
-        assert capsys.readouterr().err == f"error: cannot write {folder}/accelerator.json: No space left on device\n"
-    monkeypatch.setattr("sw.commands.verilog.Accelerator", lambda _: pytest.fail("the work has begun"))
+        assert capsys.readouterr().err == f"error: cannot write {folder}/NOTICE-bitnet-fpga.txt: No space left on device\n"
+    monkeypatch.setattr("hw.accelerator.Accelerator", lambda _: pytest.fail("the work has begun"))
     (tmp_path / "f").write_bytes(b"")
     assert main(["verilog", "-o", str(tmp_path / "f")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -70,7 +70,7 @@ OUTCOMES = {
     FaultKind.NO_ANSWER: Outcome("no answer until it is mended", ("TIMEOUT",), True, "abort, once the memory answers"),
     FaultKind.DEAF: Outcome("nor takes anything else", ("TIMEOUT",), True, "abort, once the memory answers"),
     FaultKind.WRONG_ID: Outcome("answers with another id", ("UNEXPECTED", "LAST"), recovery="abort, or reset"),
-    FaultKind.TWICE: Outcome("answers a second time", ("UNEXPECTED", "LAST")),
+    FaultKind.TWICE: Outcome("answers a second time", ("UNEXPECTED", "LAST"), recovery="abort, or reset"),
 }
 
 
@@ -145,7 +145,8 @@ Clocks count from the address of the burst, behind a memory that answers after 3
 answer was taken for that of another burst, of another length.
 
 The machine counts what it is owed. An answer with a wrong id may be one too many, or all that a burst will ever get, so
-it is not counted; where the abort then waits in vain, the driver says so, and a reset of machine and memory helps.
+it is not counted; and a second answer may be taken for that of another burst. Where the abort then waits in vain, the
+driver says so, and a reset of machine and memory helps.
 
 ## Everything else
 
