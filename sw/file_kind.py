@@ -9,7 +9,9 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-__all__ = ["HEAD_BYTES", "absence", "folder_kind", "other_kind", "path_kind", "unfinished"]
+from sw.errors import CheckpointError
+
+__all__ = ["HEAD_BYTES", "absence", "folder_kind", "other_kind", "path_kind", "read_small", "unfinished"]
 
 HEAD_BYTES = 512
 """Bytes of a file that `other_kind` looks at."""
@@ -80,6 +82,22 @@ def absence(path: Path) -> str:
     if path.is_symlink() and not path.exists():
         return "does not exist: the link leads nowhere, as in a cache whose files were removed; download it again"
     return "does not exist or is not a file"
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """All of a file of at most so many bytes. Raises CheckpointError, also for a file that is something else."""
+    if not path.is_file():
+        raise CheckpointError(f"{path} {absence(path)}")
+    try:
+        if path.stat().st_size > most:
+            raise CheckpointError(f"{path} is larger than {most} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+    other = other_kind(content[:HEAD_BYTES])
+    if other:
+        raise CheckpointError(f"{path} is {other}")
+    return content
 
 
 def _hub_name(path: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sw.errors import CheckpointError
 from sw.families import check_family
-from sw.file_kind import absence, other_kind
+from sw.file_kind import read_small
 
 __all__ = ["CheckpointError", "ModelConfig", "parse_json", "read_json"]
 
@@ -61,18 +61,7 @@ def parse_json(text: bytes, what: str, *, constants: bool = False) -> dict[str, 
 
 def read_json(path: Path, *, constants: bool = False) -> dict[str, Any]:
     """The JSON object in a file of bounded size. A file that is something else is called by its name."""
-    if not path.is_file():
-        raise CheckpointError(f"{path} {absence(path)}")
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise CheckpointError(f"{path} is larger than {MAX_JSON_BYTES} bytes")
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    other = other_kind(content)
-    if other:
-        raise CheckpointError(f"{path} is {other}")
-    return parse_json(content, str(path), constants=constants)
+    return parse_json(read_small(path, MAX_JSON_BYTES), str(path), constants=constants)
 
 
 def _integer(values: dict[str, Any], key: str, low: int, high: int) -> int:

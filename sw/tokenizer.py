@@ -14,7 +14,7 @@ from typing import TypeVar
 from tokenizers import Tokenizer
 
 from sw.errors import CheckpointError
-from sw.file_kind import HEAD_BYTES, absence, other_kind
+from sw.file_kind import read_small
 
 __all__ = ["CheckpointTokenizer"]
 
@@ -45,17 +45,7 @@ class CheckpointTokenizer:
     def __init__(self, path: Path) -> None:
         """Raises CheckpointError if the file is no tokenizer."""
         self._path = path
-        if not path.is_file():
-            raise CheckpointError(f"{path} {absence(path)}")
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise CheckpointError(f"{path} is larger than {MAX_BYTES} bytes")
-            content = path.read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-        other = other_kind(content[:HEAD_BYTES])
-        if other:
-            raise CheckpointError(f"{path} is {other}")
+        content = read_small(path, MAX_BYTES)
         self._tokenizer = self._call(lambda: Tokenizer.from_buffer(content.removeprefix(codecs.BOM_UTF8)))
         self._call(self._tokenizer.no_truncation)
         self._call(self._tokenizer.no_padding)
