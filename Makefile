@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
-.PHONY: families wheel-check clean
+.PHONY: families same wheel-check clean
 PRESET ?= tiny
 BOARD ?= ulx3s
 SEED ?= 1
@@ -69,6 +69,9 @@ netlist: setup  ## docs/results/netlist.md: the ECP5 netlist of a small accelera
 
 families: setup  ## docs/results/families.md: what Yosys makes of a small accelerator for FPGAs without a board here
 	$(BIN)/python -m boards.families
+
+same: setup  ## whether the machine does exactly what docs/results/same-machine.json says; some minutes
+	$(BIN)/python -m tools.same_machine compare
 
 wheel-check:  ## the wheel, in an environment of its own: installed with its extras, and run
 	PYTHON=$(PYTHON) sh tools/wheel_check.sh
