@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, to_bf16
 from sw.doubts import SAMPLED_ROWS, Doubts
@@ -67,11 +64,8 @@ def _matrix(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
 
 
 def _table(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
-    low, high, zero_rows = math.inf, -math.inf, 0
     for rows in checkpoint.row_slices(name):
         values = checkpoint.float(name, rows)
         if name == EMBEDDING:
             to_bf16(values, name)  # raises where there is none, as packing does
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-        zero_rows += len(values) - int(np.count_nonzero(values.any(axis=1)))
-    doubts.table(name, checkpoint.info(name).shape[0], zero_rows, low, high)
+        doubts.rows(name, values)

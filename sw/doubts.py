@@ -61,11 +61,22 @@ class Doubt:
 
 
 @dataclass
+class _Table:
+    """What is known of an embedding or a head so far."""
+
+    rows: int = 0
+    zero_rows: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+
+
+@dataclass
 class Doubts:
     """Collects doubts while the tensors of a checkpoint are read, one after the other."""
 
     found: list[Doubt] = field(default_factory=list)
     _scales: dict[str, float] = field(default_factory=dict)
+    _tables: dict[str, _Table] = field(default_factory=dict)
 
     def add(self, problem: str, tensor: str, detail: str = "") -> None:
         """One more."""
@@ -103,14 +114,21 @@ class Doubts:
                      f"{zeros} of {values.size}")
         self._largest(name, float(np.abs(values).max()))
 
-    def table(self, name: str, rows: int, zero_rows: int, low: float, high: float) -> None:
-        """Of an embedding or a head: its rows, those of zeros among them, its least and its largest value."""
-        if low == high:
-            self.add(f"holds one value only, {low:g}", name)
-        elif zero_rows > MOST_ZERO_ROWS * rows:
+    def rows(self, name: str, values: NDArray[np.floating]) -> None:
+        """Of some rows of an embedding or a head, which are judged when all of them have been seen."""
+        least, most = values.min(axis=1), values.max(axis=1)
+        table = self._tables.setdefault(name, _Table())
+        table.rows += len(values)
+        table.zero_rows += int(np.count_nonzero((least == 0) & (most == 0)))
+        table.low, table.high = min(table.low, float(least.min())), max(table.high, float(most.max()))
+
+    def _table(self, name: str, table: _Table) -> None:
+        if table.low == table.high:
+            self.add(f"holds one value only, {table.low:g}", name)
+        elif table.zero_rows > MOST_ZERO_ROWS * table.rows:
             self.add("has many rows of zeros, as a file has that was not written to its end", name,
-                     f"{zero_rows} of {rows}")
-        self._largest(name, max(-low, high))
+                     f"{table.zero_rows} of {table.rows}")
+        self._largest(name, max(-table.low, table.high))
 
     def _largest(self, name: str, magnitude: float) -> None:
         """Whether the largest magnitude of a tensor is one that computes something."""
@@ -129,7 +147,9 @@ class Doubts:
         self.add("differs from the embedding, which config.json makes the head: it is not used", name)
 
     def end(self) -> None:
-        """To be called once when all matrices have been seen: compares their scales."""
+        """To be called once when all tensors have been seen: judges tables, and compares the scales of matrices."""
+        for name, table in self._tables.items():
+            self._table(name, table)
         middle = float(np.median(list(self._scales.values()))) if self._scales else 1.0
         for name, scale in self._scales.items():
             if not SCALES[0] <= scale <= SCALES[1]:

@@ -115,16 +115,11 @@ def _chunks(
 ) -> Iterator[NDArray[np.float32]]:
     """Rows of a table of tokens; all chunks but the last have a multiple of `multiple`. Tells `doubts` of the table."""
     step = max(1, CHUNK_ELEMENTS // shape.hidden // multiple) * multiple
-    low, high, zero_rows = np.inf, -np.inf, 0
     for start in range(0, shape.vocab, step):
         rows = ckpt.float(name, slice(start, min(start + step, shape.vocab)))
-        yield rows
         if doubts:
-            least, most = rows.min(axis=1), rows.max(axis=1)
-            low, high = min(low, float(least.min())), max(high, float(most.max()))
-            zero_rows += int(np.count_nonzero((least == 0) & (most == 0)))
-    if doubts:
-        doubts.table(name, shape.vocab, zero_rows, low, high)
+            doubts.rows(name, rows)
+        yield rows
 
 
 def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:

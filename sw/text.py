@@ -33,7 +33,7 @@ class CheckpointText:
 
     def __init__(self, tokens: SpecialTokens, tokenizer: CheckpointTokenizer | None) -> None:
         self.tokens, self.tokenizer = tokens, tokenizer
-        self._asked_for_bos = False
+        self._checked = False
 
     @classmethod
     def open(cls, folder: Path, vocab: int) -> CheckpointText:
@@ -72,9 +72,9 @@ class CheckpointText:
 
     def check_prompts(self) -> None:
         """Warns once where the files disagree on what is around a prompt. For runs whose prompts are texts."""
-        if self.tokenizer is None or self._asked_for_bos:
+        if self.tokenizer is None or self._checked:
             return
-        self._asked_for_bos = True
+        self._checked = True
         bos, add_bos, prefix = self.tokens.bos, self.tokens.add_bos, self.tokenizer.prefix
         if bos is None:
             if add_bos and not prefix:
