@@ -18,6 +18,7 @@ from hw.tool import CACHE_VARIABLE, ToolError, cache_folder, run_tool
 from hw.yosys import convert, find_yosys
 from sim import verilate
 from sim.bench_process import BenchProcess
+from sim.lint import LANGUAGES, lint
 from sim.model_cache import simulators
 from sim.verilate import PROGRAM
 from sw.__main__ import main
@@ -126,6 +127,14 @@ def test_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ToolError, match=r"make failed with exit code 2: .*No space left on device; all it said is in"):
         stream(FloatMul(), "verilator", a=[1], b=[1])
     assert sorted(path.suffix for path in simulators().iterdir()) == [".lock", ".log"]
+
+
+def test_lint_in_a_folder_with_a_variable_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAME", "elsewhere")
+    folder = tmp_path / "a $NAME b"
+    folder.mkdir()
+    (folder / "top.v").write_text("module top(input a, output b);\n  assign b = a;\nendmodule\n")
+    assert [lint(folder / "top.v", language) for language in LANGUAGES] == ["", ""]
 
 
 FAILURES = {

@@ -57,6 +57,21 @@ def test_model_of_which_a_part_was_removed() -> None:
     assert (cached("model", make_it) / PROGRAM).exists()
 
 
+def test_build_that_makes_nothing() -> None:
+    with pytest.raises(ToolError, match=r"ended without an error, and there is no simulator; see .*nothing\.log"):
+        cached("nothing", lambda folder, log: log.touch())
+    assert not (simulators() / "nothing").exists()
+
+
+def test_leftover_that_is_not_ours() -> None:
+    """Its lock cannot be opened, as that of another user: nothing to do with this build."""
+    simulators().mkdir(parents=True)
+    (simulators() / "other.0123.building").mkdir()
+    (simulators() / "other.lock").mkdir()
+    assert (cached("model", make_it) / PROGRAM).exists()
+    assert (simulators() / "other.0123.building").exists()
+
+
 BUILDER = """
 import os, sys, time
 from pathlib import Path

@@ -6,14 +6,17 @@ import ast
 import json
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from hw.extras import EXTRAS, install_command, what_is_missing
+from hw.extras import EXTRAS, as_program, install_command, what_is_missing
 
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / "models" / "shakespeare-nano")
@@ -203,3 +206,30 @@ def test_every_import_belongs_to_the_project_or_to_an_extra() -> None:
             for name in names:
                 top = name.partition(".")[0]
                 assert top in ours | sys.stdlib_module_names | EXTRAS.keys(), f"{path}: {name}"
+
+
+def test_a_command_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/a b/bin/python")
+    assert shlex.split(install_command("sim"))[:3] == ["/a b/bin/python", "-m", "pip"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_program_that_is_ended_leaves_nothing(number: signal.Signals) -> None:
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
+    left = []
+
+    def run() -> None:
+        with as_program():
+            try:
+                os.kill(os.getpid(), number)
+                time.sleep(5)
+            finally:
+                left.append("removed")
+
+    try:
+        with pytest.raises(SystemExit) as caught:
+            run()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert (caught.value.code, left) == (128 + number, ["removed"])
