@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from boards.board import AnyBoard
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 
 __all__ = ["BOARDS", "board"]
 

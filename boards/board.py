@@ -13,7 +13,7 @@ from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 
 from boards.memory.litedram_core import MODULE, PACKAGES
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.notice import NOTICE, notice
 
 __all__ = ["AnyBoard", "Board", "Built"]

@@ -21,7 +21,7 @@ from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
 
 from boards.board import Board
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.extras import missing
 from hw.tool import ToolError, only_one, run_tool
 

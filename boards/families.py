@@ -18,7 +18,7 @@ from pathlib import Path
 from boards.resources import Netlist, read_netlist, resources, usage
 from boards.results import machine
 from hw.accelerator import Accelerator
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from hw.extras import as_program
 from hw.verilog import generate_verilog
 

@@ -15,8 +15,8 @@ from typing import ClassVar
 from boards.board import AnyBoard, Built
 from boards.zynq_wrapper import wrapper
 from hw.accelerator import Accelerator
-from hw.config import ConfigError, preset
-from hw.control.register_map import ADDRESS_BITS
+from hw.contract.config import ConfigError, preset
+from hw.contract.register_map import ADDRESS_BITS
 from hw.notice import NOTICE, notice
 from hw.tool import ToolError, only_one, run_tool
 from hw.verilog import generate_verilog

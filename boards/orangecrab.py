@@ -12,7 +12,7 @@ from boards.board import Board
 from boards.memory.ddr3 import Ddr3Dram
 from boards.memory.litedram_core import ddr3_core
 from boards.uart import UartLink
-from hw.config import preset
+from hw.contract.config import preset
 from hw.watch import Synthesis
 
 __all__ = ["ORANGECRAB"]

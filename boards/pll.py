@@ -9,7 +9,7 @@ from amaranth.hdl import ClockSignal, Instance, Module, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import ResetSynchronizer
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 
 __all__ = ["Clock", "Ecp5Pll", "PllError", "pll_parameters"]
 

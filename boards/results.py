@@ -11,7 +11,7 @@ from typing import Any
 
 from boards import BOARDS, board
 from boards.board import Board
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.extras import as_program
 
 __all__ = ["machine", "main", "results"]

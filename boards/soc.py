@@ -9,7 +9,7 @@ from boards.board import Board
 from boards.memory.axi_narrow import AxiNarrow
 from boards.memory.axi_widen import AxiWiden
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.axi_arbiter import AxiArbiter
 
 __all__ = ["Soc", "width_adapter"]

@@ -7,7 +7,7 @@ from amaranth.lib import io, wiring
 from amaranth.lib.wiring import Out
 
 from boards.board import Board
-from hw.control.register_map import ADDRESS_BITS
+from hw.contract.register_map import ADDRESS_BITS
 from hw.control.registers import axi_lite_signature
 from hw.link.serial_bridge import SerialBridge
 from hw.link.uart import CLOCKS_PER_BIT

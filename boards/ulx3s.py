@@ -10,7 +10,7 @@ from boards.memory.litedram import SdrDram
 from boards.memory.litedram_core import sdr_core
 from boards.pll import Clock, Ecp5Pll
 from boards.uart import UartLink
-from hw.config import preset
+from hw.contract.config import preset
 from hw.watch import Synthesis
 
 __all__ = ["ULX3S"]

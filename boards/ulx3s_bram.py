@@ -7,7 +7,7 @@ from boards.memory.block_ram import BlockRam, block_ram_bytes
 from boards.pll import Clock, Ecp5Pll
 from boards.uart import UartLink
 from boards.ulx3s import BAUD, ULX3S, Ulx3sPlatform
-from hw.config import preset
+from hw.contract.config import preset
 
 __all__ = ["ULX3S_BRAM"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.verilog import CLOCK, RESET, Port, VerilogModule
 
 __all__ = ["PS_WIDTHS", "wrapper"]

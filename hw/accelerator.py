@@ -11,20 +11,21 @@ from hw.array.rescale import Rescale
 from hw.array.systolic import SystolicArray
 from hw.attention.attention import Attention
 from hw.attention.rope_rows import RopeRows
-from hw.config import AccelConfig
+from hw.contract.config import BOUNDARY_BYTES, AccelConfig
+from hw.contract.isa import Flags, Opcode
+from hw.contract.payloads import vector_word
+from hw.contract.register_map import ADDRESS_BITS, ErrorCode, LogitsMode
 from hw.control.counters import Counters
 from hw.control.executor import Executor
 from hw.control.packets import PacketReader
-from hw.control.register_map import ADDRESS_BITS, ErrorCode, LogitsMode
 from hw.control.registers import RegisterFile, axi_lite_signature
 from hw.control.token_loop import TokenLoop
 from hw.embedding.embedding import EmbeddingRow
 from hw.feedforward.gated_relu2 import GatedRelu2
-from hw.formats import Flags, Opcode, vector_word
 from hw.logits.argmax import Argmax
 from hw.logits.head import LmHead
 from hw.logits.logits_writer import LogitsWriter
-from hw.memory.axi import BOUNDARY_BYTES, AxiError
+from hw.memory.axi import AxiError
 from hw.memory.memory_ports import MemoryPorts
 from hw.memory.row_address import RowAddress
 from hw.memory.scratchpad import Scratchpad, scratchpad_address

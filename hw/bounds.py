@@ -18,12 +18,11 @@ from hw.array.systolic import array_command
 from hw.attention.attention_control import attend_command, descriptor
 from hw.attention.block_address import block_query
 from hw.attention.block_player import play
-from hw.attention.kv_quantize import kv_codes
 from hw.attention.score import score_sum
 from hw.attention.weighted_values import value_sums
-from hw.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, PRESETS, AccelConfig, ceil_div
+from hw.contract.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, PRESETS, AccelConfig, ceil_div
+from hw.contract.payloads import acc_word, gather_request, kv_codes, vector_word, write_request
 from hw.float.rounding import BIAS
-from hw.formats import acc_word, gather_request, vector_word, write_request
 from hw.logits.head import head_command
 from hw.logits.logits_writer import MAX_BEATS, logits_row
 from hw.memory.kv_cache import kv_row

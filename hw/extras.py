@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.tool import ToolError
 
 __all__ = ["EXTRAS", "as_program", "find_program", "install_command", "missing", "what_is_missing"]

@@ -35,7 +35,7 @@ from typing import Any, Literal
 from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.axi import pin_name
 from hw.watch import Synthesis
 from hw.yosys import convert

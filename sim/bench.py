@@ -21,7 +21,7 @@ from typing import Any
 
 from amaranth.lib import wiring
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.verilog import generate_verilog, to_verilog
 from hw.watch import Synthesis
 from sim.bench_process import ROOT, BenchError, BenchProcess

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.random_checkpoint import write_random_checkpoint
 from sw.requests import Job
 

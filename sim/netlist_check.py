@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hw.accelerator import Accelerator
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from hw.extras import as_program
 from sim.full_size import machine
 from sim.links.golden import GoldenLink

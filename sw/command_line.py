@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.extras import what_is_missing
 from hw.tool import ToolError
 from sw.checkpoint import CheckpointError

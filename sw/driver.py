@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig
-from hw.control.register_map import MAX_END_IDS
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import MAX_END_IDS
 from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
 from sw.model_shape import ModelShape

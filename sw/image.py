@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hw.config import STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
+from hw.contract.config import STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
 from sw.errors import ImageError
 from sw.file_kind import path_kind
 from sw.image_check import check_headers, check_numbers

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig
-from hw.formats import FLOAT_BITS, HEADER, Opcode
+from hw.contract.config import AccelConfig
+from hw.contract.isa import HEADER, Opcode
+from hw.contract.machine_float import FLOAT_BITS
 from sw.errors import ImageError
 from sw.model_shape import ModelShape
 from sw.program import MODEL_FLOAT, Packet, head_packet, head_row_bytes, header_bytes, layer_packets

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hw.config import PRESETS, AccelConfig, ceil_div
-from hw.formats import Opcode
+from hw.contract.config import PRESETS, AccelConfig, ceil_div
+from hw.contract.isa import Opcode
 from sw.errors import ImageError
 from sw.image import ModelImage, image_header
 from sw.model_shape import ModelShape

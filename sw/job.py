@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig
-from hw.control.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, ErrorCode, LogitsMode, find
-from hw.formats import BATCH_ENTRY
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import BATCH_ENTRY
+from hw.contract.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, ErrorCode, LogitsMode, find
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.layout import Layout, used_end

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hw.config import AccelConfig, ceil_div
-from hw.control.register_map import LogitsMode
-from hw.formats import BATCH_ENTRY
-from hw.memory.axi import BOUNDARY_BYTES
+from hw.contract.config import BOUNDARY_BYTES, AccelConfig, ceil_div
+from hw.contract.payloads import BATCH_ENTRY
+from hw.contract.register_map import LogitsMode
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.requests import Request

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from hw.config import MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ConfigError, ceil_div
+from hw.contract.config import MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ConfigError, ceil_div
 from sw.model_config import LIMITS
 
 __all__ = ["ModelShape"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
-from hw.formats import Opcode
+from hw.contract.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
+from hw.contract.isa import Opcode
+from hw.contract.machine_float import float32_code, float32_codes
 from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, to_bf16
 from sw.doubts import SAMPLED_ROWS, Doubts
 from sw.image import ImageWriter
-from sw.machine_float import float32_code, float32_codes
 from sw.model_shape import ModelShape
 from sw.program import head_packet, head_row_bytes, layer_packets
 from sw.ternary import TritCounts, count_trits

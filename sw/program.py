@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.config import AccelConfig, ConfigError, ceil_div
-from hw.formats import HEADER, Flags, Opcode, encode_header
-from sw.machine_float import float32_code
+from hw.contract.config import AccelConfig, ConfigError, ceil_div
+from hw.contract.isa import HEADER, Flags, Opcode, encode_header
+from hw.contract.machine_float import float32_code
 from sw.model_shape import ModelShape
 
 __all__ = ["MODEL_FLOAT", "Packet", "head_packet", "head_row_bytes", "header_bytes", "layer_packets", "region_sizes"]

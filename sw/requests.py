@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hw.config import ceil_div
-from hw.control.register_map import LogitsMode
+from hw.contract.config import ceil_div
+from hw.contract.register_map import LogitsMode
 from sw.sampling import Sampling
 
 __all__ = ["Batch", "Entry", "Job", "Request", "request_from"]

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from hw.control.register_map import MAX_END_IDS
+from hw.contract.register_map import MAX_END_IDS
 from sw.driver import Accelerator, Generation, JobError, next_position
 from sw.errors import HardwareError
 from sw.requests import Batch, Entry, Job

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.array.trit_code import encode_trits
-from hw.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.trit_code import encode_trits
 
 __all__ = ["pack_matrix"]
 

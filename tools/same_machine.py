@@ -33,7 +33,7 @@ import numpy as np
 from boards.resources import resources, usage
 from boards.results import machine
 from hw.accelerator import Accelerator as Hardware
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
 from hw.extras import as_program
 from hw.verilog import generate_verilog
 from sim.links.simulated import SimulatedLink

@@ -7,7 +7,7 @@ from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
 
 from boards.memory.port import memory_port
-from hw.config import AccelConfig, ConfigError
+from hw.contract.config import AccelConfig, ConfigError
 from hw.memory.axi import axi_signature
 
 __all__ = ["AxiWiden"]

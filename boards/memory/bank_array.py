@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import ConfigError, ceil_div
+from hw.contract.config import ConfigError, ceil_div
 from hw.delay import delayed
 
 __all__ = ["GROUP", "READ_LATENCY", "ROW_BITS", "WORD_BITS", "BankArray", "array_words"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boards.memory.register_player import RegisterWrite
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.extras import EXTRAS, missing
 from hw.tool import tool_status
 

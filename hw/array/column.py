@@ -11,8 +11,8 @@ from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.ternary_dot import TernaryDot
-from hw.config import AccelConfig
-from hw.formats import Trit
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import Trit
 from hw.watch import watch_fifo, watch_range, watch_stream
 
 __all__ = ["OUTPUT_BLOCKS", "READ_LATENCY", "ArrayColumn", "activation_write", "array_control", "array_weights"]

@@ -6,8 +6,8 @@ from amaranth.hdl import Array, Cat, Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.array.trit_code import ESCAPE, TRITS_PER_BYTE
-from hw.formats import Trit
+from hw.contract.payloads import Trit
+from hw.contract.trit_code import ESCAPE, TRITS_PER_BYTE
 
 __all__ = ["TritDecoder"]
 

@@ -6,11 +6,12 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import acc_word, vector_word
 from hw.delay import delayed
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
-from hw.formats import FLOAT_BITS, acc_word, vector_word
 from hw.watch import watch_stream
 
 __all__ = ["Rescale", "column_factor"]

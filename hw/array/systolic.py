@@ -20,8 +20,8 @@ from hw.array.column import (
     array_weights,
 )
 from hw.array.decoder import TritDecoder
-from hw.config import AccelConfig, ceil_div
-from hw.formats import acc_word, stream_beat
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.payloads import acc_word, stream_beat
 from hw.watch import watch, watch_stream
 
 __all__ = ["SystolicArray", "array_command"]

@@ -6,16 +6,17 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.scale import scaled
 from hw.attention.softmax import WEIGHT_BITS
 from hw.attention.weighted_values import value_sum_bits, value_sums
-from hw.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import column_values
 from hw.delay import delayed
 from hw.float.add import FloatAdd
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 from hw.float.rounding import BIAS
-from hw.formats import FLOAT_BITS, column_values
+from hw.float.scale import scaled
 from hw.watch import watch_stream
 
 __all__ = ["Accumulate", "block_factors", "head_output"]

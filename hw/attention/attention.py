@@ -10,15 +10,16 @@ from hw.attention.attention_control import AttentionControl, attend_command, des
 from hw.attention.block_address import BlockAddress
 from hw.attention.block_loader import BlockLoader
 from hw.attention.block_player import BlockPlayer, key_scales
-from hw.attention.dot_engine import DotEngine
 from hw.attention.head_chain import HeadChain
 from hw.attention.head_reader import HeadReader
 from hw.attention.kv_quantize import KvQuantize
 from hw.attention.query_memory import QueryMemory
 from hw.attention.query_quantize import QueryQuantize
 from hw.attention.rope_rows import rope_read
-from hw.config import BLOCK_POSITIONS, AccelConfig
-from hw.formats import FLOAT_BITS, beat, gather_request, vector_word, write_beat, write_request
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import beat, gather_request, vector_word, write_beat, write_request
+from hw.dot.dot_engine import DotEngine
 from hw.memory.kv_cache import KvAppend
 from hw.memory.scratchpad import scratchpad_read
 

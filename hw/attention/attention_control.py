@@ -11,8 +11,9 @@ from hw.attention.block_player import play
 from hw.attention.head_reader import head_read
 from hw.attention.query_memory import row_beats
 from hw.attention.rope_rows import rope_words
-from hw.config import BLOCK_POSITIONS, AccelConfig
-from hw.formats import FLOAT_BITS, gather_request
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import gather_request
 from hw.memory.kv_cache import kv_row
 from hw.watch import watch, watch_stream
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ceil_div
+from hw.contract.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ceil_div
 from hw.watch import watch_stream
 
 __all__ = ["BlockAddress", "block_query"]

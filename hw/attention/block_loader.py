@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.formats import beat, gather_request
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import beat, gather_request
 from hw.watch import watch, watch_stream
 
 __all__ = ["BlockLoader", "block_beats", "block_read"]

@@ -7,11 +7,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.block_loader import block_read
-from hw.attention.dot_engine import dot_word
 from hw.attention.query_memory import query_read, row_beats
 from hw.attention.weighted_values import value_beat
-from hw.config import BLOCK_POSITIONS, AccelConfig
-from hw.formats import FLOAT_BITS
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.dot.dot_engine import dot_word
 from hw.watch import watch_stream
 
 __all__ = ["BlockPlayer", "key_scales", "play"]

@@ -8,8 +8,8 @@ from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.contract.machine_float import FLOAT_BITS
 from hw.float.to_int import FloatToInt
-from hw.formats import FLOAT_BITS
 
 __all__ = ["Exp2", "exp2_table"]
 

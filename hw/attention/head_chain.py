@@ -10,7 +10,7 @@ from hw.attention.accumulate import Accumulate, head_output
 from hw.attention.score import Score, score_sum
 from hw.attention.softmax import OnlineSoftmax
 from hw.attention.weighted_values import WeightedValues, value_beat
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 
 __all__ = ["HeadChain"]
 

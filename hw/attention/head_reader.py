@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.attention.rope import Rope
 from hw.attention.rope_rows import rope_read, rope_words
 from hw.attention.row_buffer import row_word
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.scratchpad import scratchpad_address, scratchpad_read
 from hw.watch import watch_stream
 

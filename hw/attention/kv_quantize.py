@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import math
-
 from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.row_buffer import RowBuffer
-from hw.attention.scale import scaled
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS, float_code
+from hw.contract.payloads import column_values, kv_codes
 from hw.float.divide import FloatDivide
 from hw.float.mul import FloatMul
 from hw.float.mul_to_int import MulToInt
-from hw.float.rounding import BIAS, SIGNIFICAND_BITS, exponent_field, is_zero
-from hw.formats import FLOAT_BITS, FRACTION_BITS, column_values
+from hw.float.rounding import exponent_field, is_zero
+from hw.float.scale import scaled
 from hw.watch import watch_range, watch_stream
 
-__all__ = ["KvQuantize", "kv_codes", "kv_elements"]
+__all__ = ["KvQuantize", "kv_elements"]
 
 
 def kv_elements(config: AccelConfig) -> data.StructLayout:
     """V elements of a row, and the row's unit, the same in each of its words; `last` marks the last word."""
     return data.StructLayout({"values": column_values(config), "unit": FLOAT_BITS, "last": 1})
-
-
-def kv_codes(config: AccelConfig) -> data.StructLayout:
-    """V codes of a row and the row's scale, the same in each of its words; `last` marks the last word."""
-    return data.StructLayout({
-        "codes": data.ArrayLayout(signed(config.kv_bits), config.vector),
-        "scale": FLOAT_BITS,
-        "last": 1,
-    })
-
-
-def _float_code(value: float) -> int:
-    """Nearest 25-bit code of a positive constant well inside the range."""
-    fraction, exponent = math.frexp(value)  # value = fraction * 2^exponent, 1/2 <= fraction < 1
-    return ((exponent + BIAS - 2) << FRACTION_BITS) + round(fraction * 2**SIGNIFICAND_BITS)
 
 
 class KvQuantize(wiring.Component):
@@ -86,10 +70,10 @@ class KvQuantize(wiring.Component):
             has_unit.eq(~is_zero(unit)),
             excess.eq(exponent_field(buffer.largest) - exponent_field(unit) - (self.config.kv_bits - 2)),
             shift.eq(Mux(excess > 0, excess, 0)),
-            divide.a.eq(Mux(has_unit, _float_code(1), _float_code(limit))),
+            divide.a.eq(Mux(has_unit, float_code(1), float_code(limit))),
             divide.b.eq(Mux(has_unit, unit, buffer.largest)),
             scale.a.eq(buffer.largest),
-            scale.b.eq(_float_code(1 / limit)),
+            scale.b.eq(float_code(1 / limit)),
         ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += unit.eq(self.i.payload["unit"])

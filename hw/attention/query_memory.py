@@ -7,8 +7,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.query_quantize import CODE_BITS, query_codes
-from hw.config import AccelConfig, ceil_div
-from hw.formats import FLOAT_BITS
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.machine_float import FLOAT_BITS
 
 __all__ = ["QueryMemory", "beat_elements", "query_read", "row_beats"]
 

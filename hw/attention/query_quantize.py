@@ -7,11 +7,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.row_buffer import RowBuffer, row_word
-from hw.attention.scale import scaled
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import BIAS, exponent_field
+from hw.float.scale import scaled
 from hw.float.to_int import FloatToInt
-from hw.formats import FLOAT_BITS
 from hw.watch import watch_range, watch_stream
 
 __all__ = ["CODE_BITS", "QueryQuantize", "query_codes"]

@@ -6,11 +6,12 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import column_values
 from hw.float.add import FloatAdd
 from hw.float.compare import negate
 from hw.float.mul import FloatMul
-from hw.formats import FLOAT_BITS, column_values
 from hw.watch import watch_stream
 
 __all__ = ["Rope", "RotateElement", "rope_pairs", "rope_result"]

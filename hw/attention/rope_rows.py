@@ -6,8 +6,9 @@ from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig, ceil_div
-from hw.formats import FLOAT_BITS, beat, column_values
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import beat, column_values
 from hw.watch import watch
 
 __all__ = ["RopeRows", "rope_load", "rope_read", "rope_words"]

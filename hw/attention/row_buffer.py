@@ -6,9 +6,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import column_values
 from hw.float.compare import magnitude
-from hw.formats import FLOAT_BITS, column_values
 from hw.watch import watch
 
 __all__ = ["RowBuffer", "row_word"]

@@ -6,12 +6,12 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.dot_engine import OPERAND_BITS
 from hw.attention.softmax import score_word
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
 from hw.delay import delayed
-from hw.formats import FLOAT_BITS
-from hw.logits.scaled_sum import ScaledSum
+from hw.dot.dot_engine import OPERAND_BITS
+from hw.dot.scaled_sum import ScaledSum
 from hw.watch import watch_stream
 
 __all__ = ["Score", "dot_bits", "score_sum"]

@@ -7,16 +7,16 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.exp2 import Exp2
-from hw.attention.scale import scaled
-from hw.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.float.add import FloatAdd
 from hw.float.compare import float_greater, magnitude, negate
 from hw.float.divide import FloatDivide
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 from hw.float.rounding import BIAS, exponent_field
+from hw.float.scale import scaled
 from hw.float.to_int import FloatToInt
-from hw.formats import FLOAT_BITS, FRACTION_BITS
 from hw.watch import watch
 
 __all__ = ["WEIGHT_BITS", "OnlineSoftmax", "score_word", "softmax_result"]

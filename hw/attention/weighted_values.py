@@ -7,9 +7,9 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.softmax import WEIGHT_BITS
-from hw.config import BLOCK_POSITIONS, AccelConfig, ceil_div
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig, ceil_div
+from hw.contract.payloads import beat
 from hw.delay import delayed
-from hw.formats import beat
 from hw.watch import watch_range, watch_stream
 
 __all__ = ["WeightedValues", "block_weights", "value_beat", "value_sum_bits", "value_sums"]

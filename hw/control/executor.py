@@ -10,10 +10,12 @@ from hw.array.rescale import column_factor
 from hw.array.systolic import array_command
 from hw.attention.attention_control import attend_command, descriptor
 from hw.attention.rope_rows import rope_load
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.isa import HEADER, Flags, Opcode
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import gather_request
 from hw.embedding.embedding import embedding_command
 from hw.float.mul import FloatMul
-from hw.formats import FLOAT_BITS, HEADER, Flags, Opcode, gather_request
 from hw.logits.head import head_command
 from hw.logits.head_scale import HeadScale
 from hw.memory.row_address import row_query

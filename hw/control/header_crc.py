@@ -1,4 +1,4 @@
-"""Hardware of the CRC of a header; `advance_crc` of `hw/formats.py` is the same in Python, and both come from it."""
+"""Hardware of the CRC of a header, unrolled from `advance_crc` of hw/contract/crc.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import HEADER_BYTES, AccelConfig
-from hw.formats import CRC_BITS, CRC_RESIDUE, CRC_START, advance_crc
+from hw.contract.config import HEADER_BYTES, AccelConfig
+from hw.contract.crc import CRC_BITS, CRC_RESIDUE, CRC_START, advance_crc
 
 __all__ = ["HeaderCrc"]
 

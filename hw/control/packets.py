@@ -6,10 +6,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import HEADER_BYTES, AccelConfig
+from hw.contract.config import HEADER_BYTES, AccelConfig
+from hw.contract.isa import HEADER, Opcode
+from hw.contract.payloads import stream_beat
+from hw.contract.register_map import ErrorCode
 from hw.control.header_crc import HeaderCrc
-from hw.control.register_map import ErrorCode
-from hw.formats import HEADER, Opcode, stream_beat
 from hw.watch import watch_stream
 
 __all__ = ["PacketReader", "payload_beat"]

@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.control.register_map import ADDRESS_BITS, ID_MAGIC, ID_VERSION, REGISTERS, Register, ports
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import ADDRESS_BITS, ID_MAGIC, ID_VERSION, REGISTERS, Register, ports
 from hw.memory.axi import RESPONSE_OKAY, RESPONSE_SLVERR
 
 __all__ = ["RegisterFile", "axi_lite_signature"]

@@ -7,10 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.attention_control import descriptor
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import BATCH_ENTRY, beat, gather_request, write_beat, write_request
+from hw.contract.register_map import ErrorCode, LogitsMode
 from hw.control.executor import TOKEN_BITS
-from hw.control.register_map import ErrorCode, LogitsMode
-from hw.formats import BATCH_ENTRY, beat, gather_request, write_beat, write_request
 from hw.logits.argmax import best_row
 from hw.logits.logits_writer import logits_row
 from hw.memory.read_engine import stream_command

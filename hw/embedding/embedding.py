@@ -8,10 +8,11 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
+from hw.contract.payloads import beat, column_values, vector_word
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
-from hw.formats import FLOAT_BITS, FRACTION_BITS, beat, column_values, vector_word
 from hw.watch import watch, watch_stream
 
 __all__ = ["EmbeddingRow", "embedding_command"]

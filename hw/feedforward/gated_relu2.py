@@ -6,11 +6,11 @@ from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import column_values, vector_word
 from hw.delay import delayed
 from hw.float.mul import FloatMul
 from hw.float.rounding import sign_bit
-from hw.formats import column_values, vector_word
 from hw.memory.scratchpad import scratchpad_address, scratchpad_read
 from hw.watch import watch_stream
 

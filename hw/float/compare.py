@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Value
 
+from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import sign_bit
-from hw.formats import FLOAT_BITS
 
 __all__ = ["absolute", "float_greater", "magnitude", "negate"]
 

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import (
     BIAS,
     MAX_CODE_MAGNITUDE,
@@ -14,7 +15,6 @@ from hw.float.rounding import (
     sign_bit,
     significand,
 )
-from hw.formats import FLOAT_BITS
 
 __all__ = ["FloatDivide"]
 

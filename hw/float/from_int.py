@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import BIAS, SIGNIFICAND_BITS, normalised, rounded_code
-from hw.formats import FLOAT_BITS
 
 __all__ = ["IntToFloat"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
-from hw.formats import FLOAT_BITS, FRACTION_BITS
+from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 
 __all__ = [
     "BIAS", "MAX_CODE_MAGNITUDE", "MAX_EXPONENT", "SIGNIFICAND_BITS", "aligned_integer", "clipped_integer",

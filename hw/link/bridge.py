@@ -7,10 +7,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.control.registers import axi_lite_signature
-from hw.link.byte_access import ByteReader, ByteWriter
-from hw.link.protocol import (
+from hw.contract.config import AccelConfig
+from hw.contract.link_protocol import (
     BUFFER_BYTES,
     ENTRY,
     IDENTITY,
@@ -21,6 +19,8 @@ from hw.link.protocol import (
     Command,
     LinkStatus,
 )
+from hw.control.registers import axi_lite_signature
+from hw.link.byte_access import ByteReader, ByteWriter
 from hw.link.register_access import RegisterAccess
 from hw.memory.axi import AxiError, axi_signature
 from hw.watch import watch_stream

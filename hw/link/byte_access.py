@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.axi import AxiError, axi_read_signature, axi_write_signature, beat_size
 from hw.memory.read_engine import ReadEngine
 from hw.memory.write_engine import WriteEngine

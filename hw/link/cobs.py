@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.link.protocol import ENTRY
+from hw.contract.link_protocol import ENTRY
 from hw.watch import watch_fifo, watch_stream
 
 __all__ = ["DECODED", "CobsDecoder", "CobsEncoder"]

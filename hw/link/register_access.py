@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.link_protocol import LinkStatus
 from hw.control.registers import axi_lite_signature
-from hw.link.protocol import LinkStatus
 
 __all__ = ["RegisterAccess"]
 

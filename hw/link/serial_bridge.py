@@ -6,8 +6,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.control.register_map import ADDRESS_BITS
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import ADDRESS_BITS
 from hw.control.registers import axi_lite_signature
 from hw.link.bridge import Bridge
 from hw.link.cobs import CobsDecoder, CobsEncoder

@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.watch import watch_stream
 
 __all__ = ["CLOCKS_IN_STEP", "UartReceiver", "UartTransmitter", "phase_step"]

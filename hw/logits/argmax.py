@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
 from hw.float.compare import float_greater
-from hw.formats import FLOAT_BITS
 from hw.watch import watch_stream
 
 __all__ = ["Argmax", "best_row", "logit_word"]

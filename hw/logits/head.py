@@ -7,12 +7,13 @@ from amaranth.lib import data, fifo, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.attention.dot_engine import OPERAND_BITS, DotEngine, dot_latency
-from hw.config import AccelConfig, ceil_div
-from hw.formats import FLOAT_BITS, stream_beat
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import stream_beat
+from hw.dot.dot_engine import OPERAND_BITS, DotEngine, dot_latency
+from hw.dot.scaled_sum import ScaledSum
 from hw.logits.argmax import logit_word
 from hw.logits.row_reader import HeadRowReader
-from hw.logits.scaled_sum import ScaledSum
 from hw.watch import watch, watch_fifo, watch_stream
 
 __all__ = ["LmHead", "head_command", "head_write"]

@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.scale import scaled
+from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.float.rounding import BIAS
-from hw.formats import FLOAT_BITS, FRACTION_BITS
+from hw.float.scale import scaled
 
 __all__ = ["HeadScale"]
 

@@ -6,8 +6,9 @@ from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.formats import FLOAT_BITS, write_beat, write_request
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import write_beat, write_request
 from hw.logits.argmax import logit_word
 from hw.watch import watch_stream
 

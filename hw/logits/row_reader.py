@@ -7,8 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AccelConfig
-from hw.formats import FLOAT_BITS, stream_beat
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import stream_beat
 
 __all__ = ["HeadRowReader", "head_extent", "row_beat"]
 

@@ -18,16 +18,13 @@ from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AccelConfig
+from hw.contract.config import BOUNDARY_BYTES, AccelConfig
 
 __all__ = [
-    "BOUNDARY_BYTES", "BURST_INCR", "CACHE_NORMAL", "RESPONSE_OKAY", "RESPONSE_SLVERR", "AxiError",
+    "BURST_INCR", "CACHE_NORMAL", "RESPONSE_OKAY", "RESPONSE_SLVERR", "AxiError",
     "axi_read_signature", "axi_signature", "axi_write_signature", "beat_size", "burst_request", "page_window",
     "pin_name",
 ]
-
-BOUNDARY_BYTES = 4096
-"""No burst crosses a multiple of this."""
 
 BURST_INCR = 0b01
 """AxBURST: incrementing addresses."""

@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.axi import axi_signature
 from hw.watch import watch
 

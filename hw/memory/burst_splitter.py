@@ -6,8 +6,8 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import STRIPE_BYTES, AccelConfig
-from hw.memory.axi import BOUNDARY_BYTES, beat_size, burst_request, page_window
+from hw.contract.config import BOUNDARY_BYTES, STRIPE_BYTES, AccelConfig
+from hw.memory.axi import beat_size, burst_request, page_window
 from hw.watch import watch_stream
 
 __all__ = ["BurstSplitter", "burst_layout"]

@@ -6,9 +6,9 @@ from amaranth.hdl import C, Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.kv_quantize import kv_codes
-from hw.config import BLOCK_POSITIONS, AccelConfig
-from hw.formats import FLOAT_BITS, write_beat, write_request
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import kv_codes, write_beat, write_request
 from hw.watch import watch_stream
 
 __all__ = ["KvAppend", "kv_row"]

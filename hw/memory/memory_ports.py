@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import STRIPE_BYTES, AccelConfig
-from hw.formats import gather_request, stream_beat, write_beat, write_request
+from hw.contract.config import STRIPE_BYTES, AccelConfig
+from hw.contract.payloads import gather_request, stream_beat, write_beat, write_request
 from hw.memory.axi import AxiError, axi_read_signature, axi_signature, page_window
 from hw.memory.read_engine import ReadEngine, gather_beat, stream_command
 from hw.memory.write_engine import WriteEngine

@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.formats import beat, gather_request
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import beat, gather_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request, page_window
 from hw.memory.burst_splitter import BurstSplitter
 from hw.watch import watch, watch_fifo

@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.formats import column_values
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import column_values
 
 __all__ = ["Scratchpad", "scratchpad_address", "scratchpad_depth", "scratchpad_read", "scratchpad_write"]
 

@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.formats import vector_word
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import vector_word
 from hw.memory.scratchpad import scratchpad_address, scratchpad_write
 from hw.watch import watch, watch_stream
 

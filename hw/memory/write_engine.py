@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.formats import write_beat, write_request
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import write_beat, write_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_write_signature, beat_size, page_window
 from hw.memory.burst_splitter import BurstSplitter
 from hw.watch import watch, watch_fifo

@@ -6,8 +6,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.formats import FLOAT_BITS, column_values, stream_beat
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import column_values, stream_beat
 
 __all__ = ["NormMemory", "norm_read"]
 

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.column import activation_write
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.watch import watch
 
 __all__ = ["CODE_BITS", "PackActivations", "code_word"]

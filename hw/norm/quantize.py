@@ -6,10 +6,11 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import column_values
 from hw.float.mul import FloatMul
 from hw.float.to_int import FloatToInt
-from hw.formats import FLOAT_BITS, column_values
 from hw.norm.norm_memory import norm_read
 from hw.norm.pack_activations import code_word
 from hw.norm.quotient_code import INT8_LIMIT, QuotientCode

@@ -6,9 +6,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.contract.machine_float import FLOAT_BITS
 from hw.delay import delayed
 from hw.float.rounding import BIAS, SIGNIFICAND_BITS, aligned_integer, exponent_field, sign_bit, significand
-from hw.formats import FLOAT_BITS
 
 __all__ = ["INT8_LIMIT", "QuotientCode"]
 

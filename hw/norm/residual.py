@@ -6,10 +6,10 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.payloads import column_values, vector_word
 from hw.delay import delayed
 from hw.float.add import FloatAdd
-from hw.formats import column_values, vector_word
 from hw.memory.scratchpad import scratchpad_address, scratchpad_read
 from hw.watch import watch_stream
 

@@ -8,14 +8,14 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.float.add import FloatAdd
 from hw.float.compare import float_greater
 from hw.float.divide import FloatDivide
 from hw.float.mul import FloatMul
 from hw.float.rounding import BIAS
 from hw.float.sqrt import FloatSqrt
-from hw.formats import FLOAT_BITS, FRACTION_BITS
 from hw.watch import watch_stream
 
 __all__ = ["NormScale", "scale_request", "scale_result"]

@@ -8,11 +8,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import SUM_PARTIALS, AccelConfig
+from hw.contract.config import SUM_PARTIALS, AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import column_values, vector_word
 from hw.float.add import FloatAdd
 from hw.float.compare import magnitude
 from hw.float.mul import FloatMul
-from hw.formats import FLOAT_BITS, column_values, vector_word
 from hw.norm.norm_memory import norm_read
 from hw.watch import watch_stream
 

@@ -12,7 +12,7 @@ from boards.board import AnyBoard, Board
 from boards.build import PACKAGES, plan
 from boards.soc import Soc
 from boards.uart import UartLink
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.link.uart import CLOCKS_IN_STEP
 from hw.yosys import run_yosys
 from sim.bench_process import ROOT

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.array.trit_code import decode_bytes
-from hw.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.trit_code import decode_bytes
 
 __all__ = ["bitlinear_sums", "unpack_matrix"]
 

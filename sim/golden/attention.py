@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from sim.golden.number import Array, Codes, exponent, rnd, to_int
 
 __all__ = ["KvHead", "attend_head", "exp2_codes", "quantize_kv", "quantize_query", "rope", "softmax_block"]

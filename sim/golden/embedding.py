@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.golden.number import Array, rnd
 
 __all__ = ["embedding_row"]

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hw.config import AccelConfig
-from hw.link.protocol import (
+from hw.contract.config import AccelConfig
+from hw.contract.link_protocol import (
     BUFFER_BYTES,
     IDENTITY,
     PAYLOAD_BYTES,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig, ceil_div
-from hw.formats import HEADER, Flags, Opcode
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.isa import HEADER, Flags, Opcode
 from sim.golden.array import bitlinear_sums
 from sim.golden.attention import KvHead, attend_head, rope
 from sim.golden.embedding import embedding_row

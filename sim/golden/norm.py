@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hw.config import SUM_PARTIALS, ceil_div
+from hw.contract.config import SUM_PARTIALS, ceil_div
 from sim.golden.number import Array, Codes, exponent, rnd, to_int
 
 __all__ = ["Statistics", "Scale", "quantize", "quantize_head", "residual", "scale", "statistics"]

@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hw.formats import FRACTION_BITS
-from sw.machine_float import MAX_FLOAT, MIN_FLOAT, Array, rnd
+from hw.contract.machine_float import FRACTION_BITS, MAX_FLOAT, MIN_FLOAT, Array, rnd
 
 __all__ = ["MAX_FLOAT", "MIN_FLOAT", "Array", "Codes", "encode", "decode", "exponent", "rnd", "to_int"]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from boards.board import AnyBoard
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.boards.build import baud, build_simulator, check_simulated
 from sim.boards.simulator import BoardSimulator
 from sw.driver import Step

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from hw.config import AccelConfig
-from hw.control.register_map import LogitsMode
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import LogitsMode
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
 from sw.driver import Step

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.bench import build_model
 from sim.links.simulator_process import TOP, Reply, SimulatorProcess
 from sim.memory.top import SimulatedMemory

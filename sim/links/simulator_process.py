@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.bench import BenchError, start_bench
 from sim.memory.top import SimulatedMemory
 from sw.errors import HardwareError

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from sw.doctor.examine import examine
 from sw.doctor.finding import Finding
 from sw.doctor.host import examine_host

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.extras import find_program, missing
 from sw.errors import HardwareError
 

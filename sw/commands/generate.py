@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.commands.pack import pack_with_progress
 from sw.commands.prompts import Prompt, one_prompt, read_batch

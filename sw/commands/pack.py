@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.commands.target import choose_target
 from sw.doubts import Doubts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from hw.config import AccelConfig, preset
+from hw.contract.config import AccelConfig, preset
 from sw.errors import JobError
 
 __all__ = ["DEFAULT_PRESET", "choose_target"]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hw.config import preset
+from hw.contract.config import preset
 from hw.notice import NOTICE, notice
 from sw.whole_file import whole_file
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.doctor import memory
 from sw.doctor.finding import Finding

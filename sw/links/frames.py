@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from hw.link.protocol import FRAME_EXTRA, REQUEST, Command
+from hw.contract.link_protocol import FRAME_EXTRA, REQUEST, Command
 
 __all__ = ["Answer", "Request", "decode", "encode"]
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig, ceil_div
-from hw.control.register_map import ADDRESS_BITS
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.register_map import ADDRESS_BITS
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import read_build_id

@@ -13,9 +13,9 @@ from contextlib import closing, suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.config import AccelConfig
-from hw.control.register_map import ERROR_SENTENCES, ErrorCode
-from hw.link.protocol import Command, LinkStatus
+from hw.contract.config import AccelConfig
+from hw.contract.link_protocol import Command, LinkStatus
+from hw.contract.register_map import ERROR_SENTENCES, ErrorCode
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.exchange import Exchange, LinkError, Port

@@ -10,7 +10,7 @@ import numpy as np
 from cocotb.triggers import Timer, with_timeout
 from numpy.typing import NDArray
 
-from hw.link.protocol import IDENTITY, PAYLOAD_BYTES, Command, LinkStatus
+from hw.contract.link_protocol import IDENTITY, PAYLOAD_BYTES, Command, LinkStatus
 from sim.agents.serial_line import SerialLine
 from sim.bench import bench_config, bench_parameters
 from sw.image import ModelImage

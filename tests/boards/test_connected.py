@@ -15,7 +15,7 @@ pytest.importorskip("amaranth_boards")
 pytest.importorskip("serial")
 
 from boards import board
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.golden.link import GoldenBoard
 from sw.__main__ import main
 from sw.links import mmap, serial

@@ -18,8 +18,8 @@ from amaranth.hdl import Value
 from boards import BOARDS
 from boards.kv260 import HP_PORTS, KV260, fill, parameters, write_project
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig, ConfigError
-from hw.control.register_map import ADDRESS_BITS
+from hw.contract.config import AccelConfig, ConfigError
+from hw.contract.register_map import ADDRESS_BITS
 from hw.memory.axi import pin_name
 from hw.tool import ToolError, only_one
 from sim.verilate import lint

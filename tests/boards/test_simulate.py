@@ -21,7 +21,7 @@ pytest.importorskip("litedram")
 pytest.importorskip("serial")
 
 from boards import board
-from hw.config import preset
+from hw.contract.config import preset
 from sim.boards import simulator as simulator_module
 from sim.boards.build import build_simulator
 from sim.boards.simulator import BoardSimulator

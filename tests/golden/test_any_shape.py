@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from hw.config import AccelConfig, ConfigError
+from hw.contract.config import AccelConfig, ConfigError
 from sim.golden.machine import GoldenMachine
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint

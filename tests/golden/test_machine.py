@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
 from sim.float_reference import FloatReference
 from sim.links.golden import GoldenLink
 from sim.random_checkpoint import write_random_checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 
 __all__ = ["configs"]
 

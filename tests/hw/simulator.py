@@ -31,7 +31,7 @@ def Simulator(component: Any) -> Any:
 
 def run_in_verilator(component: Any, function: Callable[[], None]) -> None:
     """Build the model of a component and call a function of a test module there; it simulates that component only."""
-    from hw.config import preset
+    from hw.contract.config import preset
     from sim.bench import run_bench
 
     config = getattr(component, "config", None) or preset("tiny")

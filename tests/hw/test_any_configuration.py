@@ -7,8 +7,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hw.array.systolic import SystolicArray
-from hw.attention.dot_engine import DotEngine
-from hw.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig, ceil_div
+from hw.dot.dot_engine import DotEngine
 from hw.embedding.embedding import EmbeddingRow
 from sim.golden.array import bitlinear_sums
 from sim.golden.embedding import embedding_row

@@ -11,8 +11,8 @@ from hypothesis import Phase, given, settings
 
 from hw.accelerator import Accelerator
 from hw.bounds import DOCUMENT, Edge, edges, write_table
-from hw.config import PRESETS, AccelConfig, ceil_div, preset
-from hw.formats import acc_word
+from hw.contract.config import PRESETS, AccelConfig, ceil_div, preset
+from hw.contract.payloads import acc_word
 from tests.hw.configs import configs
 
 TINY = preset("tiny")

@@ -57,7 +57,7 @@ def test_without_a_variable() -> None:
 
 
 def test_amaranth_is_told_with_the_first_import() -> None:
-    program = "import hw.config; from amaranth import tracer; print(tracer.get_var_name.__module__)"
+    program = "import hw.contract.config; from amaranth import tracer; print(tracer.get_var_name.__module__)"
     run = subprocess.run([sys.executable, "-c", program], cwd=Path(hw.__file__).parents[1], capture_output=True,
                          text=True, check=True)
     assert run.stdout.strip() == "hw.names"

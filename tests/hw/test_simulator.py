@@ -9,7 +9,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.bench import BenchError, run_bench
 from tests.hw.simulator import Simulator, run_in_verilator
 

@@ -17,8 +17,8 @@ from amaranth.hdl import Module
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig, preset
-from hw.control.register_map import ADDRESS_BITS, ports
+from hw.contract.config import AccelConfig, preset
+from hw.contract.register_map import ADDRESS_BITS, ports
 from hw.control.registers import RegisterFile, axi_lite_signature
 from hw.memory.axi import axi_write_signature
 from hw.memory.write_engine import WriteEngine

@@ -11,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator
 from hw.array.systolic import SystolicArray
-from hw.attention.dot_engine import DotEngine
-from hw.config import AccelConfig, preset
+from hw.contract.config import AccelConfig, preset
+from hw.dot.dot_engine import DotEngine
 from hw.memory.axi import axi_signature
 from hw.verilog import generate_verilog
 from hw.watch import watch, watch_fifo, watch_range, watch_stream

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.golden.number import Array, encode
 from tests.hw.steps import Step, run_steps
 from tests.hw.with_memories import WithMemories, load

@@ -10,7 +10,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 
-from hw.config import preset
+from hw.contract.config import preset
 from sim.bench import run_bench
 from tests.hw.steps import Plan, Run, plain, port_of
 

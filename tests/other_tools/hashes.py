@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from hw.accelerator import Accelerator
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from hw.verilog import VerilogModule, generate_verilog
 
 __all__ = ["FILE", "digest", "known", "released"]

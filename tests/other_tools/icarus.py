@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import AccelConfig
-from hw.control.register_map import find
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import find
 from hw.verilog import CLOCK, RESET, VerilogModule
 from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE
 from sim.bench_process import ROOT

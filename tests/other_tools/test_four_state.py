@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hw.accelerator import Accelerator
-from hw.config import preset
+from hw.contract.config import preset
 from hw.verilog import generate_verilog
 from sim.random_checkpoint import write_random_checkpoint
 from sw.requests import Job

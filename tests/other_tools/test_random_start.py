@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import sim.bench
-from hw.config import preset
+from hw.contract.config import preset
 from sim.links.simulated import SimulatedLink
 from sim.memory.top import SimulatedMemory
 from sw.driver import Accelerator

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from hw.verilog import VerilogModule
 from hw.yosys import run_yosys
 from sim.lint import LANGUAGES as LINTED

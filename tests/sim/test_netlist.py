@@ -11,7 +11,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.exp2 import Exp2
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from hw.float.mul import FloatMul
 from hw.verilog import generate_verilog
 from hw.yosys import find_yosys

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import CheckpointError

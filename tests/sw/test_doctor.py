@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.golden.machine import GoldenMachine
 from sw.__main__ import main
 from sw.doctor.examine import examine

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.random_checkpoint import to_bf16, write_random_checkpoint, write_safetensors
 from sw.__main__ import main
 from sw.check import check

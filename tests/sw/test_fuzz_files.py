@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hw.config import PRESETS, ConfigError
+from hw.contract.config import PRESETS, ConfigError
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.commands.prompts import read_batch
 from sw.driver import JobError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hw.config import PRESETS, ConfigError
+from hw.contract.config import PRESETS, ConfigError
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.model_config import MAX_JSON_BYTES
 from sw.pack import pack

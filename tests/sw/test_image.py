@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.config import PRESETS, STRIPE_BYTES, ConfigError
-from hw.formats import HEADER, Opcode
+from hw.contract.config import PRESETS, STRIPE_BYTES, ConfigError
+from hw.contract.isa import HEADER, Opcode
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hw.config import PRESETS, AccelConfig, ConfigError
-from hw.formats import HEADER, Opcode, encode_header
+from hw.contract.config import PRESETS, AccelConfig, ConfigError
+from hw.contract.isa import HEADER, Opcode, encode_header
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint

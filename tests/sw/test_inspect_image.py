@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import PRESETS
-from hw.formats import Opcode
+from hw.contract.config import PRESETS
+from hw.contract.isa import Opcode
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.image import layout

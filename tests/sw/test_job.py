@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hw.config import PRESETS, AccelConfig
-from hw.control.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGISTERS, ErrorCode, find
+from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGISTERS, ErrorCode, find
 from sw.errors import HardwareError
 from sw.image import ModelImage, Region
 from sw.job import ABORT_PAUSES, COUNTERS, FROZEN_PAUSES, JobResult, abort, check_identity, execute, patience

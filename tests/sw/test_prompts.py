@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint

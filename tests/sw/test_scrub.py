@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.random_checkpoint import write_random_checkpoint
 from sw import scrub as module
 from sw.checkpoint import Checkpoint

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.random_checkpoint import to_bf16, write_safetensors
 from sw import ternary
 from sw.__main__ import main

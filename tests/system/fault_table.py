@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.memory.faults import FaultKind
 
 __all__ = ["ACCESSES", "OTHERS", "OUTCOMES", "Access", "Outcome", "cells", "codes", "markdown"]

@@ -10,7 +10,7 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotb.utils import get_sim_time
 
-from hw.control.register_map import find
+from hw.contract.register_map import find
 from sim.links.simulated_bench import PERIOD_NS, SimulatedBus, start
 from sim.memory.faults import FaultKind, MemoryFault, memory_fault
 from sw.errors import HardwareError

@@ -12,7 +12,7 @@ import pytest
 from cocotb.triggers import ClockCycles
 from numpy.typing import NDArray
 
-from hw.control.register_map import find
+from hw.contract.register_map import find
 from sim.bench import bench_config, bench_parameters
 from sim.links.simulated_bench import SimulatedBus, start
 from sim.memory.faults import FaultKind, memory_fault

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.link.serial_bridge import SerialBridge
 from hw.memory.axi import axi_signature
 from hw.memory.axi_arbiter import AxiArbiter

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from hw.accelerator import Accelerator
-from hw.config import PRESETS, AccelConfig
-from hw.formats import HEADER, Opcode, encode_header
+from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.isa import HEADER, Opcode, encode_header
 from sim.bench import run_bench
 from sim.links import simulated
 from sim.links.golden import GoldenLink

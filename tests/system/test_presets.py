@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hw.config import PRESETS, ConfigError
+from hw.contract.config import PRESETS, ConfigError
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
 from sw.driver import Generation

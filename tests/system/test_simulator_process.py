@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.links import simulator_process
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
@@ -237,7 +237,7 @@ def test_a_link_that_is_forgotten(image: ModelImage) -> None:
 SCRIPT = """
 import sys
 from pathlib import Path
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.links.simulated import SimulatedLink
 from sw.driver import Accelerator
 from sw.image import ModelImage

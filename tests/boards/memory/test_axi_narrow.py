@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from boards.memory.axi_narrow import AxiNarrow
-from hw.config import AccelConfig, ConfigError, preset
+from hw.contract.config import AccelConfig, ConfigError, preset
 from sim.bench import run_bench
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from boards.memory.axi_widen import AxiWiden
-from hw.config import ConfigError, preset
+from hw.contract.config import ConfigError, preset
 from sim.bench import run_bench
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from boards.memory.block_ram import BlockRam, block_ram_bytes
-from hw.config import ConfigError, preset
+from hw.contract.config import ConfigError, preset
 from sim.bench import run_bench
 
 

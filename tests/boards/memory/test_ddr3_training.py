@@ -12,7 +12,7 @@ pytest.importorskip("litedram")
 from boards.memory.ddr3_training import Ddr3Training
 from boards.memory.litedram_core import ddr3_core
 from boards.memory.register_player import RegisterWrite
-from hw.config import preset
+from hw.contract.config import preset
 from sim.bench import run_bench
 
 

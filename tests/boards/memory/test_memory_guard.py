@@ -7,7 +7,7 @@ import pytest
 
 from boards.memory.memory_test import MemoryTest
 from boards.memory.port_guard import PortGuard
-from hw.config import preset
+from hw.contract.config import preset
 from sim.bench import run_bench
 
 

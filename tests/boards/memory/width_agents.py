@@ -10,7 +10,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiBus, AxiMaster, AxiRam
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from tests.hw.memory.agents import stalls
 
 MEMORY_BYTES = 1 << 16

@@ -9,8 +9,8 @@ from cocotb.triggers import RisingEdge
 
 from hw.array.column import OUTPUT_BLOCKS, activation_write
 from hw.array.systolic import SystolicArray, array_command
-from hw.config import ceil_div
-from hw.formats import acc_word
+from hw.contract.config import ceil_div
+from hw.contract.payloads import acc_word
 from sim.agents.stream import StreamDriver, StreamMonitor
 from sim.bench import bench_config
 from sim.golden.array import bitlinear_sums

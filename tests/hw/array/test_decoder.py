@@ -5,8 +5,8 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from hw.array.decoder import TritDecoder
-from hw.array.trit_code import DECODE
-from hw.formats import Trit
+from hw.contract.payloads import Trit
+from hw.contract.trit_code import DECODE
 from tests.hw.steps import SIMULATORS, Step, run_steps
 
 VALUES = {Trit.ZERO.value: 0, Trit.PLUS.value: 1, Trit.MINUS.value: -1}

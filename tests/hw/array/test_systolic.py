@@ -3,7 +3,7 @@
 import pytest
 
 from hw.array.systolic import SystolicArray
-from hw.config import preset
+from hw.contract.config import preset
 from sim.bench import run_bench
 
 CONFIGS = {

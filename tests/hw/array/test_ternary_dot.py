@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hw.array.ternary_dot import TernaryDot
-from hw.formats import Trit
+from hw.contract.payloads import Trit
 from tests.hw.steps import Step, run_steps
 
 CODES = {0: Trit.ZERO, 1: Trit.PLUS, -1: Trit.MINUS}

@@ -7,8 +7,9 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.attention.attention_control import attend_command, descriptor
 from hw.attention.rope_rows import rope_read
-from hw.config import BLOCK_POSITIONS, ceil_div
-from hw.formats import FLOAT_BITS, gather_request, vector_word, write_beat, write_request
+from hw.contract.config import BLOCK_POSITIONS, ceil_div
+from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.payloads import gather_request, vector_word, write_beat, write_request
 from hw.memory.scratchpad import scratchpad_read
 from sim.agents.stream import StreamDriver, StreamMonitor
 from sim.bench import bench_config, bench_parameters

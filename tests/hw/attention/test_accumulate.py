@@ -5,7 +5,7 @@ import pytest
 
 from hw.attention.accumulate import Accumulate
 from hw.attention.weighted_values import value_sum_bits
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.golden.number import MAX_FLOAT, encode, rnd
 from tests.hw.streams import run_stream
 

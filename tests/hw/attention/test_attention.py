@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hw.attention.attention import Attention
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.bench import run_bench
 from tests.hw.with_memories import WithMemories
 

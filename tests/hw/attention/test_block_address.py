@@ -7,7 +7,7 @@ import random
 import pytest
 
 from hw.attention.block_address import HEAD_BITS, SLOT_BITS, BlockAddress
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from tests.hw.steps import Step
 from tests.hw.streams import run_stream
 

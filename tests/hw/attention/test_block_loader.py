@@ -7,7 +7,7 @@ import random
 import pytest
 
 from hw.attention.block_loader import BlockLoader, block_beats
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from tests.hw.steps import Step, run_steps
 
 TINY = PRESETS["tiny"]

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In
 from hw.attention.block_player import BlockPlayer
 from hw.attention.query_memory import QueryMemory
 from hw.attention.query_quantize import query_codes
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
 from sim.golden.attention import KvHead
 from sim.golden.number import encode, rnd
 from tests.hw.steps import Step, run_steps

@@ -5,7 +5,7 @@ import pytest
 
 from hw.attention.head_chain import HeadChain
 from hw.attention.softmax import OnlineSoftmax
-from hw.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from sim.golden.attention import KvHead, attend_head, quantize_query
 from sim.golden.number import encode, rnd
 from tests.hw.attention.test_weighted_values import beats

@@ -7,7 +7,7 @@ import pytest
 
 from hw.attention.head_reader import HeadReader
 from hw.attention.rope import Rope
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
 from sim.golden.attention import rope
 from sim.golden.number import encode, rnd
 from tests.hw.streams import run_stream

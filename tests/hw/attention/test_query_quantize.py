@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
 
 from hw.attention.query_quantize import QueryQuantize
-from hw.attention.scale import scaled
+from hw.float.scale import scaled
 from sim.golden.attention import quantize_query
 from sim.golden.number import decode, encode, rnd
 from tests.hw.attention.rows import first_and_last, quantize, rows

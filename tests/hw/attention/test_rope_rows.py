@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hw.attention.rope_rows import RopeRows
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
 from sim.golden.number import encode
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from amaranth.hdl import Fragment
 
-from hw.attention.dot_engine import DotEngine
 from hw.attention.score import Score, dot_bits
-from hw.config import preset
+from hw.contract.config import preset
+from hw.dot.dot_engine import DotEngine
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
 from tests.hw.streams import run_stream
 

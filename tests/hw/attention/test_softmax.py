@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw.attention.softmax import OnlineSoftmax
-from hw.config import BLOCK_POSITIONS, preset
+from hw.contract.config import BLOCK_POSITIONS, preset
 from sim.golden.attention import softmax_block
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
 from tests.hw.streams import run_stream

@@ -9,7 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from hw.control.register_map import ADDRESS_BITS, ID_MAGIC, ID_VERSION, REGISTERS, Register, find, ports
+from hw.contract.register_map import ADDRESS_BITS, ID_MAGIC, ID_VERSION, REGISTERS, Register, find, ports
 from sim.bench import bench_config
 
 CONFIG = bench_config()

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
+from hw.contract.register_map import find
 from hw.control.counters import Counters
-from hw.control.register_map import find
 from tests.hw.steps import Step, run_steps
 
 NAMES = Counters.NAMES

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.contract.isa import HEADER, Flags, Opcode
+from hw.contract.machine_float import FLOAT_BITS
 from hw.control.executor import Executor
-from hw.formats import FLOAT_BITS, HEADER, Flags, Opcode
 from sim.golden.number import decode, encode, exponent, rnd
 from tests.hw.simulator import Simulator, run_in_verilator
 

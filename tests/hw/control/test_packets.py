@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from amaranth.lib.crc.catalog import CRC16_IBM_SDLC
 
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.crc import header_crc
+from hw.contract.isa import Opcode, encode_header
+from hw.contract.register_map import ErrorCode
 from hw.control.packets import PacketReader
-from hw.control.register_map import ErrorCode
-from hw.formats import Opcode, encode_header, header_crc
 from sim.golden.machine import packets
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hw.config import preset
+from hw.contract.config import preset
 from hw.control.registers import RegisterFile
 from sim.bench import run_bench
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hw.config import AccelConfig
-from hw.control.register_map import ErrorCode
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import ErrorCode
 from hw.control.token_loop import TokenLoop
 from tests.hw.simulator import Simulator, run_in_verilator
 

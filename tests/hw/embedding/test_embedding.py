@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
 from hw.embedding.embedding import EmbeddingRow
 from sim.golden.embedding import embedding_row
 from sim.golden.number import encode

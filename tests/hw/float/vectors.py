@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hw.formats import FRACTION_BITS
+from hw.contract.machine_float import FRACTION_BITS
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode
 from tests.hw.steps import Step, run_steps
 

@@ -11,7 +11,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, Timer
 from numpy.typing import NDArray
 
-from hw.link.protocol import Command, LinkStatus
+from hw.contract.link_protocol import Command, LinkStatus
 from sim.agents.serial_line import SerialLine
 from sim.bench import bench_config
 from sim.golden.link import GoldenBoard

@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
-from hw.link.protocol import LinkStatus
+from hw.contract.config import AccelConfig
+from hw.contract.link_protocol import LinkStatus
 from hw.link.serial_bridge import SerialBridge
 from hw.memory.axi import RESPONSE_SLVERR, axi_signature
 

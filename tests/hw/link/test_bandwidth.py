@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import PRESETS
+from hw.contract.config import PRESETS
 from sim.bench import run_bench
 from sim.memory.top import SimulatedMemory
 from tests.hw.link.machine import MEMORY_BYTES, LinkMachine

@@ -9,7 +9,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import ConfigError
+from hw.contract.config import ConfigError
 from hw.link.uart import CLOCKS_IN_STEP, UartReceiver, UartTransmitter, phase_step
 from tests.hw.simulator import Simulator, run_in_verilator
 from tests.hw.streams import run_stream

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hw.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig, ceil_div
 
 
 def head_payload(config: AccelConfig, rows: np.ndarray, scales: np.ndarray, padding: int = 0) -> list[list[int]]:

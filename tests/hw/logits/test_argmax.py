@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hw.config import preset
+from hw.contract.config import preset
 from hw.logits.argmax import Argmax
 from sim.golden.logits import argmax
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from hw.config import ceil_div, preset
+from hw.contract.config import ceil_div, preset
+from hw.dot.scaled_sum import ScaledSum
 from hw.logits.head import LmHead
-from hw.logits.scaled_sum import ScaledSum
 from sim.golden.logits import head_logits
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import assert_equal, random_codes, stream

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from hw.config import AccelConfig, ceil_div
-from hw.formats import FLOAT_BITS
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.machine_float import FLOAT_BITS
 from hw.logits.logits_writer import LogitsWriter
 from tests.hw.simulator import Simulator, run_in_verilator
 

@@ -9,8 +9,9 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import ceil_div, preset
-from hw.formats import HEADER, beat
+from hw.contract.config import ceil_div, preset
+from hw.contract.isa import HEADER
+from hw.contract.payloads import beat
 from hw.logits.argmax import Argmax, best_row
 from hw.logits.head import LmHead, head_command, head_write
 from sim.golden.logits import argmax

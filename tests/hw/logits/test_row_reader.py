@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from hw.config import ceil_div, preset
+from hw.contract.config import ceil_div, preset
 from hw.logits.row_reader import HeadRowReader
 from sim.golden.number import encode, rnd
 from tests.hw.logits.packets import head_payload

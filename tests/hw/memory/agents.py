@@ -10,7 +10,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 
 CONFIGS = {
     c.name: c

@@ -9,7 +9,7 @@ import cocotb
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiRamRead, AxiReadBus
 
-from hw.config import STRIPE_BYTES
+from hw.contract.config import STRIPE_BYTES
 from hw.memory.axi import AxiError
 from sim.bench import bench_config
 from tests.hw.memory.agents import Sink, clocks, pages, send, stalls, start, until

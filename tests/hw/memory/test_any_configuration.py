@@ -12,8 +12,8 @@ from amaranth.sim import Simulator
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from hw.config import AccelConfig
-from hw.memory.axi import BOUNDARY_BYTES, AxiError
+from hw.contract.config import BOUNDARY_BYTES, AccelConfig
+from hw.memory.axi import AxiError
 from hw.memory.read_engine import ReadEngine
 from hw.memory.write_engine import WriteEngine
 from tests.hw.configs import configs

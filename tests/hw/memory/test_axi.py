@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from hw.config import preset
+from hw.contract.config import preset
 from hw.memory.axi import AxiError, axi_signature, pin_name
 from hw.memory.burst_splitter import BurstSplitter
 from hw.memory.read_engine import ReadEngine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.bench import run_bench
 from sim.memory.top import SimulatedMemory
 from tests.hw.memory.shared_copier import SharedCopier

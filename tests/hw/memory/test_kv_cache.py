@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hw.config import PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
 from hw.memory.kv_cache import KvAppend
 from sim.golden.attention import KvHead, quantize_kv
 from sim.golden.number import encode, rnd

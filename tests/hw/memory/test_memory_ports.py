@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.memory_ports import MemoryPorts
 from sim.bench import run_bench
 

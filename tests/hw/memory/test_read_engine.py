@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.read_engine import ReadEngine
 from sim.bench import run_bench
 from tests.hw.memory.agents import CONFIGS

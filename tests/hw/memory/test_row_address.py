@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.row_address import INDEX_BITS, RowAddress
 from tests.hw.streams import run_stream
 

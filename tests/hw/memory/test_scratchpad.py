@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.scratchpad import Scratchpad, scratchpad_depth
 from tests.hw.steps import Step, run_steps
 

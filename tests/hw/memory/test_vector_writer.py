@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.scratchpad import Scratchpad
 from hw.memory.vector_writer import VectorWriter
 from tests.hw.steps import Step, run_steps

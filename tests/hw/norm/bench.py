@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from amaranth.sim import Simulator
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.golden.number import Array, rnd
 
 CONFIGS = {

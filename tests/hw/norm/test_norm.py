@@ -7,7 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import Out
 
 from hw.array.column import activation_write
-from hw.formats import column_values
+from hw.contract.payloads import column_values
 from hw.norm.norm_memory import NormMemory
 from hw.norm.pack_activations import PackActivations
 from hw.norm.quantize import Quantize

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hw.config import preset
+from hw.contract.config import preset
 from sim.bench import BenchError, run_bench
 from tests.sim.agents.faulty_stream import Fault, FaultyStream
 

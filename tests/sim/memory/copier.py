@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from hw.memory.axi import AxiError, axi_signature
 from hw.memory.read_engine import ReadEngine
 from hw.memory.write_engine import WriteEngine

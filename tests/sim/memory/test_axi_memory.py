@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
 from sim.bench import BenchError, run_bench
 from sim.memory.top import SimulatedMemory
 from tests.sim.memory.copier import Copier, PassThrough

@@ -8,7 +8,7 @@ import pytest
 from amaranth.lib.wiring import Out
 
 import sim.bench
-from hw.config import AccelConfig, preset
+from hw.contract.config import AccelConfig, preset
 from hw.memory.axi import axi_read_signature, axi_signature
 from hw.verilog import Port, VerilogModule
 from sim.bench import build_model

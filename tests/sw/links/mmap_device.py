@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.config import AccelConfig
-from hw.control.register_map import ID_MAGIC, ID_VERSION, LogitsMode, find
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import ID_MAGIC, ID_VERSION, LogitsMode, find
 from sim.links.golden import GoldenLink
 from sw.image import ModelImage
 from sw.links.mmap import BUFFER_NAME, REGISTER_BYTES, UIO_NAME, MmapBus

@@ -6,9 +6,9 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.contract.machine_float import FLOAT_BITS
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
-from hw.formats import FLOAT_BITS
 
 __all__ = ["ScaledSum"]
 

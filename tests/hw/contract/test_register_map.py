@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hw.control.register_map import ADDRESS_BITS, ERROR_SENTENCES, REGISTERS, ErrorCode, find, markdown
+from hw.contract.register_map import ADDRESS_BITS, ERROR_SENTENCES, REGISTERS, ErrorCode, find, markdown
 from hw.memory.axi import AxiError
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "registers.md"
 
 
 def test_document_is_current() -> None:
-    assert DOCUMENT.read_text() == markdown(), "run python -m hw.control.register_map"
+    assert DOCUMENT.read_text() == markdown(), "run python -m hw.contract.register_map"
 
 
 def test_addresses() -> None:

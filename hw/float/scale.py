@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 
+from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.float.rounding import MAX_CODE_MAGNITUDE, MAX_EXPONENT, exponent_field, is_zero, sign_bit
-from hw.formats import FLOAT_BITS, FRACTION_BITS
 
 __all__ = ["scaled"]
 

@@ -7,8 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.array.ternary_dot import pipelined_tree
-from hw.config import AccelConfig
+from hw.contract.config import AccelConfig
+from hw.dot.adder_tree import pipelined_tree
 from hw.watch import watch_range, watch_stream
 
 __all__ = ["OPERAND_BITS", "DotEngine", "dot_latency", "dot_word"]

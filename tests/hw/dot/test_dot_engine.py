@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from hw.attention.dot_engine import DotEngine
-from hw.config import ceil_div, preset
+from hw.contract.config import ceil_div, preset
+from hw.dot.dot_engine import DotEngine
 from tests.hw.streams import run_stream
 
 TINY = preset("tiny")

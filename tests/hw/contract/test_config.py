@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.bounds import edges
-from hw.config import CHOICES, RANGES, AccelConfig, ConfigError, preset
+from hw.contract.config import CHOICES, RANGES, AccelConfig, ConfigError, preset
 
 TINY = preset("tiny")
 NUMBERS = [field.name for field in dataclasses.fields(AccelConfig)][1:]

@@ -1,13 +1,20 @@
-"""The machine float in NumPy: section 1 of docs/numerics.md. This file serves packer and golden model."""
+"""The machine float: section 1 of docs/numerics.md, for hardware, packer and golden model."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hw.formats import FRACTION_BITS
+__all__ = [
+    "FLOAT_BITS", "FRACTION_BITS", "MAX_FLOAT", "MIN_FLOAT", "Array", "float32_code", "float32_codes", "float_code",
+    "rnd",
+]
 
-__all__ = ["MAX_FLOAT", "MIN_FLOAT", "Array", "float32_code", "float32_codes", "rnd"]
+FRACTION_BITS = 16
+"""Fraction bits of the machine's float; the significand has one more."""
+
+FLOAT_BITS = 1 + 8 + FRACTION_BITS
+"""Sign, 8-bit exponent (bias 127), fraction: the upper 25 bits of a float32 word. Zero is all zeros; no inf, no NaN."""
 
 Array = NDArray[np.float64]
 
@@ -37,3 +44,8 @@ def float32_codes(value: ArrayLike) -> NDArray[np.uint32]:
 def float32_code(value: float | np.floating) -> int:
     """`rnd` of one value, as a float32 word."""
     return int(float32_codes([value])[0])
+
+
+def float_code(value: float) -> int:
+    """`rnd` of one value, as the FLOAT_BITS of a constant in hardware."""
+    return float32_code(value) >> 32 - FLOAT_BITS

@@ -22,6 +22,9 @@ SUM_PARTIALS = 16
 HEADER_BYTES = 32
 """Bytes of a command header in the packet stream (`docs/isa.md`)."""
 
+BOUNDARY_BYTES = 4096
+"""No AXI burst crosses a multiple of this; what the machine may read and write is told in units of it."""
+
 STRIPE_BYTES = 16384
 """The packet stream lies on several ports in stripes of this size: the ports' addresses differ modulo 64 KiB."""
 

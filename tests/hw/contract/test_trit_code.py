@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from hw.array.trit_code import DECODE, ENCODE, ZERO_BYTE, decode_bytes, encode_trits
-from hw.config import preset
+from hw.contract.config import preset
+from hw.contract.trit_code import DECODE, ENCODE, ZERO_BYTE, decode_bytes, encode_trits
 from sim.golden.array import bitlinear_sums, unpack_matrix
 from sw.weights import pack_matrix
 

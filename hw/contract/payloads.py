@@ -1,0 +1,90 @@
+"""Payloads that cross a boundary inside the machine, once each: streams between units, and requests to the memory."""
+
+from __future__ import annotations
+
+from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
+
+from hw.contract.config import AccelConfig
+from hw.contract.machine_float import FLOAT_BITS
+
+__all__ = [
+    "BATCH_ENTRY", "Trit", "acc_word", "beat", "column_values", "gather_request", "kv_codes", "stream_beat",
+    "vector_word", "write_beat", "write_request",
+]
+
+BATCH_ENTRY = data.StructLayout({
+    "token": unsigned(32),     # to be fed next
+    "position": unsigned(32),  # where
+    "slot": unsigned(32),      # KV slot of the sequence
+    "reserved": unsigned(32),  # 0
+})
+"""A sequence of a batch as it lies in the prompt area, 16 bytes little endian (docs/registers.md, BATCH)."""
+
+
+class Trit(enum.Enum, shape=2):
+    """A ternary weight inside the array: bit 0 non-zero, bit 1 negate."""
+
+    ZERO = 0b00
+    PLUS = 0b01
+    MINUS = 0b11
+
+
+def beat(config: AccelConfig) -> data.ArrayLayout:
+    """One beat of a memory port as bytes."""
+    return data.ArrayLayout(unsigned(8), config.beat_bytes)
+
+
+def stream_beat(config: AccelConfig) -> data.ArrayLayout:
+    """One beat of the packet stream as bytes: those of port 0, of port 1, and so on."""
+    return data.ArrayLayout(unsigned(8), config.stream_bytes)
+
+
+def column_values(config: AccelConfig) -> data.ArrayLayout:
+    """V machine floats."""
+    return data.ArrayLayout(unsigned(FLOAT_BITS), config.vector)
+
+
+def vector_word(config: AccelConfig) -> data.StructLayout:
+    """V elements on their way into the scratchpad: column, word index inside the column (element index // V), values.
+
+    `index` is the word index of the element inside its own vector (starts at 0), `base` words are added by the writer.
+    """
+    return data.StructLayout({
+        "column": unsigned(config.column_bits),
+        "index": unsigned(config.word_bits),
+        "values": column_values(config),
+    })
+
+
+def acc_word(config: AccelConfig) -> data.StructLayout:
+    """V exact sums of the array on their way to rescale; `index` counts words of V output rows from 0."""
+    return data.StructLayout({
+        "column": unsigned(config.column_bits),
+        "index": unsigned(config.word_bits),
+        "sums": data.ArrayLayout(signed(config.accumulator_bits), config.vector),
+    })
+
+
+def gather_request(config: AccelConfig) -> data.StructLayout:
+    """A random read: byte address (multiple of the beat) and number of beats, 1 to 65535."""
+    return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(16)})
+
+
+def write_request(config: AccelConfig) -> data.StructLayout:
+    """A write: byte address (multiple of the beat) and 1 to 256 beats, which follow on the data stream."""
+    return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(9)})
+
+
+def write_beat(config: AccelConfig) -> data.StructLayout:
+    """One beat to write with byte strobes."""
+    return data.StructLayout({"data": beat(config), "strobe": unsigned(config.beat_bytes)})
+
+
+def kv_codes(config: AccelConfig) -> data.StructLayout:
+    """V codes of a row and the row's scale, the same in each of its words; `last` marks the last word."""
+    return data.StructLayout({
+        "codes": data.ArrayLayout(signed(config.kv_bits), config.vector),
+        "scale": FLOAT_BITS,
+        "last": 1,
+    })
