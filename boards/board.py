@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +10,10 @@ from typing import Any, ClassVar
 from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 
-from boards.memory.litedram_core import MODULE, PACKAGES
+from boards.toolchain import Built, Toolchain
 from hw.contract.config import AccelConfig
-from hw.notice import NOTICE, notice
 
-__all__ = ["AnyBoard", "Board", "Built"]
-
-
-@dataclass(frozen=True)
-class Built:
-    """Result of a build.
-
-    Attributes:
-        files: what belongs into the board's folder, by name.
-        report: fields of report.json, as far as the build has come.
-        lines: the same for people.
-    """
-
-    files: dict[str, bytes]
-    report: dict[str, Any]
-    lines: list[str]
+__all__ = ["AnyBoard", "Board"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +25,7 @@ class AnyBoard:
         name: what the command line takes, and the folder of what is built.
         title: one line for people.
         config: the machine that fits.
+        toolchain: what makes the bitstream.
         clock_hz: frequency of the machine; a build that misses it fails.
         memory_bytes: what the host may use.
         flash: arguments of openFPGALoader that load a bitstream; `{bitstream}` stands for the file. Empty where the
@@ -54,6 +37,7 @@ class AnyBoard:
     name: str
     title: str
     config: AccelConfig
+    toolchain: Toolchain[Any]
     clock_hz: float
     memory_bytes: int
     flash: tuple[str, ...] = ()
@@ -62,14 +46,11 @@ class AnyBoard:
     @property
     def bitstream(self) -> str:
         """Name of the file that a build makes."""
-        return f"{self.name}.bit"
+        return self.toolchain.bitstream_name(self)
 
-    @abstractmethod
     def build(self, folder: Path, seed: int) -> Built:
-        """Makes the bitstream, with what the tools read and say in `folder`.
-
-        Raises ConfigError if it would be of no use, ToolError if a tool is missing or fails.
-        """
+        """By the toolchain: see there."""
+        return self.toolchain.build(self, folder, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,21 +78,3 @@ class Board(AnyBoard):
     link: Callable[[Board], wiring.Component]
     lut_memories: tuple[str, ...] = ()
     placer: str = "static"
-
-    def build(self, folder: Path, seed: int) -> Built:
-        """By the open tools, in `work` below the folder. Raises BuildError, and what the parts of the machine raise."""
-        from boards.build import build  # both import this file
-        from boards.soc import Soc
-
-        made = build(self, Soc(self), folder / "work", seed)
-        with_controller = (folder / "work" / f"{MODULE}.v").is_file()
-        report, used = made.report, made.report["resources"]
-        return Built(
-            {self.bitstream: made.content, "report.json": (json.dumps(report, indent=2) + "\n").encode(),
-             NOTICE: notice(PACKAGES if with_controller else ())}, report,
-            [f"{folder / self.bitstream}: {len(made.content):,} bytes, preset {self.config.name}, "
-             f"build {report['build_id']}",
-             *(f"  {name:<10} {count['used']:>6} of {count['available']}" for name, count in used.items()),
-             *(f"  {net}: {clock['fmax_mhz']} MHz, needs {clock['required_mhz']}"
-               for net, clock in report["clocks"].items())],
-        )

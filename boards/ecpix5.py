@@ -10,6 +10,7 @@ from amaranth_boards.resources import LEDResources
 from boards.board import Board
 from boards.memory.ddr3 import Ddr3Dram
 from boards.memory.litedram_core import ddr3_core
+from boards.open_ecp5 import OPEN_ECP5
 from boards.uart import UartLink
 from hw.contract.config import preset
 from hw.watch import Synthesis
@@ -41,6 +42,7 @@ ECPIX5 = Board(
     name="ecpix5",
     title="ECPIX-5 85F, 512 MB DDR3",
     config=preset("ulx3s"),
+    toolchain=OPEN_ECP5,
     clock_hz=CLOCK_HZ,
     platform=Ecpix5Platform,
     domains=("sync",),

@@ -1,103 +1,23 @@
 """KV260: a Zynq UltraScale+ of a K26 module; four 128-bit ports into the processor's 4 GiB of DDR4. Not run on one yet.
 
-A build writes all that Vivado needs, and lets Vivado make the bitstream if it is installed. docs/boards/kv260.md has
-the steps.
+docs/boards/kv260.md has the steps.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from boards.vivado import VIVADO, ZynqBoard
+from hw.contract.config import preset
 
-from boards.board import AnyBoard, Built
-from boards.zynq_wrapper import wrapper
-from hw.accelerator import Accelerator
-from hw.contract.config import ConfigError, preset
-from hw.contract.register_map import ADDRESS_BITS
-from hw.notice import NOTICE, notice
-from hw.tool import ToolError, only_one, run_tool
-from hw.verilog import generate_verilog
+__all__ = ["HP_PORTS", "KV260"]
 
-__all__ = ["KV260", "ZynqBoard", "fill", "parameters", "write_project"]
-
-FILES = Path(__file__).with_name("kv260_files")
-COPIED = ("build.tcl", "bitnet.bif", "shell.json", "load.sh")
-VIVADO_TIMEOUT_S = 24 * 3600
 HP_PORTS = 4
 """S_AXI_HP0_FPD to S_AXI_HP3_FPD."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ZynqBoard(AnyBoard):
-    """A board whose memory and processor are those of a Zynq UltraScale+.
-
-    Attributes, besides those of every board:
-        config: the machine that fits; a memory port for each S_AXI_HP port.
-        clock_hz: pl_clk0, which all of the machine uses; Vivado's timing report decides whether it holds.
-        part, board_parts: the chip, and a pattern of Vivado's name for its board files, which know the DDR4.
-        ctrl_address: of the registers, in the window of M_AXI_HPM0_FPD.
-        memory_bytes: of the u-dma-buf that holds model, KV cache and results.
-        resources: LUT, FF, RAMB36, URAM and DSP of the chip.
-    """
-
-    backend: ClassVar[str] = "mmap"
-    part: str
-    board_parts: str
-    ctrl_address: int
-    resources: dict[str, int]
-
-    @property
-    def bitstream(self) -> str:
-        """As the kernel's firmware loader takes it."""
-        return "bitnet.bit.bin"
-
-    def build(self, folder: Path, seed: int) -> Built:
-        """Writes the project, and lets Vivado make the bitstream if it is installed; Vivado writes it and report.json.
-
-        Raises ConfigError for a seed, which Vivado has none of; ToolError if Vivado fails, or its result misses the
-        clock: vivado.log in the folder says why.
-        """
-        if seed != 1:
-            raise ConfigError(f"{self.name} is built by Vivado, which takes no seed: leave it out")
-        folder.mkdir(parents=True, exist_ok=True)
-        busy = f"another process builds in {folder}: wait for it, or choose another --output"
-        with only_one(folder / "lock", 0, busy):
-            return self._build(folder)
-
-    def _remove_results(self, folder: Path) -> None:
-        """What says that there is a bitstream."""
-        for made in ("report.json", self.bitstream):
-            (folder / made).unlink(missing_ok=True)
-
-    def _build(self, folder: Path) -> Built:
-        self._remove_results(folder)  # of an older project
-        write_project(self, folder)
-        vivado = shutil.which("vivado")
-        if vivado is None:
-            report = {"board": self.name, "preset": self.config.name, "build_id": f"{self.config.build_id:016x}"}
-            return Built({}, report, [
-                f"{folder}: Vivado project written; to go on, run `vivado -mode batch -source build.tcl` in it on a "
-                "machine with Vivado 2022.1 or later"])
-        log = folder / "vivado.log"
-        log.unlink(missing_ok=True)
-        try:
-            run_tool([vivado, "-mode", "batch", "-source", "build.tcl", "-nolog"], folder, log,
-                     timeout_s=VIVADO_TIMEOUT_S)
-        except ToolError:
-            self._remove_results(folder)  # Vivado writes them also where the clock is missed
-            raise
-        report = json.loads((folder / "report.json").read_text())
-        return Built({}, report, [f"{folder / self.bitstream}: built, {report['worst_setup_slack_ns']} ns of slack at "
-                                  f"{self.clock_hz / 1e6:g} MHz"])
-
 
 KV260 = ZynqBoard(
     name="kv260",
     title="AMD Kria KV260, 4 GiB DDR4",
     config=preset("wide4"),
+    toolchain=VIVADO,
     clock_hz=200_000_000,
     part="xck26-sfvc784-2LV-c",
     board_parts="*kv260_som*",
@@ -110,41 +30,3 @@ KV260 = ZynqBoard(
         "https://github.com/ikwzm/udmabuf",
     ),
 )
-
-
-def parameters(board: ZynqBoard) -> dict[str, str]:
-    """What build.tcl takes from parameters.tcl."""
-    return {
-        "board": board.name, "preset": board.config.name, "build_id": f"{board.config.build_id:016x}",
-        "part": board.part, "board_parts": board.board_parts, "clock_mhz": f"{board.clock_hz / 1e6:g}",
-        "ports": str(board.config.ports), "port_bits": str(board.config.port_bits),
-        "ctrl_address": f"{board.ctrl_address:#x}", "ctrl_bytes": str(1 << ADDRESS_BITS), "jobs": "4",
-    }
-
-
-def fill(board: ZynqBoard, template: str) -> str:
-    """The device-tree overlay: every `@name@` of the template gets its value."""
-    for name, value in {
-        "clock_hz": str(board.clock_hz), "ctrl_node": f"{board.ctrl_address:x}",
-        "ctrl_address": f"{board.ctrl_address:#x}", "ctrl_bytes": f"{1 << ADDRESS_BITS:#x}",
-        "memory_bytes": f"{board.memory_bytes:#x}", "address_bits": str(board.config.address_bits),
-    }.items():
-        template = template.replace(f"@{name}@", value)
-    return template
-
-
-def write_project(board: ZynqBoard, folder: Path) -> None:
-    """All that Vivado and the board need, without Vivado: Verilog, Tcl, device-tree overlay, script that loads."""
-    module = generate_verilog(Accelerator(board.config), "accelerator")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in {
-        "accelerator.v": module.text,
-        "accelerator.json": module.description,
-        "bitnet.v": wrapper(module, "bitnet"),
-        "parameters.tcl": "".join(f"set {name} {{{value}}}\n" for name, value in parameters(board).items()),
-        "bitnet.dtso": fill(board, (FILES / "bitnet.dtso").read_text()),
-    }.items():
-        (folder / name).write_text(text, newline="\n")
-    (folder / NOTICE).write_bytes(notice())
-    for name in COPIED:
-        shutil.copy(FILES / name, folder / name)

@@ -11,6 +11,7 @@ from amaranth_boards.resources import LEDResources, UARTResource
 from boards.board import Board
 from boards.memory.ddr3 import Ddr3Dram
 from boards.memory.litedram_core import ddr3_core
+from boards.open_ecp5 import OPEN_ECP5
 from boards.uart import UartLink
 from hw.contract.config import preset
 from hw.watch import Synthesis
@@ -77,6 +78,7 @@ ORANGECRAB = Board(
     name="orangecrab",
     title="OrangeCrab r0.2 85F, 128 MB DDR3",
     config=preset("ulx3s"),
+    toolchain=OPEN_ECP5,
     clock_hz=CLOCK_HZ,
     platform=OrangeCrabPlatform,
     domains=("sync",),

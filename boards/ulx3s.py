@@ -8,6 +8,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 from boards.board import Board
 from boards.memory.litedram import SdrDram
 from boards.memory.litedram_core import sdr_core
+from boards.open_ecp5 import OPEN_ECP5
 from boards.pll import Clock, Ecp5Pll
 from boards.uart import UartLink
 from hw.contract.config import preset
@@ -37,6 +38,7 @@ ULX3S = Board(
     name="ulx3s",
     title="ULX3S 85F, 32 MB SDRAM",
     config=preset("ulx3s"),
+    toolchain=OPEN_ECP5,
     clock_hz=CLOCK_HZ,
     platform=Ulx3sPlatform,
     domains=("sync", "sdram", "sdram_pin"),

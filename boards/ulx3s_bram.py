@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from boards.board import Board
 from boards.memory.block_ram import BlockRam, block_ram_bytes
+from boards.open_ecp5 import OPEN_ECP5
 from boards.pll import Clock, Ecp5Pll
 from boards.uart import UartLink
 from boards.ulx3s import BAUD, ULX3S, Ulx3sPlatform
@@ -20,6 +21,7 @@ ULX3S_BRAM = Board(
     name="ulx3s-bram",
     title="ULX3S 85F, block RAM alone",
     config=CONFIG,
+    toolchain=OPEN_ECP5,
     clock_hz=CLOCK_HZ,
     platform=Ulx3sPlatform,
     domains=("sync",),

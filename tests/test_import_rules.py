@@ -75,6 +75,15 @@ def test_the_golden_model_knows_of_the_hardware_its_contract_alone() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_arrows_between_the_files_of_boards_run_one_way() -> None:
+    below = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): {
+            name for _, name in imported(path) if name.startswith("boards.")}
+        for path in sorted((ROOT / "boards").rglob("*.py"))
+    }
+    TopologicalSorter(below).prepare()
+
+
 def folder(module: str) -> str:
     """The folder of hw that a module is in; a file in hw itself stands for itself."""
     return module.split(".")[1]

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from boards.board import AnyBoard, Board
-from boards.build import PACKAGES, plan
+from boards.open_ecp5 import PACKAGES, plan
 from boards.soc import Soc
 from boards.uart import UartLink
 from hw.contract.config import ConfigError

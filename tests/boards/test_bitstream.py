@@ -15,7 +15,7 @@ from amaranth.lib import io, memory
 
 from boards import board
 from boards.board import Board
-from boards.build import BuildError, build
+from boards.open_ecp5 import BuildError, build
 from boards.pll import Clock, Ecp5Pll
 
 pytestmark = pytest.mark.timeout(1800)

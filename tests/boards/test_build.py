@@ -13,7 +13,7 @@ from amaranth.lib.memory import Memory
 
 from boards import BOARDS, board
 from boards.board import Board
-from boards.build import BuildError, read_report, refuse_bad_netlist, refuse_slow_clocks
+from boards.open_ecp5 import BuildError, read_report, refuse_bad_netlist, refuse_slow_clocks
 from hw.contract.config import PRESETS, ConfigError
 from sw.__main__ import main
 from sw.driver import LINKS

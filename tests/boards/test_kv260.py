@@ -16,7 +16,8 @@ import pytest
 from amaranth.hdl import Value
 
 from boards import BOARDS
-from boards.kv260 import HP_PORTS, KV260, fill, parameters, write_project
+from boards.kv260 import HP_PORTS, KV260
+from boards.vivado import fill, parameters, write_project
 from hw.accelerator import Accelerator
 from hw.contract.config import AccelConfig, ConfigError
 from hw.contract.register_map import ADDRESS_BITS
@@ -25,7 +26,7 @@ from hw.tool import ToolError, only_one
 from sim.verilate import lint
 from sw.links.mmap import BUFFER_NAME, MAX_BUFFER_BYTES, REGISTER_BYTES, UIO_NAME
 
-FILES = Path(__file__).parents[2] / "boards" / "kv260_files"
+FILES = Path(__file__).parents[2] / "boards" / "vivado_files"
 SMALL = dataclasses.replace(KV260, config=AccelConfig(
     name="small", ports=4, rows=8, columns=1, max_hidden=256, max_intermediate=256, stream_fifo_beats=128,
 ))
@@ -300,7 +301,7 @@ def test_without_vivado_the_project_is_written(tmp_path: Path, monkeypatch: pyte
 
 def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("tclsh")
-    monkeypatch.setattr("boards.kv260.write_project",
+    monkeypatch.setattr("boards.vivado.write_project",
                         lambda board, folder: shutil.copytree(project, folder, dirs_exist_ok=True))
     (tmp_path / "system_wrapper.bit").write_bytes(b"bits")
     vivado = tmp_path / "vivado"

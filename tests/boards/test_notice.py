@@ -12,8 +12,8 @@ import pytest
 from amaranth.hdl import UnusedElaboratable
 
 from boards import board
-from boards.build import Bitstream
 from boards.memory.litedram_core import MODULE
+from boards.open_ecp5 import Bitstream
 from hw.notice import NOTICE, notice
 from hw.verilog import VerilogModule
 from sw.__main__ import main
@@ -50,7 +50,7 @@ def test_bitstream(controller: bool, tmp_path: Path, monkeypatch: pytest.MonkeyP
             (folder / f"{MODULE}.v").touch()
         return Bitstream(b"bits", {"build_id": "0", "resources": {}, "clocks": {}})
 
-    monkeypatch.setattr("boards.build.build", build)
+    monkeypatch.setattr("boards.open_ecp5.build", build)
     assert main(["build", "--board", "ulx3s" if controller else "ulx3s-bram", "-o", str(tmp_path)]) == 0
     text = (tmp_path / ("ulx3s" if controller else "ulx3s-bram") / NOTICE).read_text()
     assert text.count(RULE) == (4 if controller else 1)

@@ -13,7 +13,7 @@ pytest.importorskip("litedram")
 
 from boards import BOARDS, board
 from boards.board import Board
-from boards.build import plan
+from boards.open_ecp5 import plan
 from boards.soc import Soc
 
 

