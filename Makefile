@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
+.PHONY: help setup demo test test-all sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
 .PHONY: families same wheel-check clean
 PRESET ?= tiny
 BOARD ?= ulx3s
@@ -28,8 +28,11 @@ $(VENV)/.ready: pyproject.toml requirements.lock tools/system_packages.sh
 demo: setup  ## text from the demo model, computed by the simulated accelerator
 	$(BIN)/python -m sw generate models/shakespeare-nano --backend sim --prompt "ROMEO:" --max-new-tokens 48
 
-test: setup  ## all tests
-	$(BIN)/python -m pytest -q -n 2
+test: setup  ## the tests but those that are marked long
+	$(BIN)/python -m pytest -q -n 2 -m "not long"
+
+test-all: $(VENV)/.board  ## docs/results/tests.md: every test; saves what passed and goes on from there
+	$(BIN)/python -m tools.all_tests
 
 sim: setup  ## benches of one unit (UNIT=array, UNIT=system: whole models); WAVES=1 keeps a VCD
 	WAVES=$(WAVES) $(BIN)/python -m pytest -q -s $(if $(wildcard tests/hw/$(UNIT)),tests/hw/$(UNIT),tests/$(UNIT))
