@@ -23,7 +23,7 @@ async def run_job(dut: Any) -> None:
     bus = await start(dut, parameters["limit_cycles"])
     result = JobResult()
     image = ModelImage.open(Path(parameters["image"]), config)
-    tokens = [token async for token in execute(bus, config, image, request_from(parameters["request"]), result)]
+    tokens = [token async for token in execute(bus, image.plan, request_from(parameters["request"]), result)]
     content = {"tokens": tokens, "logits": [row.tolist() for row in result.logits], "cycles": result.cycles,
                "counters": result.counters}
     Path(parameters["result"]).write_text(json.dumps(content))

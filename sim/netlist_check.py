@@ -30,7 +30,6 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw import driver
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
-from sw.layout import Layout
 from sw.pack import pack
 from sw.requests import Job
 from sw.whole_file import whole_file
@@ -62,7 +61,7 @@ def _run(folder: Path, image: ModelImage, seed: int, netlist: bool) -> dict[str,
     result = folder / "result.json"
     run_bench(
         Accelerator(SMALL), SMALL, "sim.netlist_bench", top=TOP, netlist=netlist,
-        memory=SimulatedMemory(file=image.path, size=Layout.of(SMALL, image).end, seed=seed),
+        memory=SimulatedMemory(file=image.path, size=image.plan.layout().end, seed=seed),
         parameters={"image": str(image.path), "request": asdict(JOB), "result": str(result), "limit_cycles": 1_000_000},
     )
     return json.loads(result.read_text())

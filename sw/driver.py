@@ -22,7 +22,7 @@ from hw.contract.config import AccelConfig
 from hw.contract.register_map import MAX_END_IDS
 from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
-from sw.model_shape import ModelShape
+from sw.model_plan import ModelPlan
 from sw.requests import Job, Request
 from sw.sampling import Sampler
 
@@ -50,7 +50,7 @@ class Step:
 class Link(Protocol):
     """Executes requests on a model image."""
 
-    shape: ModelShape
+    plan: ModelPlan
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         """Steps of a run in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the run.
@@ -89,7 +89,7 @@ class Accelerator:
     """A model on a link. `measured` is what the link told of each run, if it measures."""
 
     def __init__(self, config: AccelConfig, link: Link) -> None:
-        self.config, self.link, self.shape = config, link, link.shape
+        self.config, self.link, self.shape = config, link, link.plan.shape
         self.measured: list[dict[str, Any]] = []
 
     def check(self, job: Job) -> None:

@@ -19,68 +19,27 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hw.contract.config import STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
 from sw.errors import ImageError
 from sw.file_kind import path_kind
 from sw.image_check import check_headers, check_numbers
 from sw.model_config import CheckpointError, parse_json
+from sw.model_plan import HEADER_SIZE, ModelPlan
 from sw.model_shape import ModelShape
-from sw.program import head_packet, layer_packets, region_sizes
 
-__all__ = ["HEADER_SIZE", "ImageWriter", "ModelImage", "Region", "VERSION", "image_header", "write_mem"]
+__all__ = ["ImageWriter", "ModelImage", "VERSION", "image_header", "write_mem"]
 
 MAGIC = b"BN158IMG"
 VERSION = 3
-HEADER_SIZE = 4096
-STREAMED = ("stream", "head")
-"""Regions that are read through all ports."""
 
 _FIXED = struct.Struct("<8sIIQQI")  # magic, version, regions, build id, total bytes, JSON bytes
 _REGION = struct.Struct("<8sQQI")  # name, offset, bytes, CRC-32
 _CHUNK = 1 << 22
 
 
-@dataclass(frozen=True)
-class Region:
-    """A named range of the image: `size` bytes of content in `area` bytes of the file, over which the CRC goes."""
-
-    name: str
-    offset: int
-    size: int
-    area: int
-    crc32: int
-
-
-def _stripes(config: AccelConfig, name: str) -> int:
-    """Ports that a region is striped over."""
-    return config.ports if name in STREAMED else 1
-
-
-def _area(config: AccelConfig, name: str, size: int) -> int:
-    """Bytes of the file that `size` bytes of a region take."""
-    stripes = _stripes(config, name)
-    return size if stripes == 1 else ceil_div(size, stripes * STRIPE_BYTES) * stripes * STRIPE_BYTES
-
-
-def layout(config: AccelConfig, shape: ModelShape) -> tuple[dict[str, Region], int]:
-    """Where the regions of an image lie, still without CRCs, and the bytes of the whole file.
-
-    Raises ConfigError for a model whose tables lie further than the 32 bits of an offset go.
-    """
-    regions, end = {}, HEADER_SIZE
-    unit = HEADER_SIZE if config.ports == 1 else STRIPE_BYTES
-    for name, size in region_sizes(config, shape).items():
-        offset, area = ceil_div(end, unit) * unit, _area(config, name, size)
-        if offset >> 32:
-            raise ConfigError(f"the model is too large: its {name} lies {offset} bytes from the start of the image, "
-                              "but offsets have 32 bits")
-        regions[name] = Region(name, offset, size, area, 0)
-        end = offset + area
-    return regions, ceil_div(end, HEADER_SIZE) * HEADER_SIZE
-
-
-def _swap(config: AccelConfig, content: np.ndarray, *, to_stripes: bool) -> np.ndarray:
+def _swap(config: AccelConfig, content: NDArray[np.uint8], *, to_stripes: bool) -> NDArray[np.uint8]:
     """Bytes in the order of the stream to bytes in the order of memory, or back; whole rows of stripes."""
     order = (-1, STRIPE_BYTES // config.beat_bytes, config.ports, config.beat_bytes)
     if not to_stripes:
@@ -89,21 +48,18 @@ def _swap(config: AccelConfig, content: np.ndarray, *, to_stripes: bool) -> np.n
 
 
 class ImageWriter:
-    """Fills a file with regions, in the order of `layout`; `finish` puts the header in front of them."""
+    """Fills a file with the regions of a plan, in its order; `finish` puts the header in front of them."""
 
-    def __init__(self, file: BinaryIO, config: AccelConfig, shape: ModelShape) -> None:
-        self.config, self.shape = config, shape
-        self._file = file
-        self._planned, self._total = layout(config, shape)
-        self._regions: list[Region] = []
+    def __init__(self, file: BinaryIO, plan: ModelPlan) -> None:
+        self._file, self._plan = file, plan
+        self._crcs: dict[str, int] = {}
 
     @contextmanager
     def region(self, name: str) -> Iterator[Callable[[bytes], None]]:
         """Gives a function that appends bytes; the region ends with the block."""
-        planned = self._planned[name]
+        planned = self._plan.regions[name]
         self._file.seek(planned.offset)
-        stripes = _stripes(self.config, name)
-        row = stripes * STRIPE_BYTES
+        row = planned.stripes * STRIPE_BYTES
         crc = size = 0
         waiting = bytearray()  # less than a row of stripes
 
@@ -112,36 +68,40 @@ class ImageWriter:
             self._file.write(part)
             crc = zlib.crc32(part, crc)
 
+        def swap(content: bytearray) -> bytes:
+            return _swap(self._plan.config, np.frombuffer(content, dtype=np.uint8), to_stripes=True).tobytes()
+
         def write(part: bytes) -> None:
             nonlocal size
             size += len(part)
-            if stripes == 1:
+            if planned.stripes == 1:
                 put(part)
                 return
             waiting.extend(part)
             whole = len(waiting) // row * row
             if whole:
-                put(_swap(self.config, np.frombuffer(waiting[:whole], dtype=np.uint8), to_stripes=True).tobytes())
+                put(swap(waiting[:whole]))
                 del waiting[:whole]
 
         yield write
         if waiting:
-            put(_swap(self.config, np.frombuffer(waiting.ljust(row, b"\0"), dtype=np.uint8), to_stripes=True).tobytes())
+            put(swap(waiting.ljust(row, b"\0")))
         if size != planned.size:
             raise RuntimeError(f"region {name} was filled with {size} bytes, not with {planned.size}")
-        self._regions.append(dataclasses.replace(planned, crc32=crc))
+        self._crcs[name] = crc
 
     def finish(self) -> None:
         """Nothing may follow."""
-        self._file.write(bytes(self._total - self._file.tell()))
+        self._file.write(bytes(self._plan.image_bytes - self._file.tell()))
         self._file.seek(0)
         self._file.write(self._header())
 
     def _header(self) -> bytes:
-        text = json.dumps({"preset": self.config.name, **dataclasses.asdict(self.shape)}, sort_keys=True).encode()
-        head = _FIXED.pack(MAGIC, VERSION, len(self._regions), self.config.build_id, self._total, len(text))
-        for r in self._regions:
-            head += _REGION.pack(r.name.encode(), r.offset, r.size, r.crc32)
+        config, regions = self._plan.config, self._plan.regions.values()
+        text = json.dumps({"preset": config.name, **dataclasses.asdict(self._plan.shape)}, sort_keys=True).encode()
+        head = _FIXED.pack(MAGIC, VERSION, len(regions), config.build_id, self._plan.image_bytes, len(text))
+        for r in regions:
+            head += _REGION.pack(r.name.encode(), r.offset, r.size, self._crcs[r.name])
         head = (head + text).ljust(HEADER_SIZE - 4, b"\0")
         return head + struct.pack("<I", zlib.crc32(head))
 
@@ -184,34 +144,31 @@ def image_header(path: Path) -> ImageHeader:
     return ImageHeader(build_id, str(values.pop("preset", "?"))[:40], size, table, values)
 
 
-def _regions(
-    config: AccelConfig, shape: ModelShape, table: list[tuple[bytes, int, int, int]], size: int
-) -> dict[str, Region]:
-    """The regions of a file of so many bytes whose table is that of the shape; ImageError where it is not."""
-    planned, total = layout(config, shape)
-    if len(table) != len(planned):
-        raise ImageError(f"there are {len(table)} regions, expected {len(planned)}")
-    if size != total:
-        raise ImageError(f"the file has {size} bytes, but the shape of the model implies {total}")
-    regions = {}
-    for region, (name, offset, length, crc) in zip(planned.values(), table, strict=True):
+def _crcs(plan: ModelPlan, header: ImageHeader) -> dict[str, int]:
+    """CRC-32 of each region, by name, of a file whose size and table are those of the plan; ImageError where they are
+    not."""
+    if len(header.table) != len(plan.regions):
+        raise ImageError(f"there are {len(header.table)} regions, expected {len(plan.regions)}")
+    if header.size != plan.image_bytes:
+        raise ImageError(f"the file has {header.size} bytes, but the shape of the model implies {plan.image_bytes}")
+    crcs = {}
+    for region, (name, offset, length, crc) in zip(plan.regions.values(), header.table, strict=True):
         found, expected = (name.rstrip(b"\0"), offset, length), (region.name.encode(), region.offset, region.size)
         if found != expected:
             raise ImageError(f"the region table has {length} bytes of {found[0]!r} at {offset}, "
                              f"but the shape of the model implies {region.size} of {expected[0]!r} at {region.offset}")
-        regions[region.name] = dataclasses.replace(region, crc32=crc)
-    return regions
+        crcs[region.name] = crc
+    return crcs
 
 
 @dataclass(frozen=True)
 class ModelImage:
-    """An image opened for reading, memory-mapped; header checked, regions by name."""
+    """An image opened for reading, memory-mapped; header checked. `crcs` are those of its table, by region."""
 
     path: Path
-    config: AccelConfig
-    shape: ModelShape
-    regions: dict[str, Region]
-    memory: np.memmap
+    plan: ModelPlan
+    crcs: dict[str, int]
+    memory: NDArray[np.uint8]
 
     @classmethod
     def open(cls, path: Path, config: AccelConfig) -> ModelImage:
@@ -228,47 +185,47 @@ class ModelImage:
                 f"(build {config.build_id:016x}): pack it again"
             )
         try:
-            shape = ModelShape.parse(header.shape)
-            shape.check(config)
-            regions = _regions(config, shape, header.table, header.size)
-            image = cls(path, config, shape, regions, np.memmap(path, dtype=np.uint8, mode="r"))
-            check_headers(config, layer_packets(config, shape), partial(image.content, "stream"))
-            check_headers(config, [head_packet(config, shape)], partial(image.content, "head"))
+            plan = ModelPlan(config, ModelShape.parse(header.shape))
+            image = cls(path, plan, _crcs(plan, header), np.memmap(path, dtype=np.uint8, mode="r"))
+            check_headers(config, plan.layer_packets, partial(image.content, "stream"))
+            check_headers(config, [plan.head_packet], partial(image.content, "head"))
         except (ConfigError, ImageError) as error:
             raise ImageError(f"{path}: {error}") from error
         return image
 
-    def content(self, name: str, start: int, stop: int) -> np.ndarray:
+    def content(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes start to stop of the content of a region; not copied, unless it is striped over ports."""
-        region, stripes = self.regions[name], _stripes(self.config, name)
-        row = 1 if stripes == 1 else stripes * STRIPE_BYTES
+        region = self.plan.regions[name]
+        row = 1 if region.stripes == 1 else region.stripes * STRIPE_BYTES
         first = start // row * row
         area = self.memory[region.offset + first : region.offset + ceil_div(stop, row) * row]
-        if stripes > 1:
-            area = _swap(self.config, area, to_stripes=False)
+        if region.stripes > 1:
+            area = _swap(self.plan.config, area, to_stripes=False)
         return area[start - first : stop - first]
 
-    def view(self, name: str) -> np.ndarray:
+    def view(self, name: str) -> NDArray[np.uint8]:
         """Content of a region; not copied, unless it is striped over ports."""
-        return self.content(name, 0, self.regions[name].size)
+        return self.content(name, 0, self.plan.regions[name].size)
 
     def verify(self) -> None:
         """Recomputes every region's CRC and looks at its numbers; raises ImageError that names the region."""
-        for r in self.regions.values():
+        for r in self.plan.regions.values():
             crc = 0
             for start in range(r.offset, r.offset + r.area, _CHUNK):
-                crc = zlib.crc32(self.memory[start : min(start + _CHUNK, r.offset + r.area)], crc)
-            if crc != r.crc32:
-                raise ImageError(f"{self.path}: region {r.name} is damaged (CRC {crc:08x}, expected {r.crc32:08x})")
+                crc = zlib.crc32(self.memory[start : min(start + _CHUNK, r.offset + r.area)].data, crc)
+            if crc != self.crcs[r.name]:
+                raise ImageError(f"{self.path}: region {r.name} is damaged (CRC {crc:08x}, expected "
+                                 f"{self.crcs[r.name]:08x})")
             try:
-                check_numbers(self.config, self.shape, r.name, partial(self.content, r.name))
+                check_numbers(self.plan, r.name, partial(self.content, r.name))
             except ImageError as error:
                 raise ImageError(f"{self.path}: {error}") from error
 
 
-def write_mem(image: ModelImage, config: AccelConfig, file: BinaryIO) -> None:
+def write_mem(image: ModelImage, file: BinaryIO) -> None:
     """Text for $readmemh: one beat per line, most significant byte first; the block RAM that holds it starts at 0."""
-    beats = np.asarray(image.memory).reshape(-1, config.beat_bytes)
-    for start in range(0, len(beats), _CHUNK // config.beat_bytes):
-        part = beats[start : start + _CHUNK // config.beat_bytes, ::-1]
+    beats = np.asarray(image.memory).reshape(-1, image.plan.config.beat_bytes)
+    step = _CHUNK // image.plan.config.beat_bytes
+    for start in range(0, len(beats), step):
+        part = beats[start : start + step, ::-1]
         file.writelines(row.tobytes().hex().encode() + b"\n" for row in part)

@@ -14,8 +14,8 @@ from hw.contract.config import AccelConfig
 from hw.contract.isa import HEADER, Opcode
 from hw.contract.machine_float import FLOAT_BITS
 from sw.errors import ImageError
-from sw.model_shape import ModelShape
-from sw.program import MODEL_FLOAT, Packet, head_packet, head_row_bytes, header_bytes, layer_packets
+from sw.model_plan import ModelPlan
+from sw.packet import MODEL_FLOAT, Packet
 
 __all__ = ["check_headers", "check_numbers"]
 
@@ -30,13 +30,13 @@ _POSITIVE = 0x7F7FFFFF
 
 
 def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) -> None:
-    """Compares the headers of a region, one after the other, with those of its program.
+    """Compares the headers of a region, one after the other, with those of its plan.
 
     Raises ImageError that names packet, field and both numbers.
     """
     at = 0
     for number, packet in enumerate(packets):
-        found = read(at, at + header_bytes(config)).tobytes()
+        found = read(at, at + config.header_bytes).tobytes()
         fields = HEADER.from_bits(int.from_bytes(found[:32], "little"))
         where = f"packet {number}, {packet.opcode.name},"
         free = MODEL_FLOAT.get(packet.opcode)
@@ -52,12 +52,12 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
         at += packet.total_bytes(config)
 
 
-def check_numbers(config: AccelConfig, shape: ModelShape, name: str, read: Read) -> None:
+def check_numbers(plan: ModelPlan, name: str, read: Read) -> None:
     """Whether the numbers in the payloads of a checked program, or in a table, are numbers of the machine.
 
     int8 and ternary codes are, whatever their bytes. Raises ImageError.
     """
-    for where, ok in _NUMBERS[name](config, shape, read):
+    for where, ok in _NUMBERS[name](plan, read):
         if not ok:
             raise ImageError(f"{where} holds what is not a number of the machine")
 
@@ -85,32 +85,31 @@ def _words(rows: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(rows).view("<u4")
 
 
-def _stream(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
+def _stream(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
     at = 0
-    for packet in layer_packets(config, shape):
-        end = at + packet.total_bytes(config)
+    for packet in plan.layer_packets:
+        end = at + packet.total_bytes(plan.config)
         if packet.opcode is Opcode.LOAD_NORM:
             yield f"{packet.tensor} in region stream", _bf16(read(end - packet.payload_bytes, end).view("<u2"))
         at = end
 
 
-def _head(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
-    packet, beat = head_packet(config, shape), config.stream_bytes
-    stride = beat + beat // 4 * head_row_bytes(config, shape)
-    start = packet.total_bytes(config) - packet.payload_bytes
-    for first, groups in _rows(read, stride, packet.payload_bytes // stride, start):
-        yield f"region head, scales of rows {first * beat // 4} ff.,", _floats(_words(groups[:, :beat]), _POSITIVE)
+def _head(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
+    stride, start = plan.head_group_bytes, plan.config.header_bytes
+    for first, groups in _rows(read, stride, plan.head_packet.payload_bytes // stride, start):
+        good = _floats(_words(groups[:, : plan.config.stream_bytes]), _POSITIVE)
+        yield f"region head, scales of rows {first * plan.head_group_rows} ff.,", good
 
 
-def _embed(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
-    for first, rows in _rows(read, shape.embed_stride(config), shape.vocab):
-        bf16 = config.embedding_bits == 16
+def _embed(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
+    for first, rows in _rows(read, plan.embed_stride, plan.shape.vocab):
+        bf16 = plan.config.embedding_bits == 16
         good = _bf16(rows.view("<u2")) if bf16 else _floats(_words(rows[:, :4]), _POSITIVE)
         yield f"region embed, rows {first} ff.,", good
 
 
-def _rope(config: AccelConfig, shape: ModelShape, read: Read) -> Iterator[tuple[str, bool]]:
-    for first, rows in _rows(read, shape.rope_stride(config), shape.context):
+def _rope(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
+    for first, rows in _rows(read, plan.rope_stride, plan.shape.context):
         yield f"region rope, rows {first} ff.,", _floats(_words(rows), _ONE, signed=True)
 
 

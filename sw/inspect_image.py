@@ -7,30 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hw.contract.config import PRESETS, AccelConfig, ceil_div
+from hw.contract.config import PRESETS, ceil_div
 from hw.contract.isa import Opcode
 from sw.errors import ImageError
 from sw.image import ModelImage, image_header
-from sw.model_shape import ModelShape
-from sw.program import layer_packets, region_sizes
+from sw.model_plan import ModelPlan
 
 __all__ = ["describe_image", "image_lines", "token_bytes"]
 
 
-def token_bytes(config: AccelConfig, shape: ModelShape) -> dict[str, Any]:
+def token_bytes(plan: ModelPlan) -> dict[str, Any]:
     """Bytes of decoding a token of one sequence, without cached positions.
 
     `read` is what is read; `required` is what weights take without padding: ceil(K M / 5) bytes of a BitLinear, and a
     head of int8 rows with float32 scales; `overhead` is the part by which more is read.
     """
-    sizes = region_sizes(config, shape)
-    matrices = [packet.fields for packet in layer_packets(config, shape) if packet.opcode is Opcode.MATMUL]
+    matrices = [packet.fields for packet in plan.layer_packets if packet.opcode is Opcode.MATMUL]
     required = {
         "weights": sum(ceil_div(fields["k"] * fields["m"], 5) for fields in matrices),
-        "head": shape.vocab * (shape.hidden + 4),
+        "head": plan.shape.vocab * (plan.shape.hidden + 4),
     }
-    read = {"stream": sizes["stream"], "head": sizes["head"], "embed": shape.embed_stride(config),
-            "rope": shape.rope_stride(config)}
+    read = {"stream": plan.regions["stream"].size, "head": plan.regions["head"].size, "embed": plan.embed_stride,
+            "rope": plan.rope_stride}
     return {"required": required, "read": read, "overhead": sum(read.values()) / sum(required.values()) - 1}
 
 
@@ -42,17 +40,16 @@ def describe_image(path: Path) -> dict[str, Any]:
         raise ImageError(f"{path} was packed for build {build_id:016x}, which is none of the presets")
     image = ModelImage.open(path, config)
     image.verify()
-    shape = image.shape
     return {
         "image": str(path),
         "preset": config.name,
         "build_id": f"{build_id:016x}",
-        "shape": dataclasses.asdict(shape),
+        "shape": dataclasses.asdict(image.plan.shape),
         "image_bytes": len(image.memory),
-        "regions": {r.name: {"offset": r.offset, "bytes": r.size, "area_bytes": r.area, "crc32": f"{r.crc32:08x}"}
-                    for r in image.regions.values()},
-        "kv_bytes": shape.sequences * shape.slot_stride(config),
-        "token_bytes": token_bytes(config, shape),
+        "regions": {name: {"offset": region.offset, "bytes": region.size, "area_bytes": region.area,
+                           "crc32": f"{image.crcs[name]:08x}"} for name, region in image.plan.regions.items()},
+        "kv_bytes": image.plan.kv_bytes,
+        "token_bytes": token_bytes(image.plan),
     }
 
 

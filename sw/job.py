@@ -18,8 +18,8 @@ from hw.contract.config import AccelConfig
 from hw.contract.payloads import BATCH_ENTRY
 from hw.contract.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, ErrorCode, LogitsMode, find
 from sw.errors import HardwareError
-from sw.image import ModelImage
-from sw.layout import Layout, used_end
+from sw.layout import Layout
+from sw.model_plan import ModelPlan
 from sw.requests import Batch, Request
 
 __all__ = [
@@ -127,15 +127,14 @@ async def abort(bus: Bus) -> None:
     )
 
 
-def patience(config: AccelConfig, image: ModelImage, request: Request) -> int:
+def patience(plan: ModelPlan, request: Request) -> int:
     """Clocks without a beat of the packet stream after which a run counts as hung.
 
     The longest healthy pause is an ATTEND of a full context: every query head of every column plays the cache of its KV
     head. A memory that does not answer is reported by the machine itself, long before.
     """
-    shape = image.shape
-    cache_beats = shape.head_stride(config) // config.beat_bytes
-    return PATIENCE_CLOCKS + config.timeout_cycles + 4 * request.columns * shape.heads * cache_beats
+    cache_beats = plan.head_stride // plan.config.beat_bytes
+    return PATIENCE_CLOCKS + plan.config.timeout_cycles + 4 * request.columns * plan.shape.heads * cache_beats
 
 
 class _Progress:
@@ -175,23 +174,24 @@ async def _stop(bus: Bus, error: BaseException) -> None:
 
 
 async def execute(
-    bus: Bus, config: AccelConfig, image: ModelImage, request: Request, result: JobResult, base: int = 0
+    bus: Bus, plan: ModelPlan, request: Request, result: JobResult, base: int = 0
 ) -> AsyncGenerator[int, None]:
-    """Runs a checked request; yields its tokens as they come and fills `result` at the end. The image is at `base`.
+    """Runs a checked request; yields its tokens as they come and fills `result` at the end. The plan's image is at
+    `base`.
 
     A machine that is busy, or keeps the error of a run before, is aborted first. Every way out but the end of the run,
     closing this iterator included, aborts it.
 
     Raises HardwareError: another build, the sentence of the error code, or a run that hangs.
     """
-    await check_identity(bus, config)
+    await check_identity(bus, plan.config)
     if await _read(bus, "STATUS") & ~(1 << 1):
         await abort(bus)
-    layout = Layout.of(config, image, base)
-    await _prepare(bus, config, image, request, layout)
+    layout = plan.layout(base)
+    await _prepare(bus, plan, request, layout)
     try:
         await _write(bus, "CONTROL", 1)
-        progress = _Progress(patience(config, image, request))
+        progress = _Progress(patience(plan, request))
         seen = done = 0
         while not done:
             await bus.pause()
@@ -218,9 +218,8 @@ async def execute(
     result.counters = {name.lower(): await _read(bus, name) for name in COUNTERS}
     rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(seen)
     if rows:
-        stride = layout.logits_beats * config.beat_bytes
-        area = await bus.read_memory(layout.logits, rows * stride)
-        result.logits = list(area.view("<f4").reshape(rows, -1)[:, : image.shape.vocab].copy())
+        area = await bus.read_memory(layout.logits, rows * layout.row_bytes)
+        result.logits = list(area.view("<f4").reshape(rows, -1)[:, : plan.shape.vocab].copy())
 
 
 def _sentence(code: int, port: int) -> str:
@@ -248,14 +247,14 @@ def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:
     }
 
 
-async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Request, layout: Layout) -> None:
+async def _prepare(bus: Bus, plan: ModelPlan, request: Request, layout: Layout) -> None:
     """The prompt into memory, and every register of a run."""
-    shape, regions = image.shape, image.regions
+    config, shape, regions = plan.config, plan.shape, plan.regions
     content, registers = _prompt(request)
-    end = used_end(config, image, layout, request)
+    end = layout.used_end(request)
     await bus.write_memory(layout.prompt, content)
     for name, value in (
-        ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", shape.slot_stride(config)),
+        ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", plan.slot_stride),
         ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
         ("READ_BASE", layout.image), ("READ_END", end), ("WRITE_BASE", layout.kv), ("WRITE_END", end),
     ):
@@ -263,9 +262,9 @@ async def _prepare(bus: Bus, config: AccelConfig, image: ModelImage, request: Re
     for name, value in (
         ("STREAM_OFFSET", regions["stream"].offset), ("STREAM_BEATS", regions["stream"].size // config.stream_bytes),
         ("HEAD_OFFSET", regions["head"].offset), ("HEAD_BEATS", regions["head"].size // config.stream_bytes),
-        ("EMBED_OFFSET", regions["embed"].offset), ("EMBED_STRIDE", shape.embed_stride(config)),
-        ("ROPE_OFFSET", regions["rope"].offset), ("ROPE_STRIDE", shape.rope_stride(config)),
-        ("LOGITS_BEATS", layout.logits_beats), ("CONTEXT", shape.context),
+        ("EMBED_OFFSET", regions["embed"].offset), ("EMBED_STRIDE", plan.embed_stride),
+        ("ROPE_OFFSET", regions["rope"].offset), ("ROPE_STRIDE", plan.rope_stride),
+        ("LOGITS_BEATS", layout.row_bytes // config.beat_bytes), ("CONTEXT", shape.context),
         ("MAX_NEW_TOKENS", min(request.max_new_tokens, shape.context)),
         ("VOCABULARY", shape.vocab),
         *registers.items(),

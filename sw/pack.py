@@ -1,4 +1,4 @@
-"""Checkpoint to memory image. This file converts tensors into what the packets of sw/program.py and the tables hold."""
+"""Checkpoint to memory image. This file converts tensors into what the packets and tables of a `ModelPlan` hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hw.contract.machine_float import float32_code, float32_codes
 from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, to_bf16
 from sw.doubts import SAMPLED_ROWS, Doubts
 from sw.image import ImageWriter
+from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
-from sw.program import head_packet, head_row_bytes, layer_packets
 from sw.ternary import TritCounts, count_trits
 from sw.weights import pack_matrix
 from sw.whole_file import whole_file
@@ -49,7 +49,7 @@ def pack(
     sequences: int = 1,
     progress: Callable[[str, int], None] = lambda part, size: None,
     doubts: Doubts | None = None,
-) -> ModelShape:
+) -> None:
     """Writes the image. `progress(part, bytes)` is called after every part.
 
     `doubts` collects what is well-formed in the tensors and cannot be meant: they are all read here anyway.
@@ -57,16 +57,15 @@ def pack(
     Raises ConfigError if the preset cannot run the model, OutputError if the image cannot be written. Memory: a packed
     matrix, or some million elements of what is not packed.
     """
-    shape = model_shape(checkpoint, context, sequences)
-    shape.check(config)
+    plan = ModelPlan(config, model_shape(checkpoint, context, sequences))
     doubts = Doubts() if doubts is None else doubts
     with whole_file(path, checkpoint.files) as file:
-        image = ImageWriter(file, config, shape)
+        image = ImageWriter(file, plan)
         for name, parts in (
-            ("stream", _layers(checkpoint, config, shape, doubts)),
-            ("head", _head(checkpoint, config, shape, doubts)),
-            ("embed", _embedding(checkpoint, config, shape, doubts)),
-            ("rope", _rope(checkpoint, config, shape)),
+            ("stream", _layers(checkpoint, plan, doubts)),
+            ("head", _head(checkpoint, plan, doubts)),
+            ("embed", _embedding(checkpoint, plan, doubts)),
+            ("rope", _rope(checkpoint, plan)),
         ):
             with image.region(name) as write:
                 for part in parts:
@@ -76,12 +75,12 @@ def pack(
     if checkpoint.head_differs():
         doubts.unused_head(HEAD)
     doubts.end()
-    return shape
 
 
-def _layers(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:
+def _layers(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
+    config = plan.config
     eps = float32_code(ckpt.config.rms_norm_eps)
-    for packet in layer_packets(config, shape):
+    for packet in plan.layer_packets:
         if packet.opcode is Opcode.MATMUL:
             matrix = ckpt.ternary(packet.tensor)
             yield packet.header(config, float32_code(matrix.scale))
@@ -122,26 +121,26 @@ def _chunks(
         yield rows
 
 
-def _head(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:
-    group, row_bytes = config.stream_bytes // 4, head_row_bytes(config, shape)
-    yield head_packet(config, shape).header(config)
+def _head(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
+    config, shape, group = plan.config, plan.shape, plan.head_group_rows
+    yield plan.head_packet.header(config)
     name, new = (EMBEDDING, None) if ckpt.config.tie_word_embeddings else (HEAD, doubts)
     for rows in _chunks(ckpt, name, shape, new, group):
         padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden), dtype=np.float32)
         padded[: len(rows)] = rows
         codes, scales = _row_codes(padded, 8)
-        out = np.zeros((len(padded) // group, config.stream_bytes + group * row_bytes), dtype=np.uint8)
+        out = np.zeros((len(padded) // group, plan.head_group_bytes), dtype=np.uint8)
         out[:, : config.stream_bytes] = scales.view(np.uint8).reshape(len(out), -1)
-        body = np.zeros((len(padded), row_bytes), dtype=np.uint8)
+        body = np.zeros((len(padded), plan.head_row_bytes), dtype=np.uint8)
         body[:, : shape.hidden] = codes.astype(np.int8).view(np.uint8)
         out[:, config.stream_bytes :] = body.reshape(len(out), -1)
         yield out.tobytes()
 
 
-def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts: Doubts) -> Iterator[bytes]:
-    stride, bits = shape.embed_stride(config), config.embedding_bits
+def _embedding(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
+    config, shape, bits = plan.config, plan.shape, plan.config.embedding_bits
     for rows in _chunks(ckpt, EMBEDDING, shape, doubts):
-        out = np.zeros((len(rows), stride), dtype=np.uint8)
+        out = np.zeros((len(rows), plan.embed_stride), dtype=np.uint8)
         if bits == 16:
             out[:, : 2 * shape.hidden] = to_bf16(rows, EMBEDDING).view(np.uint8)
         else:
@@ -158,11 +157,11 @@ def _embedding(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape, doubts:
         yield out.tobytes()
 
 
-def _rope(ckpt: Checkpoint, config: AccelConfig, shape: ModelShape) -> Iterator[bytes]:
+def _rope(ckpt: Checkpoint, plan: ModelPlan) -> Iterator[bytes]:
     """Angles in float32 as Hugging Face computes them, cosine and sine in float64, rounded to machine floats."""
-    d = shape.head_dim
+    d = plan.shape.head_dim
     inverse = (ckpt.config.rope_theta ** (-np.arange(0, d, 2) / d)).astype(np.float32)
-    for position in range(shape.context):
+    for position in range(plan.shape.context):
         angle = (np.float32(position) * inverse).astype(np.float64)
         row = float32_codes(np.concatenate([np.cos(angle), np.sin(angle)]))
-        yield row.tobytes().ljust(shape.rope_stride(config), b"\0")
+        yield row.tobytes().ljust(plan.rope_stride, b"\0")

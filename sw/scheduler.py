@@ -84,7 +84,7 @@ def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
     """A batch up to the end of a sequence, or as long as its rows have room."""
     left = [min(r.job.max_new_tokens - len(r.result.tokens), accelerator.shape.context - r.entry.position)
             for r in running]
-    rows = accelerator.shape.run_rows(accelerator.config) // len(running)
+    rows = accelerator.link.plan.run_rows // len(running)
     drawn = any(r.sampler for r in running)
     end_ids = tuple(sorted({token for r in running for token in r.job.end_ids}))
     single = drawn or len(end_ids) > MAX_END_IDS

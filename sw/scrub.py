@@ -30,14 +30,14 @@ def scrub(
 
     Raises HardwareError that names region, place and bits of the first byte that differs from the file.
     """
-    total, done = sum(region.area for region in image.regions.values()), 0
-    for region in image.regions.values():
+    total, done = sum(region.area for region in image.plan.regions.values()), 0
+    for region in image.plan.regions.values():
         crc = 0
         place = ""
         for start in range(region.offset, region.offset + region.area, CHUNK_BYTES):
             packed = image.memory[start : min(start + CHUNK_BYTES, region.offset + region.area)]
             found = read_memory(base + start, len(packed))
-            crc = zlib.crc32(found, crc)
+            crc = zlib.crc32(found.data, crc)
             differ = np.flatnonzero(found != packed)
             if len(differ) and not place:
                 at = int(differ[0])
@@ -45,7 +45,7 @@ def scrub(
                          f"not {packed[at]:#04x}")
             done += len(packed)
             progress(done, total)
-        if crc != region.crc32:
+        if crc != image.crcs[region.name]:
             raise HardwareError(
                 f"region {region.name} of the image is damaged in the machine's memory: "
                 f"{place or 'the file has changed as well'}; load the image again"

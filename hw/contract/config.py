@@ -175,6 +175,11 @@ class AccelConfig:
         return ceil_div(HEADER_BYTES, self.stream_bytes)
 
     @property
+    def header_bytes(self) -> int:
+        """Bytes of a command header in the packet stream: whole beats."""
+        return self.header_beats * self.stream_bytes
+
+    @property
     def max_k(self) -> int:
         """Longest input vector of a BitLinear."""
         return max(self.max_hidden, self.max_intermediate)

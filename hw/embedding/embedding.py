@@ -26,7 +26,7 @@ def embedding_command(config: AccelConfig) -> data.StructLayout:
 
 
 class EmbeddingRow(wiring.Component):
-    """Unpacks a table row as it lies in memory (`ModelShape.embed_stride`): bf16, or row scale and 12- or 8-bit codes.
+    """Unpacks a table row as it lies in memory (`ModelPlan.embed_stride`): bf16, or row scale and 12- or 8-bit codes.
 
     Rules: one command per row; its beats follow on `i`, the row's last beat with `last`. Padding behind the last
     element is dropped. The next command is taken when the last word has left the unpacker.

@@ -30,7 +30,7 @@ def kv_row(config: AccelConfig) -> data.StructLayout:
 class KvAppend(wiring.Component):
     """Packs the codes of a row into beats and writes them, then writes the row's scale with byte strobes.
 
-    Rules: one `i_row` per row, its codes follow on `i`. Rows are whole beats (`ModelShape.check`). Two write requests
+    Rules: one `i_row` per row, its codes follow on `i`. Rows are whole beats (`ModelPlan`). Two write requests
     leave per row: the row itself, then one beat that touches only the four bytes of its scale, so nothing around it
     changes. A row may be read back when the write engine is idle again.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig
 from hw.contract.isa import HEADER, Flags, Opcode
 from sim.golden.array import bitlinear_sums
 from sim.golden.attention import KvHead, attend_head, rope
@@ -19,7 +19,6 @@ from sim.golden.norm import Scale, Statistics, quantize, quantize_head, residual
 from sim.golden.number import Array, Codes, rnd
 from sim.golden.rescale import rescale
 from sw.image import ModelImage
-from sw.model_shape import ModelShape
 
 __all__ = ["GoldenMachine"]
 
@@ -31,10 +30,10 @@ def float_field(code: int) -> float:
 
 def packets(config: AccelConfig, region: NDArray[np.uint8]) -> Iterator[tuple[Any, NDArray[np.uint8]]]:
     """Header and payload of every packet up to END or the region's end."""
-    at, header_bytes = 0, config.header_beats * config.stream_bytes
+    at = 0
     while at < len(region):
         header = HEADER.from_bits(int.from_bytes(region[at : at + 32].tobytes(), "little"))
-        start = at + header_bytes
+        start = at + config.header_bytes
         at = start + header["payload_beats"] * config.stream_bytes
         yield header, region[start:at]
         if header["opcode"] == Opcode.END.value:
@@ -47,10 +46,10 @@ class GoldenMachine:
     `work` and `h` are the scratchpad of the columns in use: [T, elements] machine floats.
     """
 
-    def __init__(self, config: AccelConfig, image: ModelImage) -> None:
-        self.config, self.image, self.shape = config, image, image.shape
+    def __init__(self, image: ModelImage) -> None:
+        self.image, self.plan, self.config = image, image.plan, image.plan.config
         self.streams = {name: image.view(name) for name in ("stream", "head")}
-        self.kv = np.zeros((self.shape.sequences, self.shape.slot_stride(config)), dtype=np.uint8)
+        self.kv = np.zeros((self.plan.shape.sequences, self.plan.slot_stride), dtype=np.uint8)
         self.h = self.work = np.zeros((0, 0))
         self.norm = np.zeros(0)
         self.stats = Statistics(np.zeros(0), np.zeros(0))
@@ -66,7 +65,7 @@ class GoldenMachine:
         """Feeds a token per column, up to T, of one sequence or of several; logits [vocab] of the columns that want
         them. Columns of the same slot are consecutive positions in ascending order."""
         self.tokens, self.positions, self.slots = list(tokens), list(positions), list(slots)
-        self.h = np.zeros((len(tokens), self.shape.hidden))
+        self.h = np.zeros((len(tokens), self.plan.shape.hidden))
         self.work = np.zeros((len(tokens), self.config.work_elements))
         for header, payload in packets(self.config, self.streams["stream"]):
             opcode = Opcode(header["opcode"])
@@ -82,7 +81,7 @@ class GoldenMachine:
 
     def embed(self, header: Any, payload: NDArray[np.uint8]) -> None:
         """Rows of the table into the residual stream."""
-        stride, table = self.shape.embed_stride(self.config), self.image.view("embed")
+        stride, table = self.plan.embed_stride, self.image.view("embed")
         rows = [table[t * stride : (t + 1) * stride] for t in self.tokens]
         self.h = np.stack([embedding_row(self.config, row, header["k"]) for row in rows])
         self.stats = statistics(self.h, self.norm)
@@ -140,20 +139,19 @@ class GoldenMachine:
     def head(self, header: Any, payload: NDArray[np.uint8], column: int) -> Array:
         """Logits of one column over the whole vocabulary."""
         beat, k, m = self.config.stream_bytes, header["k"], header["m"]
-        group, row = beat // 4, ceil_div(k, beat) * beat
-        groups = payload.reshape(-1, beat + group * row)
+        groups = payload.reshape(-1, self.plan.head_group_bytes)
         scales = np.ascontiguousarray(groups[:, :beat]).view("<f4").ravel()[:m].astype(np.float64)
-        codes = groups[:, beat:].reshape(-1, row)[:m, :k].view(np.int8)
+        codes = groups[:, beat:].reshape(-1, self.plan.head_row_bytes)[:m, :k].view(np.int8)
         return head_logits(self.act[column], float(self.act_scale[column]), codes, scales)
 
     def _rope_rows(self, d: int) -> tuple[Array, Array]:
         """cos and sin [T, 1, d/2] of the columns' positions."""
-        stride, table = self.shape.rope_stride(self.config), self.image.view("rope")
+        stride, table = self.plan.rope_stride, self.image.view("rope")
         rows = [table[p * stride : p * stride + 4 * d].view("<f4").astype(np.float64) for p in self.positions]
         both = np.stack(rows)[:, None, :]
         return both[..., : d // 2], both[..., d // 2 :]
 
     def _kv_head(self, header: Any, slot: int, g: int, d: int) -> KvHead:
         start = header["address"] + g * header["eps"]
-        size = ModelShape.head_stride(self.shape, self.config)
+        size = self.plan.head_stride
         return KvHead.view(self.config, self.kv[slot, start : start + size], d)

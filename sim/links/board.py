@@ -33,7 +33,7 @@ class SimulatedBoardLink:
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, board: AnyBoard) -> None:
-        self.config, self.image, self.shape = config, image, image.shape
+        self.config, self.image, self.plan = config, image, image.plan
         self.board = check_simulated(board)
         self._simulator: BoardSimulator | None = None
         self._link: MachineLink | None = None

@@ -19,8 +19,8 @@ class GoldenLink:
     """Executes requests in NumPy."""
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
-        self.shape = image.shape
-        self.machine = GoldenMachine(config, image)
+        self.plan = image.plan
+        self.machine = GoldenMachine(image)
 
     def close(self) -> None:
         """Nothing is left to end."""
@@ -61,7 +61,7 @@ class GoldenLink:
 
     def _ends(self, request: Request, entry: Entry) -> bool:
         """Nothing follows: an end id, or no position where it could be fed."""
-        return entry.token in request.end_ids or entry.position >= self.shape.context
+        return entry.token in request.end_ids or entry.position >= self.plan.shape.context
 
 
 def open_link(config: AccelConfig, image: ModelImage) -> GoldenLink:

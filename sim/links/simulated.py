@@ -18,7 +18,6 @@ from sim.memory.top import SimulatedMemory
 from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.layout import Layout
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 
@@ -38,8 +37,8 @@ class SimulatedLink:
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
-        self.config, self.image, self.shape = config, image, image.shape
-        self.layout = Layout.of(config, image)
+        self.config, self.image, self.plan = config, image, image.plan
+        self.layout = image.plan.layout()
         self.memory_seed = memory_seed
         self.stats: dict[str, Any] = {}
         self._simulator: SimulatorProcess | None = None
@@ -66,18 +65,18 @@ class SimulatedLink:
     def _limit_cycles(self, request: Request) -> int:
         """A generous bound: every token reads the whole stream, the head, and the cache."""
         passes = request.fed(request.most_tokens) + 1
-        beats = sum(r.size for r in self.image.regions.values()) // self.config.beat_bytes
-        cache = self.shape.slot_stride(self.config) * self.shape.heads // self.config.beat_bytes
+        beats = sum(r.size for r in self.plan.regions.values()) // self.config.beat_bytes
+        cache = self.plan.slot_stride * self.plan.shape.heads // self.config.beat_bytes
         return CYCLES_PER_BEAT * passes * (beats + cache) + 1_000_000
 
     def _read_bytes(self, request: Request, tokens: int, beats_read: int) -> dict[str, int]:
         """Bytes read per region: what the token loop asks for is known exactly, the rest of the total is KV cache."""
-        beat, regions, fed = self.config.beat_bytes, self.image.regions, request.fed(tokens)
+        beat, regions, fed = self.config.beat_bytes, self.plan.regions, request.fed(tokens)
         found = {
             "stream": request.passes(tokens) * regions["stream"].size,
             "head": request.heads(tokens) * regions["head"].size,
-            "embed": fed * self.shape.embed_stride(self.config),
-            "rope": fed * self.shape.rope_stride(self.config),
+            "embed": fed * self.plan.embed_stride,
+            "rope": fed * self.plan.rope_stride,
             "prompt": request.prompt_words * beat,
         }
         return found | {"kv": beats_read * beat - sum(found.values()), "total": beats_read * beat}

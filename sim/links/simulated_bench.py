@@ -91,8 +91,9 @@ class Server:
 
     def _beats(self) -> dict[str, int]:
         """Beats of memory traffic since the start."""
+        ports = range(self._image.plan.config.ports)
         return {
-            name: sum(int(getattr(self._dut, f"m_axi_{port}_{name}").value) for port in range(self._image.config.ports))
+            name: sum(int(getattr(self._dut, f"m_axi_{port}_{name}").value) for port in ports)
             for name in ("beats_read", "beats_written")
         }
 
@@ -100,7 +101,7 @@ class Server:
         """Runs a request; tokens are replied as they come. What was measured, and the rows of logits."""
         self._bus.left_cycles = limit_cycles
         before, result = self._beats(), JobResult()
-        async for token in execute(self._bus, self._image.config, self._image, request, result):
+        async for token in execute(self._bus, self._image.plan, request, result):
             self._channel.send((Reply.TOKEN, token))
         beats = {name: beats - before[name] for name, beats in self._beats().items()}
         return {"cycles": result.cycles, "counters": result.counters, **beats}, result.logits

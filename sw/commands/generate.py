@@ -226,7 +226,8 @@ def generate(
             packed = ModelImage.open(path, config)
         else:
             packed = ModelImage.open(image, config)
-            if packed.shape != model_shape(opened, packed.shape.context, packed.shape.sequences):
+            shape = packed.plan.shape
+            if shape != model_shape(opened, shape.context, shape.sequences):
                 raise ImageError(f"{image} was not packed from {checkpoint}: the shapes of the models differ")
         packed.verify()
         if simulate:

@@ -65,14 +65,14 @@ def pack(
     _check_text(opened)
     if form is Form.IMAGE:
         pack_with_progress(opened, output, config, context, sequences)
-        _report(ModelImage.open(output, config), config, output, as_json)
+        _report(ModelImage.open(output, config), output, as_json)
         return
     with whole_file(output, opened.files) as text, tempfile.TemporaryDirectory(dir=output.parent) as folder:
         binary = Path(folder) / "image"
         pack_with_progress(opened, binary, config, context, sequences)
         image = ModelImage.open(binary, config)
-        write_mem(image, config, text)
-    _report(image, config, output, as_json)
+        write_mem(image, text)
+    _report(image, output, as_json)
 
 
 def _check_text(checkpoint: Checkpoint) -> None:
@@ -83,21 +83,20 @@ def _check_text(checkpoint: Checkpoint) -> None:
         warnings.warn(str(error), stacklevel=2)
 
 
-def _report(image: ModelImage, config: AccelConfig, output: Path, as_json: bool) -> None:
+def _report(image: ModelImage, output: Path, as_json: bool) -> None:
     """The summary on stdout."""
-    kv_bytes = image.shape.sequences * image.shape.slot_stride(config)
     summary = {
         "image": str(output),
-        "preset": config.name,
-        "build_id": f"{config.build_id:016x}",
+        "preset": image.plan.config.name,
+        "build_id": f"{image.plan.config.build_id:016x}",
         "image_bytes": len(image.memory),
-        "kv_bytes": kv_bytes,
-        "regions": {r.name: {"offset": r.offset, "bytes": r.size, "crc32": f"{r.crc32:08x}"}
-                    for r in image.regions.values()},
+        "kv_bytes": image.plan.kv_bytes,
+        "regions": {r.name: {"offset": r.offset, "bytes": r.size, "crc32": f"{image.crcs[r.name]:08x}"}
+                    for r in image.plan.regions.values()},
     }
     if as_json:
         print(json.dumps(summary, indent=2))
         return
-    for region in image.regions.values():
+    for region in image.plan.regions.values():
         print(f"{region.name:8} {region.size:>14,} bytes at {region.offset:#x}")
-    print(f"{'total':8} {len(image.memory):>14,} bytes; the KV cache takes {kv_bytes:,} more")
+    print(f"{'total':8} {len(image.memory):>14,} bytes; the KV cache takes {image.plan.kv_bytes:,} more")

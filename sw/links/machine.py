@@ -16,7 +16,6 @@ from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import Bus, JobResult, check_identity, execute
-from sw.layout import Layout, used_end
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 
@@ -67,7 +66,7 @@ class MachineLink:
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, bus: MachineBus, base: int = 0) -> None:
-        self.config, self.image, self.shape = config, image, image.shape
+        self.config, self.image, self.plan = config, image, image.plan
         self.bus, self.base = bus, base
         self.stats: dict[str, Any] = {}
         self._loaded = False
@@ -84,7 +83,7 @@ class MachineLink:
 
     async def _load(self, progress: Progress) -> None:
         await check_identity(self.bus, self.config)
-        layout = Layout.of(self.config, self.image, self.base)
+        layout = self.plan.layout(self.base)
         await self._reach(layout.logits)
         content = self.image.memory
         starts = range(0, len(content), GROUP_BYTES)
@@ -141,10 +140,9 @@ class MachineLink:
         """Raises HardwareError as `load` and `sw.job.execute` do; closing it aborts the run."""
         if not self._loaded:
             self.load()
-        layout = Layout.of(self.config, self.image, self.base)
-        asyncio.run(self._reach(used_end(self.config, self.image, layout, request)))
+        asyncio.run(self._reach(self.plan.layout(self.base).used_end(request)))
         self.stats, started, result = {}, time.perf_counter(), JobResult()
-        tokens = execute(self.bus, self.config, self.image, request, result, self.base)
+        tokens = execute(self.bus, self.plan, request, result, self.base)
 
         async def following() -> int | None:
             return await anext(tokens, None)

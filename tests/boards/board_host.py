@@ -90,7 +90,7 @@ async def runs_a_model(dut) -> None:
         await bus.write_memory(address, bytes(image.memory[address : address + OVERWRITTEN_BYTES]))
     np.testing.assert_array_equal(await bus.read_memory(0, 64), np.frombuffer(bytes(image.memory[:64]), np.uint8))
     job, result = request_from(PARAMETERS["job"]), JobResult()
-    tokens = [token async for token in execute(bus, config, image, job, result)]
+    tokens = [token async for token in execute(bus, image.plan, job, result)]
     Path(PARAMETERS["result"]).write_text(json.dumps({
         "tokens": tokens, "cycles": result.cycles, "logits": [row.tolist() for row in result.logits]}))
 

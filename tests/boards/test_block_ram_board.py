@@ -17,7 +17,6 @@ from boards.memory.bank_array import GROUP
 from boards.ulx3s_bram import BANKS, DEPTH
 from sim.boards.build import MODELS
 from sw.image import ModelImage
-from sw.layout import Layout, used_end
 from sw.requests import Job
 from tests.boards.whole_board import fast_line, run, small_model
 from tests.system.test_sim_equals_golden import DEMO, image_of
@@ -73,7 +72,7 @@ def test_runs_a_model_over_the_serial_line(model: str, tmp_path: Path) -> None:
     image = image_of(checkpoint, config, tmp_path, context)
     job = Job(prompt=PROMPT, max_new_tokens=2, chunk=config.columns, last_logits=True)
     if model == "demo":
-        assert used_end(config, image, Layout.of(config, image), job) == subject.memory_bytes - 0x4000
+        assert image.plan.layout().used_end(job) == subject.memory_bytes - 0x4000
     write_banks(image, tmp_path / "banks")
     cycles = run(subject, (*MODELS, bench(tmp_path)), image, job, tmp_path / "banks", tmp_path)
     print(f"\n{model}: {cycles} clocks for {job.fed(job.max_new_tokens)} positions")

@@ -26,7 +26,6 @@ from sim.model_cache import cached, name_of
 from sim.random_checkpoint import write_random_checkpoint
 from sim.verilate import verilate_for_cocotb
 from sw.image import ModelImage
-from sw.layout import Layout, used_end
 from sw.requests import Job
 from tests.system.test_sim_equals_golden import golden
 
@@ -91,7 +90,7 @@ def run(
     Tokens and logits must be those of the golden model. The host writes the words at the addresses `overwritten`.
     """
     config, result = subject.config, folder / "result.json"
-    assert used_end(config, image, Layout.of(config, image), job) <= subject.memory_bytes
+    assert image.plan.layout().used_end(job) <= subject.memory_bytes
     run_host("runs_a_model", subject, models, folder, [f"+image={memory}"], job=dataclasses.asdict(job),
              image=str(image.path), result=str(result), overwritten=overwritten)
     found, expected = json.loads(result.read_text()), golden(config, image, job)

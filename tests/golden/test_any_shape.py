@@ -53,7 +53,7 @@ def refused(model: dict[str, int], config: AccelConfig) -> bool:
         image.verify()
         positions = range(min(config.columns, model["positions"]))
         tokens = [n % model["vocab"] for n in positions]
-        logits = GoldenMachine(config, image).run_pass(tokens, positions, [0] * len(tokens), [True] * len(tokens))
+        logits = GoldenMachine(image).run_pass(tokens, positions, [0] * len(tokens), [True] * len(tokens))
         assert all(row is not None and row.shape == (model["vocab"],) and np.isfinite(row).all() for row in logits)
         return False
 

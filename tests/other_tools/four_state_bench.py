@@ -20,7 +20,6 @@ from sim.bench import bench_config, bench_parameters
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
-from sw.layout import Layout
 from sw.requests import request_from
 from tests.hw.memory.agents import stalls
 
@@ -105,7 +104,7 @@ async def run_job(dut: Any, channel_and_beats: tuple[str, int]) -> None:
     for name in ("awaddr", "wdata", "wstrb", "araddr"):
         getattr(dut, f"s_axi_ctrl_{name}").value = 0
     ram = AxiRam(AxiBus.from_prefix(dut, "m_axi_0"), dut.aclk, dut.aresetn, reset_active_level=False,
-                 size=Layout.of(config, image).end)
+                 size=image.plan.layout().end)
     ram.write(0, image.path.read_bytes())
     channels = (ram.read_if.ar_channel, ram.read_if.r_channel, ram.write_if.aw_channel, ram.write_if.w_channel,
                 ram.write_if.b_channel)
@@ -125,5 +124,5 @@ async def run_job(dut: Any, channel_and_beats: tuple[str, int]) -> None:
 async def play(bus: RamBus, config: Any, image: ModelImage, request: Any) -> tuple[list[int], NDArray[np.float32]]:
     """One run by the driver."""
     result = JobResult()
-    tokens = [token async for token in execute(bus, config, image, request, result)]
+    tokens = [token async for token in execute(bus, image.plan, request, result)]
     return tokens, np.stack(result.logits)

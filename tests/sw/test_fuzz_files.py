@@ -22,7 +22,8 @@ from sw.checkpoint import Checkpoint, CheckpointError
 from sw.commands.prompts import read_batch
 from sw.driver import JobError
 from sw.errors import ImageError
-from sw.image import HEADER_SIZE, ModelImage
+from sw.image import ModelImage
+from sw.model_plan import HEADER_SIZE, ModelPlan
 from sw.pack import model_shape, pack
 from sw.text import CheckpointText
 from sw.tokenizer import CheckpointTokenizer
@@ -127,7 +128,7 @@ def read_checkpoint(path: Path) -> None:
             list(checkpoint.ternary(name).blocks())
         else:
             checkpoint.float(name)
-    model_shape(checkpoint).check(TINY)
+    ModelPlan(TINY, model_shape(checkpoint))
 
 
 def read_image(path: Path) -> None:

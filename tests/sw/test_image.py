@@ -14,7 +14,8 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.errors import ImageError
-from sw.image import HEADER_SIZE, ModelImage
+from sw.image import ModelImage
+from sw.model_plan import HEADER_SIZE
 from sw.pack import pack
 
 TINY = PRESETS["tiny"]
@@ -59,7 +60,7 @@ def test_damaged_header_is_refused(image: Path, at: int) -> None:
 
 @pytest.mark.parametrize("region", ["stream", "head", "embed", "rope"])
 def test_damaged_region_is_named(image: Path, region: str) -> None:
-    where = ModelImage.open(image, TINY).regions[region]
+    where = ModelImage.open(image, TINY).plan.regions[region]
     data = bytearray(image.read_bytes())
     data[where.offset + where.size // 2] ^= 0x10
     image.write_bytes(data)
@@ -183,7 +184,7 @@ def test_stripes_are_undone(tmp_path: Path) -> None:
     opened = ModelImage.open(path, config)
     opened.verify()
     for name in ("stream", "head"):
-        region, content = opened.regions[name], opened.view(name)
+        region, content = opened.plan.regions[name], opened.view(name)
         assert region.offset % STRIPE_BYTES == 0
         assert region.area % (2 * STRIPE_BYTES) == 0
         assert 0 <= region.area - region.size < 2 * STRIPE_BYTES
@@ -192,7 +193,7 @@ def test_stripes_are_undone(tmp_path: Path) -> None:
             part = content.reshape(-1, 2, 8)[:, port].ravel()
             np.testing.assert_array_equal(raw[:, port].ravel()[: len(part)], part)
     header = HEADER.from_bits(int.from_bytes(opened.view("head")[:32].tobytes(), "little"))
-    assert header["payload_beats"] * 16 + 32 == opened.regions["head"].size
+    assert header["payload_beats"] * 16 + 32 == opened.plan.regions["head"].size
 
 
 def test_more_kv_heads_than_the_hardware_counts_are_refused(tmp_path: Path) -> None:

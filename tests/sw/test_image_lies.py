@@ -21,7 +21,8 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.errors import ImageError
-from sw.image import HEADER_SIZE, ModelImage, layout
+from sw.image import ModelImage
+from sw.model_plan import HEADER_SIZE, ModelPlan
 from sw.pack import pack
 
 TINY = PRESETS["tiny"]
@@ -68,7 +69,7 @@ class Forged:
 
     def packets(self, name: str) -> Iterator[tuple[int, Any]]:
         """Position and fields of every header."""
-        at, end = 0, self.image.regions[name].size
+        at, end = 0, self.image.plan.regions[name].size
         while at < end:
             fields = HEADER.from_bits(int.from_bytes(self.peek(name, at, 32), "little"))
             yield at, fields
@@ -79,7 +80,7 @@ class Forged:
         return [at for at, fields in self.packets(name) if fields["opcode"] == opcode.value][number]
 
     def seal(self) -> Path:
-        crcs = [zlib.crc32(self.data[r.offset : r.offset + r.area]) for r in self.image.regions.values()]
+        crcs = [zlib.crc32(self.data[r.offset : r.offset + r.area]) for r in self.image.plan.regions.values()]
         self.fixed[4:] = len(self.data), len(self.text)
         head = FIXED.pack(*self.fixed)
         for n, entry in enumerate(self.table):
@@ -343,9 +344,9 @@ def test_other_codes_are_another_model(forge: Callable[..., Forged]) -> None:
 
 
 def test_a_model_whose_tables_lie_too_far(forge: Callable[..., Forged]) -> None:
-    shape = dataclasses.replace(forge().image.shape, vocab=1 << 24)
+    shape = dataclasses.replace(forge().image.plan.shape, vocab=1 << 24)
     with pytest.raises(ConfigError, match=r"its rope lies [0-9]+ bytes from the start of the image, but offsets have"):
-        layout(TINY, shape)
+        ModelPlan(TINY.replace(max_vocab=1 << 24), shape)
 
 
 def test_the_command_line_refuses_a_lie(

@@ -11,11 +11,10 @@ from hw.contract.config import PRESETS
 from hw.contract.isa import Opcode
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
-from sw.image import layout
 from sw.inspect_image import token_bytes
+from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
 from sw.pack import pack
-from sw.program import layer_packets
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
 FULL = ModelShape(hidden=2560, intermediate=6912, layers=30, heads=20, kv_heads=5, head_dim=128, vocab=128256,
@@ -57,11 +56,11 @@ def test_images_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("name", ["medium", "wide4"])
 def test_bytes_of_a_full_size_token(name: str) -> None:
     """30 layers of 2 * 2560 * 2560 + 2 * 2560 * 640 + 3 * 2560 * 6912 weights; a head of 128256 rows."""
-    config = PRESETS[name]
-    token = token_bytes(config, FULL)
+    plan = ModelPlan(PRESETS[name], FULL)
+    token = token_bytes(plan)
     assert token["required"] == {"weights": 30 * (2 * 1310720 + 2 * 327680 + 3 * 3538944), "head": 128256 * 2564}
     assert token["overhead"] == pytest.approx(sum(token["read"].values()) / sum(token["required"].values()) - 1)
     assert 0 < token["overhead"] < 0.003
-    down = next(p for p in layer_packets(config, FULL) if p.opcode is Opcode.MATMUL and p.fields["k"] == 6912)
+    down = next(p for p in plan.layer_packets if p.opcode is Opcode.MATMUL and p.fields["k"] == 6912)
     assert down.payload_bytes == 2560 * 6920 // 5
-    assert layout(config, FULL)[1] < 1.41e9
+    assert plan.image_bytes < 1.41e9

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from numpy.typing import NDArray
 from hw.contract.config import PRESETS, AccelConfig
 from hw.contract.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGISTERS, ErrorCode, find
 from sw.errors import HardwareError
-from sw.image import ModelImage, Region
 from sw.job import ABORT_PAUSES, COUNTERS, FROZEN_PAUSES, JobResult, abort, check_identity, execute, patience
-from sw.layout import Layout
+from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
 from sw.requests import Batch, Entry, Job, Request, request_from
 
@@ -28,14 +26,11 @@ MIB = 1 << 20
 SHAPE = ModelShape(
     hidden=64, intermediate=96, layers=2, heads=4, kv_heads=2, head_dim=16, vocab=33, context=40, sequences=3,
 )
-IMAGE = ModelImage(Path("none"), CONFIG, SHAPE, {
-    "stream": Region("stream", 4096, 800, 800, 0), "head": Region("head", 8192, 2464, 2464, 0),
-    "embed": Region("embed", 12288, 33 * 128, 33 * 128, 0), "rope": Region("rope", 20480, 40 * 64, 40 * 64, 0),
-}, np.zeros(24576, dtype=np.uint8))
+PLAN = ModelPlan(CONFIG, SHAPE)
 END_IDS = (7, 9, 31)
 JOB = Job(prompt=(3, 1, 30), max_new_tokens=4, slot=2, chunk=2, end_ids=END_IDS, all_logits=True)
 TOKENS = [5, 6, 32, 7]
-LAYOUT = Layout.of(CONFIG, IMAGE)
+LAYOUT = PLAN.layout()
 START, ABORT = 1, 2
 BUSY, DONE = 1, 2
 Behaviour = Callable[["FakeBus"], None]
@@ -126,11 +121,11 @@ def fails(code: int, done: int = DONE) -> Behaviour:
     return act
 
 
-def run(bus: FakeBus, job: Request = JOB, image: ModelImage = IMAGE) -> tuple[list[int], JobResult]:
+def run(bus: FakeBus, job: Request = JOB, plan: ModelPlan = PLAN) -> tuple[list[int], JobResult]:
     result = JobResult()
 
     async def collect() -> list[int]:
-        return [token async for token in execute(bus, CONFIG, image, job, result)]
+        return [token async for token in execute(bus, plan, job, result)]
 
     return asyncio.run(collect()), result
 
@@ -152,12 +147,12 @@ def test_values() -> None:
     bus = FakeBus(ends(4))
     run(bus)
     values = dict(bus.written)
-    shape = SHAPE
     assert values == {
         "IMAGE_BASE_LO": 0, "IMAGE_BASE_HI": 0, "KV_BASE_LO": LAYOUT.kv, "KV_BASE_HI": 0,
-        "SLOT_STRIDE_LO": shape.slot_stride(CONFIG), "SLOT_STRIDE_HI": 0,
-        "STREAM_OFFSET": 4096, "STREAM_BEATS": 100, "HEAD_OFFSET": 8192, "HEAD_BEATS": 308,
-        "EMBED_OFFSET": 12288, "EMBED_STRIDE": 128, "ROPE_OFFSET": 20480, "ROPE_STRIDE": 64,
+        "SLOT_STRIDE_LO": PLAN.slot_stride, "SLOT_STRIDE_HI": 0,
+        "STREAM_OFFSET": 4096, "STREAM_BEATS": 36 * 4 + 16 + 2 * (72 + 128 + 64 + 64 + 128 + 192 + 192 + 160),
+        "HEAD_OFFSET": 24576, "HEAD_BEATS": 4 + 17 * (1 + 2 * 8),
+        "EMBED_OFFSET": 28672, "EMBED_STRIDE": 128, "ROPE_OFFSET": 36864, "ROPE_STRIDE": 64,
         "PROMPT_ADDRESS_LO": LAYOUT.prompt, "PROMPT_ADDRESS_HI": 0, "PROMPT_LENGTH": 3, "START_POSITION": 0,
         "SLOT": 2, "CHUNK": 2, "MAX_NEW_TOKENS": 4, "CONTEXT": 40, "END_ID_0": 7, "END_ID_1": 9, "END_ID_2": 31,
         "END_COUNT": 3, "LOGITS_MODE": 2, "LOGITS_ADDRESS_LO": LAYOUT.logits, "LOGITS_ADDRESS_HI": 0,
@@ -218,12 +213,12 @@ def test_requests_survive_json(request_: Request) -> None:
 def test_areas_hold_what_a_run_can_make(columns: int) -> None:
     """With more columns than positions a pass makes more rows than a sequence."""
     config = CONFIG.replace(columns=columns)
-    layout = Layout.of(config, IMAGE)
-    rows = SHAPE.run_rows(config)
+    layout = ModelPlan(config, SHAPE).layout()
+    rows = layout.rows
     assert rows == max(40, columns)
     assert layout.tokens - layout.prompt >= 16 * columns
     assert layout.logits - layout.tokens >= 4 * rows
-    assert layout.end - layout.logits >= rows * layout.logits_beats * config.beat_bytes
+    assert layout.end - layout.logits >= rows * layout.row_bytes
 
 
 def test_no_logits_are_asked_for_without_need() -> None:
@@ -253,8 +248,8 @@ def test_last_logits_are_a_row_per_token(made: int) -> None:
 
 def test_addresses_above_four_gibibytes_take_both_halves() -> None:
     """A cache of many slots puts everything behind it beyond 32 bits."""
-    shape = replace(SHAPE, context=4096, sequences=64, layers=250)
-    layout = Layout.of(CONFIG, replace(IMAGE, shape=shape))
+    plan = ModelPlan(CONFIG, replace(SHAPE, context=4096, sequences=64, layers=250))
+    layout = plan.layout()
     assert layout.tokens > 1 << 32
 
     class Sparse(FakeBus):
@@ -263,11 +258,11 @@ def test_addresses_above_four_gibibytes_take_both_halves() -> None:
 
     bus = Sparse(fails(ErrorCode.BAD_PARAMETER.value))
     with pytest.raises(HardwareError):
-        run(bus, image=replace(IMAGE, shape=shape))
+        run(bus, plan=plan)
     values = dict(bus.written)
     for name, expected in (
         ("KV_BASE", layout.kv), ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens),
-        ("LOGITS_ADDRESS", layout.logits), ("SLOT_STRIDE", shape.slot_stride(CONFIG)),
+        ("LOGITS_ADDRESS", layout.logits), ("SLOT_STRIDE", plan.slot_stride),
         ("READ_END", layout.logits + 4096), ("WRITE_BASE", layout.kv), ("WRITE_END", layout.logits + 4096),
     ):
         assert values[f"{name}_LO"] | values[f"{name}_HI"] << 32 == expected
@@ -279,10 +274,10 @@ BASE = 0x8_7001_0000
 
 def test_everything_moves_with_the_base() -> None:
     """A buffer in the upper memory of a Zynq; the layout inside stays."""
-    layout = Layout.of(CONFIG, IMAGE, BASE)
+    layout = PLAN.layout(BASE)
     for name in ("image", "kv", "prompt", "tokens", "logits", "end"):
         assert getattr(layout, name) == getattr(LAYOUT, name) + BASE
-    assert layout.logits_beats == LAYOUT.logits_beats
+    assert (layout.rows, layout.row_bytes) == (LAYOUT.rows, LAYOUT.row_bytes)
 
     class High(FakeBus):
         async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
@@ -294,7 +289,7 @@ def test_everything_moves_with_the_base() -> None:
     bus, result = High(ends(4)), JobResult()
 
     async def collect() -> list[int]:
-        return [token async for token in execute(bus, CONFIG, IMAGE, JOB, result, BASE)]
+        return [token async for token in execute(bus, PLAN, JOB, result, BASE)]
 
     assert asyncio.run(collect()) == TOKENS
     values = dict(bus.written)
@@ -310,14 +305,14 @@ def test_everything_moves_with_the_base() -> None:
 ])
 def test_bases_that_cannot_be(base: int, reason: str) -> None:
     with pytest.raises(HardwareError, match=reason):
-        Layout.of(CONFIG, IMAGE, base)
+        PLAN.layout(base)
 
 
 def test_areas_do_not_overlap() -> None:
     areas = [
-        (LAYOUT.image, len(IMAGE.memory)), (LAYOUT.kv, SHAPE.sequences * SHAPE.slot_stride(CONFIG)),
+        (LAYOUT.image, PLAN.image_bytes), (LAYOUT.kv, SHAPE.sequences * PLAN.slot_stride),
         (LAYOUT.prompt, 4 * SHAPE.context), (LAYOUT.tokens, 4 * SHAPE.context),
-        (LAYOUT.logits, SHAPE.context * LAYOUT.logits_beats * CONFIG.beat_bytes), (LAYOUT.end, 0),
+        (LAYOUT.logits, SHAPE.context * LAYOUT.row_bytes), (LAYOUT.end, 0),
     ]
     for (start, size), (following, _) in pairwise(areas):
         assert start + size <= following
@@ -351,7 +346,7 @@ def test_tokens_come_as_they_are_made() -> None:
     seen = []
 
     async def collect() -> None:
-        async for token in execute(bus, CONFIG, IMAGE, JOB, JobResult()):
+        async for token in execute(bus, PLAN, JOB, JobResult()):
             seen.append((bus.pauses, token))
 
     asyncio.run(collect())
@@ -405,7 +400,7 @@ def test_tokens_before_an_error_were_given() -> None:
     seen = []
 
     async def collect() -> None:
-        async for token in execute(FakeBus(makes(2), fails(1)), CONFIG, IMAGE, JOB, JobResult()):
+        async for token in execute(FakeBus(makes(2), fails(1)), PLAN, JOB, JobResult()):
             seen.append(token)
 
     with pytest.raises(HardwareError, match="READ_SLVERR"):
@@ -474,7 +469,7 @@ def test_a_machine_that_does_not_start() -> None:
 
 def test_a_hang_is_given_up_by_the_clocks_of_the_machine() -> None:
     """However long a pause is."""
-    bound = patience(CONFIG, IMAGE, JOB)
+    bound = patience(PLAN, JOB)
     for clocks in (10_000, bound // 7):
         bus = FakeBus(works, makes(1), stands)
         bus.clocks_per_pause = clocks
@@ -488,7 +483,7 @@ def test_a_hang_is_given_up_by_the_clocks_of_the_machine() -> None:
 def test_a_long_step_is_no_hang() -> None:
     """As long as the stream moves now and then, a run may take for ever."""
     clocks = 10_000
-    quiet = [stands] * (patience(CONFIG, IMAGE, JOB) // clocks - 1)
+    quiet = [stands] * (patience(PLAN, JOB) // clocks - 1)
     bus = FakeBus(*quiet, works, *quiet, works, *quiet, ends(4))
     bus.clocks_per_pause = clocks
     assert run(bus)[0] == TOKENS
@@ -505,11 +500,11 @@ def test_a_clock_that_stands_still() -> None:
 
 def test_patience_covers_the_longest_attention() -> None:
     """More context, heads or columns, more patience; and more than the memory's own time-out."""
-    shortest = patience(CONFIG, IMAGE, replace(JOB, chunk=1))
+    shortest = patience(PLAN, replace(JOB, chunk=1))
     assert shortest > CONFIG.timeout_cycles
-    assert patience(CONFIG, IMAGE, JOB) > shortest
-    longer = replace(IMAGE, shape=replace(SHAPE, context=4096))
-    assert patience(CONFIG, longer, JOB) > patience(CONFIG, IMAGE, JOB)
+    assert patience(PLAN, JOB) > shortest
+    longer = ModelPlan(CONFIG, replace(SHAPE, context=4096))
+    assert patience(longer, JOB) > patience(PLAN, JOB)
 
 
 def test_abort_waits_for_the_memory() -> None:
@@ -561,7 +556,7 @@ def test_who_wants_no_more_tokens_aborts() -> None:
     bus = FakeBus(makes(1), works)
 
     async def take_one() -> int:
-        iterator = execute(bus, CONFIG, IMAGE, JOB, JobResult())
+        iterator = execute(bus, PLAN, JOB, JobResult())
         token = await anext(iterator)
         await iterator.aclose()
         return token

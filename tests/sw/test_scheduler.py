@@ -17,7 +17,7 @@ from sw.checkpoint import Checkpoint
 from sw.driver import Accelerator, Generation, JobError, Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.model_shape import ModelShape
+from sw.model_plan import ModelPlan
 from sw.pack import pack
 from sw.requests import Batch, Job, Request
 from sw.sampling import Sampling
@@ -45,7 +45,7 @@ class Recorder:
     """A golden link that keeps what it is asked for."""
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
-        self.link, self.shape = GoldenLink(config, image), image.shape
+        self.link, self.plan = GoldenLink(config, image), image.plan
         self.requests: list[Request] = []
         self.passes = 0
         self.under_way = 0
@@ -205,7 +205,7 @@ def test_refused_before_anything_runs(
 class Script:
     """A link that answers batches with a given number of tokens."""
 
-    shape: ModelShape
+    plan: ModelPlan
     first: int
     following: int
 
@@ -219,12 +219,12 @@ def test_a_machine_that_makes_too_few_tokens(
     first: int, following: int, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     """It is an error, not an endless loop."""
-    link = Script(image_of(checkpoint, tmp_path, FOUR, 2).shape, first, following)
+    link = Script(image_of(checkpoint, tmp_path, FOUR, 2).plan, first, following)
     with pytest.raises(HardwareError, match=r"ended in the middle of a pass|no token came"):
         list(generate_batch(Accelerator(FOUR, link), [Job(prompt=(1,), max_new_tokens=9, chunk=1)] * 2))
 
 
 def test_a_run_that_ends_for_no_reason(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    link = Script(image_of(checkpoint, tmp_path, FOUR, 2).shape, 3, 0)
+    link = Script(image_of(checkpoint, tmp_path, FOUR, 2).plan, 3, 0)
     with pytest.raises(HardwareError, match="ended after 3 tokens, though nothing ended the sequence"):
         Accelerator(FOUR, link).generate(Job(prompt=(1,), max_new_tokens=9, chunk=1))

@@ -47,7 +47,7 @@ def test_a_good_image(image: ModelImage, chunk_bytes: int, monkeypatch: pytest.M
     """Every byte of every region is read once, and the progress ends at all of them."""
     monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
     seen = run(image, memory_of(image))
-    total = sum(region.area for region in image.regions.values())
+    total = sum(region.area for region in image.plan.regions.values())
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert seen[-1] == (total, total)
 
@@ -59,7 +59,7 @@ def test_a_flipped_bit(
     image: ModelImage, name: str, place: str, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "CHUNK_BYTES", chunk_bytes)
-    region, memory = image.regions[name], memory_of(image)
+    region, memory = image.plan.regions[name], memory_of(image)
     offset = {"first": 0, "middle": region.area // 2, "last": region.area - 1}[place]
     at = BASE + region.offset + offset
     memory[at] ^= 4
@@ -74,9 +74,9 @@ def test_a_file_that_has_changed_as_well(image: ModelImage) -> None:
     """The CRC of the table decides."""
     memory = memory_of(image)
     with image.path.open("r+b") as file:
-        file.seek(image.regions["rope"].offset)
+        file.seek(image.plan.regions["rope"].offset)
         file.write(b"\x55")
-    memory[BASE + image.regions["rope"].offset] = 0x55
+    memory[BASE + image.plan.regions["rope"].offset] = 0x55
     with pytest.raises(HardwareError, match=r"region rope .*the file has changed as well"):
         run(image, memory)
 

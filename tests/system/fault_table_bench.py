@@ -15,7 +15,6 @@ from sim.links.simulated_bench import PERIOD_NS, SimulatedBus, start
 from sim.memory.faults import FaultKind, MemoryFault, memory_fault
 from sw.errors import HardwareError
 from sw.job import JobResult, execute
-from sw.layout import Layout
 from tests.system import faults_bench
 from tests.system.fault_table import Access, cells
 from tests.system.faults_bench import CONFIG, PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
@@ -48,7 +47,7 @@ class FaultyBus(ChangedBus):
 
 def places(access: Access) -> dict[str, int]:
     """Addresses of the bursts that are spoiled."""
-    layout, regions = Layout.of(CONFIG, image()), image().regions
+    layout, regions = image().plan.layout(), image().plan.regions
     if access.place in regions:
         region = regions[access.place]
         return {"first": region.offset, "end": region.offset + region.area}

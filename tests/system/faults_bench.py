@@ -19,7 +19,6 @@ from sim.memory.faults import FaultKind, memory_fault
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
-from sw.layout import Layout
 from sw.requests import Batch, Request, request_from
 
 LIMIT_CYCLES = 20_000_000
@@ -131,8 +130,8 @@ async def addresses_outside_of_memory(dut: Any) -> None:
     """What leaves its window is never asked for, what leaves the memory is answered by it: each stops the run with an
     error of its own. After the abort the right job runs as ever."""
     bus = await start(dut, LIMIT_CYCLES)
-    size, shape, layout = PARAMETERS["size"], image().shape, Layout.of(CONFIG, image())
-    cut = size - CONFIG.kv_block_bytes(shape.head_dim) + 64 - REQUEST.slot * shape.slot_stride(CONFIG)
+    size, plan, layout = PARAMETERS["size"], image().plan, image().plan.layout()
+    cut = size - CONFIG.kv_block_bytes(plan.shape.head_dim) + 64 - REQUEST.slot * plan.slot_stride
     await run_as_golden(bus)
     everything = {f"{window}_{edge}": value for window in ("READ", "WRITE")
                   for edge, value in (("BASE_LO", 0), ("END_HI", 1 << CONFIG.address_bits - 32))}
@@ -149,7 +148,7 @@ async def addresses_outside_of_memory(dut: Any) -> None:
         ("WRITE_DECERR", {"TOKENS_ADDRESS_LO": size}),
         ("WRITE_DECERR", {"LOGITS_ADDRESS_LO": size - 16}),
         ("HEADER_CRC", {"STREAM_OFFSET": layout.kv}),
-        ("CONTEXT_FULL", {"PROMPT_LENGTH": shape.context + 1}),
+        ("CONTEXT_FULL", {"PROMPT_LENGTH": plan.shape.context + 1}),
         ("BAD_PARAMETER", {"CHUNK": 0}),
         ("BAD_TOKEN", {"VOCABULARY": max(PARAMETERS["request"]["prompt"])}),
     ):
@@ -167,10 +166,10 @@ async def addresses_outside_of_memory(dut: Any) -> None:
 async def windows_are_exact(dut: Any) -> None:
     """A page less at either end is missed: by the first header, by the last row of logits, by the first KV row."""
     bus = await start(dut, LIMIT_CYCLES)
-    layout, region = Layout.of(CONFIG, image()), image().regions
+    layout, region = image().plan.layout(), image().plan.regions
     rows = REQUEST.fed(len(PARAMETERS["tokens"])) * layout.logits_beats * CONFIG.beat_bytes
     last = (layout.logits + rows - 1) // 4096 * 4096
-    first_kv = layout.kv + REQUEST.slot * image().shape.slot_stride(CONFIG)
+    first_kv = layout.kv + REQUEST.slot * image().plan.slot_stride
     first_image = min(r.offset for r in region.values())
     for fits, registers in (
         (True, {"READ_BASE_LO": first_image}), (False, {"READ_BASE_LO": first_image + 4096}),
@@ -194,7 +193,7 @@ async def bad_entries(dut: Any) -> None:
     assert isinstance(REQUEST, Batch)
     good, last = REQUEST.entries
     for error, entry in (
-        ("CONTEXT_FULL", replace(last, position=image().shape.context)),
+        ("CONTEXT_FULL", replace(last, position=image().plan.shape.context)),
         ("BAD_PARAMETER", replace(last, slot=64)),
     ):
         written = int(dut.m_axi_0_beats_written.value)
@@ -244,7 +243,7 @@ async def start_while_busy(dut: Any) -> None:
 async def other_build(dut: Any) -> None:
     """The driver expects another build than it finds: it touches nothing."""
     bus = await start(dut, LIMIT_CYCLES)
-    layout = Layout.of(CONFIG, image())
+    layout = image().plan.layout()
     before = (await bus.read_memory(0, PARAMETERS["size"])).copy()
     await run_into(bus, "the accelerator is build")
     await ClockCycles(dut.aclk, 2000)
@@ -269,7 +268,7 @@ async def read_errors_of_every_port(dut: Any) -> None:
     """A burst in the middle of the packet stream is spoiled, on one port at a time."""
     bus = await start(dut, LIMIT_CYCLES)
     await run_as_golden(bus)
-    stream = image().regions["stream"]
+    stream = image().plan.regions["stream"]
     for port in range(CONFIG.ports):
         fault = memory_fault(dut, port)
         for kind, error in ((FaultKind.SLVERR, "READ_SLVERR"), (FaultKind.DECERR, "READ_DECERR"),

@@ -108,9 +108,9 @@ def test_clocks_of_a_batch(tmp_path: Path) -> None:
         assert all(len(result.tokens) == 9 for result in results)
         clocks[name] = sum(run["cycles"] for run in accelerator.measured)
         stream = sum(run["read_bytes"]["stream"] for run in accelerator.measured)
-        assert stream == image.regions["stream"].size * (len(some) + 8)
-        blocks = len(some) * (2 + 8) * image.shape.layers * image.shape.kv_heads
+        assert stream == image.plan.regions["stream"].size * (len(some) + 8)
+        blocks = len(some) * (2 + 8) * image.plan.shape.layers * image.plan.shape.kv_heads
         kv = sum(run["read_bytes"]["kv"] for run in accelerator.measured)
-        assert kv == blocks * TINY.kv_block_bytes(image.shape.head_dim)
+        assert kv == blocks * TINY.kv_block_bytes(image.plan.shape.head_dim)
     print(f"\n{clocks}")
     assert clocks["both"] < 0.8 * (clocks["first"] + clocks["second"])

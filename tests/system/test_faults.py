@@ -27,7 +27,6 @@ from sw.checkpoint import Checkpoint
 from sw.driver import JobError
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.layout import Layout
 from sw.pack import pack
 from sw.requests import Batch, Entry, Job, Request
 
@@ -66,7 +65,7 @@ def simulate(
     golden = driver.Generation([])
     driver.Accelerator(expected_config, GoldenLink(expected_config, good)).run(request, [golden])
     np.save(folder / "logits.npy", np.stack(golden.logits))
-    size = Layout.of(expected_config, good).end
+    size = good.plan.layout().end
     run_bench(
         Accelerator(config), expected_config, bench, top=TOP, testcase=testcase,
         memory=SimulatedMemory(file=content or good.path, size=size, latency=latency, seed=seed),
@@ -79,8 +78,8 @@ def simulate(
 
 def packets(image: ModelImage, region: str, config: AccelConfig = TINY) -> list[tuple[int, Any]]:
     """Offset in the file and header of every packet of a region."""
-    found, at = [], image.regions[region].offset
-    end = at + image.regions[region].size
+    found, at = [], image.plan.regions[region].offset
+    end = at + image.plan.regions[region].size
     while at < end:
         header = HEADER.from_bits(int.from_bytes(image.memory[at : at + 32].tobytes(), "little"))
         found.append((at, header))

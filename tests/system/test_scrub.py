@@ -25,7 +25,7 @@ def nothing(done: int, total: int) -> None:
 @pytest.mark.parametrize("name", ["stream", "head", "embed", "rope"])
 def test_a_flipped_bit_is_named(name: str, tmp_path: Path) -> None:
     image = image_of(tmp_path)
-    region = image.regions[name]
+    region = image.plan.regions[name]
     at = region.offset + region.area // 2
     good = image.memory[at : at + 1].tobytes()
     with closing(SimulatedLink(TINY, image)) as link:
@@ -53,7 +53,7 @@ def test_on_the_command_line(
         nonlocal calls
         calls += 1
         if calls == after:
-            at = link.image.regions["rope"].offset
+            at = link.image.plan.regions["rope"].offset
             link.write_memory(at, bytes([link.image.memory[at] ^ 1]))
         real(link, progress)
 

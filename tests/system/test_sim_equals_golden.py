@@ -71,7 +71,7 @@ def test_bytes_read_are_the_bytes_needed(tmp_path: Path) -> None:
     result = Accelerator(config, link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
     fed = len(PROMPT) + len(result.tokens) - 1
     blocks = sum(position // 16 + 1 for position in range(fed))
-    shape = image.shape
+    shape = image.plan.shape
     expected = blocks * shape.layers * shape.kv_heads * config.kv_block_bytes(shape.head_dim)
     assert link.stats["read_bytes"]["kv"] == expected
 

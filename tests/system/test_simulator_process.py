@@ -145,7 +145,7 @@ def test_a_machine_that_reports_an_error_is_ready_afterwards(image: ModelImage) 
     """The memory is that of before, the damage too until it is mended."""
     with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
         accelerator = Accelerator(TINY, link)
-        stream = image.regions["stream"].offset
+        stream = image.plan.regions["stream"].offset
         good = bytes(link.read_memory(stream, 8))
         link.write_memory(stream, bytes(8))
         for _ in range(2):

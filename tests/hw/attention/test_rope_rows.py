@@ -28,7 +28,7 @@ CONFIGS = {
 def check(config: AccelConfig, stall: float, folder: Path, simulator: str = "pysim") -> None:
     pack(Checkpoint.open(DEMO), folder, config)
     image = ModelImage.open(folder, config)
-    d, stride = image.shape.head_dim, image.shape.rope_stride(config)
+    d, stride = image.plan.shape.head_dim, image.plan.rope_stride
     table = image.view("rope").reshape(-1, stride)
     words = d // 2 // config.vector
     choose = random.Random(config.vector)

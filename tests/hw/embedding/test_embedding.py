@@ -30,7 +30,7 @@ def rows_of(config: AccelConfig, folder: Path, hidden: int) -> list[np.ndarray]:
     )
     pack(Checkpoint.open(folder / "m"), folder / "i", config)
     image = ModelImage.open(folder / "i", config)
-    stride = image.shape.embed_stride(config)
+    stride = image.plan.embed_stride
     table = image.view("embed").reshape(-1, stride)
     rows = [table[t].copy() for t in TOKENS]
     rows.append(np.zeros(stride, dtype=np.uint8))

@@ -52,7 +52,7 @@ class HeadAndArgmax(wiring.Component):
 def test_next_token_of_the_demo_model(tmp_path):
     pack(Checkpoint.open(DEMO), tmp_path / "image", CONFIG)
     image = ModelImage.open(tmp_path / "image", CONFIG)
-    machine = GoldenMachine(CONFIG, image)
+    machine = GoldenMachine(image)
     logits = machine.run_pass([50, 47], [0, 1], [0, 0], [False, True])[1]
     assert logits is not None
     region, size = image.view("head"), CONFIG.beat_bytes

@@ -156,7 +156,7 @@ class ChipInFolder:
 
     def _run(self) -> None:
         link, tokens, rows = self._link(), 0, 0
-        regions = link.machine.image.regions
+        regions = link.machine.image.plan.regions
         assert [self.register(f"{name.upper()}_OFFSET") for name in regions] == [r.offset for r in regions.values()]
         stride = self.register("LOGITS_BEATS") * self.config.beat_bytes
         for step in link.run(self._request()):

@@ -19,7 +19,6 @@ from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.layout import Layout, used_end
 from sw.links.machine import MachineLink
 from sw.links.mmap import BUFFER_NAME, CACHE_LINE_BYTES, MmapBus
 from sw.pack import pack
@@ -171,7 +170,7 @@ def test_memory_that_forgets_is_noticed(
 def test_a_buffer_that_is_too_small(chip: ChipInFolder, small: Path, tmp_path: Path) -> None:
     """Rows of logits need room only where they are asked for."""
     image, bus = packed(small, tmp_path / "i"), MmapBus(root=chip.root)
-    layout, job = Layout.of(CONFIG, image, bus.base), Job(prompt=(1,), max_new_tokens=3, chunk=1)
+    layout, job = image.plan.layout(bus.base), Job(prompt=(1,), max_new_tokens=3, chunk=1)
     bus.memory.size = layout.logits - PHYSICAL - 1
     with pytest.raises(HardwareError, match="outside of the memory for the accelerator"):
         MachineLink(CONFIG, image, bus, bus.base).load()
@@ -179,7 +178,7 @@ def test_a_buffer_that_is_too_small(chip: ChipInFolder, small: Path, tmp_path: P
     link = MachineLink(CONFIG, image, bus, bus.base)
     assert len(list(link.run(job))) == 3
     scored = replace(job, all_logits=True)
-    bus.memory.size = used_end(CONFIG, image, layout, scored) - PHYSICAL - 1
+    bus.memory.size = layout.used_end(scored) - PHYSICAL - 1
     with pytest.raises(HardwareError, match="outside of the memory for the accelerator"):
         next(link.run(scored))
     assert chip.runs == 1

@@ -143,7 +143,7 @@ def test_scrub_lets_the_board_compute(image: ModelImage) -> None:
     before = received["received_bytes"]
     link.scrub(lambda done, total: None)
     assert received["received_bytes"] - before < len(image.memory) // 100
-    at = image.regions["head"].offset + 5
+    at = image.plan.regions["head"].offset + 5
     line.board.memory[at] ^= 16
     with pytest.raises(HardwareError, match=rf"region head of the image is damaged .*byte 5 of it, at {at:#x}, is"):
         link.scrub(lambda done, total: None)

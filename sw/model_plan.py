@@ -1,0 +1,281 @@
+"""A model on a configuration: all that follows from the two, worked out once, for packing, checks, driver and golden
+model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hw.contract.config import MAX_KV_HEADS, STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
+from hw.contract.isa import Flags, Opcode
+from hw.contract.machine_float import float32_code
+from hw.contract.payloads import BATCH_ENTRY
+from sw.errors import HardwareError
+from sw.layout import ALIGNMENT, Layout
+from sw.model_shape import ModelShape
+from sw.packet import Packet
+
+__all__ = ["HEADER_SIZE", "ModelPlan", "Region"]
+
+HEADER_SIZE = 4096
+"""Bytes of the image in front of its first region; the file is a multiple of it."""
+
+STREAMED = ("stream", "head")
+"""Regions that are read through all ports."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A named range of the image: `size` bytes of content in `area` bytes of the file, striped over `stripes` ports."""
+
+    name: str
+    offset: int
+    size: int
+    area: int
+    stripes: int
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What a configuration and the shape of a model imply. Sizes, strides and offsets are bytes.
+
+    What is derived is a property that is worked out when it is first asked for, and kept.
+
+    Raises ConfigError where the configuration cannot run the model, or a table of it lies further than the 32 bits of
+    an offset go: one sentence with both numbers.
+    """
+
+    config: AccelConfig
+    shape: ModelShape
+
+    def __post_init__(self) -> None:
+        self._check_maxima()
+        self._check_multiples()
+        for region in self.regions.values():
+            if region.offset >> 32:
+                raise ConfigError(f"the model is too large: its {region.name} lies {region.offset} bytes from the "
+                                  "start of the image, but offsets have 32 bits")
+
+    def _check_maxima(self) -> None:
+        config, shape = self.config, self.shape
+        for what, value, most in (
+            ("hidden size", shape.hidden, config.max_hidden),
+            ("FFN size", shape.intermediate, config.max_intermediate),
+            ("attention width (heads x head_dim)", shape.heads * shape.head_dim, config.max_hidden),
+            ("vocabulary", shape.vocab, config.max_vocab),
+            ("head_dim", shape.head_dim, config.max_head_dim),
+            ("number of query heads per KV head", shape.heads // shape.kv_heads, config.max_group),
+            ("context", shape.context, config.max_positions),
+            ("number of KV heads", shape.kv_heads, MAX_KV_HEADS),
+        ):
+            if value > most:
+                raise ConfigError(f"the model's {what} is {value}; preset {config.name} runs at most {most}")
+
+    def _check_multiples(self) -> None:
+        config, shape = self.config, self.shape
+        for what, value, unit in (
+            ("hidden size", shape.hidden, config.vector),
+            ("FFN size", shape.intermediate, config.vector),
+            ("head_dim", shape.head_dim, 2 * config.vector),
+            ("row of cached elements in bytes", shape.head_dim * config.kv_bytes, config.beat_bytes),
+        ):
+            if value % unit:
+                raise ConfigError(f"the model's {what} is {value}; preset {config.name} needs a multiple of {unit}")
+
+    # ---- KV cache ----
+    @cached_property
+    def head_stride(self) -> int:
+        """From one KV head's cache to the next."""
+        return ceil_div(self.shape.context, 16) * self.config.kv_block_bytes(self.shape.head_dim)
+
+    @cached_property
+    def layer_stride(self) -> int:
+        """From one layer's cache to the next."""
+        return self.shape.kv_heads * self.head_stride
+
+    @cached_property
+    def slot_stride(self) -> int:
+        """The KV cache of one sequence."""
+        return self.shape.layers * self.layer_stride
+
+    @cached_property
+    def kv_bytes(self) -> int:
+        """The KV cache of all sequences."""
+        return self.shape.sequences * self.slot_stride
+
+    # ---- tables ----
+    @cached_property
+    def embed_stride(self) -> int:
+        """One embedding row: a beat with the float32 row scale unless bf16, then the codes."""
+        codes = ceil_div(self.shape.hidden * self.config.embedding_bits, 8)
+        return self._beats(codes) + (0 if self.config.embedding_bits == 16 else self.config.beat_bytes)
+
+    @cached_property
+    def rope_stride(self) -> int:
+        """One position: head_dim/2 float32 cosines, then as many sines."""
+        return self._beats(4 * self.shape.head_dim)
+
+    @cached_property
+    def logits_stride(self) -> int:
+        """From one row of logits in memory to the next."""
+        return self._beats(4 * self.shape.vocab)
+
+    @cached_property
+    def run_rows(self) -> int:
+        """Tokens, and rows of logits, that a run has room for: those of every position, or of a pass of all columns."""
+        return max(self.shape.context, self.config.columns)
+
+    # ---- LM head: groups of a beat of row scales and as many rows ----
+    @cached_property
+    def head_group_rows(self) -> int:
+        """Rows of a group, whose float32 scales are one beat of the packet stream."""
+        return self.config.stream_bytes // 4
+
+    @cached_property
+    def head_row_bytes(self) -> int:
+        """A row of int8 codes, padded."""
+        return self._stream_beats(self.shape.hidden)
+
+    @cached_property
+    def head_group_bytes(self) -> int:
+        """A group: scales, then rows."""
+        return self.config.stream_bytes + self.head_group_rows * self.head_row_bytes
+
+    @cached_property
+    def head_packet(self) -> Packet:
+        """The packet of the LM head, without the content of its payload."""
+        size = ceil_div(self.shape.vocab, self.head_group_rows) * self.head_group_bytes
+        return Packet(Opcode.HEAD, payload_bytes=size, fields={"k": self.shape.hidden, "m": self.shape.vocab})
+
+    # ---- layers ----
+    @cached_property
+    def layer_packets(self) -> tuple[Packet, ...]:
+        """The packets of all layers in their order, up to END, without the content of their payloads."""
+        layers = (self._layer(number) for number in range(self.shape.layers))
+        return (*self._first, *(packet for layer in layers for packet in layer), *self._last)
+
+    @cached_property
+    def _first(self) -> tuple[Packet, ...]:
+        """In front of the layers."""
+        fields = {"k": self.shape.hidden, "m": self.shape.head_dim}
+        return (self._norm("model.layers.0.input_layernorm", self.shape.hidden),
+                Packet(Opcode.EMBED, Flags.STATISTICS, fields=fields))
+
+    @cached_property
+    def _last(self) -> tuple[Packet, ...]:
+        """Behind the layers."""
+        return self._quantize(self.shape.hidden, Flags.HEAD16), Packet(Opcode.END)
+
+    def _layer(self, number: int) -> tuple[Packet, ...]:
+        """The packets of one layer: as many, and as long, as those of any other."""
+        shape, at = self.shape, f"model.layers.{number}."
+        hidden, ffn, width, kv_width = shape.hidden, shape.intermediate, shape.heads * shape.head_dim, self._kv_width
+        k_offset = self.config.padded(width)
+        v_offset = k_offset + self.config.padded(kv_width)
+        following = "model.norm" if number == shape.layers - 1 else f"model.layers.{number + 1}.input_layernorm"
+        return (
+            self._quantize(hidden),
+            self._matmul(at + "self_attn.q_proj", hidden, width),
+            self._matmul(at + "self_attn.k_proj", hidden, kv_width, offset=k_offset),
+            self._matmul(at + "self_attn.v_proj", hidden, kv_width, offset=v_offset),
+            self._norm(at + "self_attn.attn_sub_norm", width),
+            Packet(Opcode.ATTEND, Flags.STATISTICS, fields={
+                "k": shape.head_dim, "m": shape.heads // shape.kv_heads | shape.kv_heads << 16,
+                "scale": self._softmax_scale, "eps": self.head_stride, "offset": k_offset, "offset2": v_offset,
+                "address": number * self.layer_stride,
+            }),
+            self._quantize(width, Flags.WORK),
+            self._norm(at + "post_attention_layernorm", hidden),
+            self._matmul(at + "self_attn.o_proj", width, hidden, Flags.RESIDUAL | Flags.STATISTICS),
+            self._quantize(hidden),
+            self._matmul(at + "mlp.gate_proj", hidden, ffn),
+            self._norm(at + "mlp.ffn_sub_norm", ffn),
+            self._matmul(at + "mlp.up_proj", hidden, ffn, Flags.GATED | Flags.STATISTICS),
+            self._quantize(ffn, Flags.WORK),
+            self._norm(following, hidden),
+            self._matmul(at + "mlp.down_proj", ffn, hidden, Flags.RESIDUAL | Flags.STATISTICS),
+        )
+
+    @cached_property
+    def _kv_width(self) -> int:
+        return self.shape.kv_heads * self.shape.head_dim
+
+    @cached_property
+    def _softmax_scale(self) -> int:
+        return float32_code(self.shape.head_dim**-0.5 * np.log2(np.e))
+
+    def _norm(self, name: str, k: int) -> Packet:
+        return Packet(Opcode.LOAD_NORM, None, self._stream_beats(2 * k), name + ".weight", {"k": k})
+
+    def _quantize(self, k: int, flags: Flags | None = None) -> Packet:
+        return Packet(Opcode.QUANTIZE, flags, fields={"k": k, "scale": float32_code(1 / k)})
+
+    def _matmul(self, name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> Packet:
+        blocks, words = ceil_div(m, self.config.rows), ceil_div(k, self.config.inputs)
+        return Packet(Opcode.MATMUL, flags, blocks * words * self.config.stream_bytes, name + ".weight",
+                      {"k": k, "m": m, "offset": offset, "offset2": words, "address": blocks})
+
+    # ---- image ----
+    @cached_property
+    def regions(self) -> dict[str, Region]:
+        """The regions of the image by name, in the order in which they lie in it.
+
+        The stream is as long as its packets, but they are not listed here: an image that lies about its layers is
+        refused for its size, and must not take memory for millions of them.
+        """
+        config, shape = self.config, self.shape
+        first, layer, last = (sum(packet.total_bytes(config) for packet in packets)
+                              for packets in (self._first, self._layer(0), self._last))
+        regions, end = {}, HEADER_SIZE
+        unit = HEADER_SIZE if config.ports == 1 else STRIPE_BYTES
+        for name, size in (
+            ("stream", first + shape.layers * layer + last),
+            ("head", self.head_packet.total_bytes(config)),
+            ("embed", shape.vocab * self.embed_stride),
+            ("rope", shape.context * self.rope_stride),
+        ):
+            stripes = config.ports if name in STREAMED else 1
+            row = 1 if stripes == 1 else stripes * STRIPE_BYTES
+            offset = ceil_div(end, unit) * unit
+            regions[name] = Region(name, offset, size, ceil_div(size, row) * row, stripes)
+            end = offset + regions[name].area
+        return regions
+
+    @cached_property
+    def image_bytes(self) -> int:
+        """The whole file."""
+        *_, last = self.regions.values()
+        return ceil_div(last.offset + last.area, HEADER_SIZE) * HEADER_SIZE
+
+    # ---- a machine's memory ----
+    def layout(self, base: int = 0) -> Layout:
+        """Where image, KV cache and the areas of a run lie in a machine's memory, from `base` on.
+
+        Raises HardwareError for a base that is no multiple of ALIGNMENT, or behind which the machine's addresses end
+        too soon.
+        """
+        if base % ALIGNMENT:
+            raise HardwareError(f"the memory for the model must start at a multiple of {ALIGNMENT}, not at {base:#x}")
+        layout = self._layout.moved(base)
+        if layout.end > 1 << self.config.address_bits:
+            raise HardwareError(f"the model needs memory to {layout.end:#x}, preset {self.config.name} has addresses "
+                                f"of {self.config.address_bits} bits")
+        return layout
+
+    @cached_property
+    def _layout(self) -> Layout:
+        """From address 0 on."""
+        prompt_bytes = max(4 * self.shape.context, BATCH_ENTRY.size // 8 * self.config.columns)
+        return Layout.of(image_bytes=self.image_bytes, kv_bytes=self.kv_bytes, prompt_bytes=prompt_bytes,
+                         rows=self.run_rows, row_bytes=self.logits_stride)
+
+    def _beats(self, size: int) -> int:
+        """Bytes of the beats of a port that hold so many."""
+        return ceil_div(size, self.config.beat_bytes) * self.config.beat_bytes
+
+    def _stream_beats(self, size: int) -> int:
+        """Bytes of the beats of the packet stream that hold so many."""
+        return ceil_div(size, self.config.stream_bytes) * self.config.stream_bytes

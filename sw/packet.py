@@ -1,0 +1,44 @@
+"""A command of the packet stream (docs/isa.md) as packing and checking know it: all but the content of its payload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hw.contract.config import AccelConfig, ConfigError, ceil_div
+from hw.contract.isa import HEADER, Flags, Opcode, encode_header
+
+__all__ = ["MODEL_FLOAT", "Packet"]
+
+MODEL_FLOAT = {Opcode.QUANTIZE: "eps", Opcode.MATMUL: "scale"}
+"""Header fields that hold a float32 of the model, above 0, and do not follow from its shape."""
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A command. `fields` are numbers of its header by name; `payload_bytes` follow it, made of `tensor` if named."""
+
+    opcode: Opcode
+    flags: Flags | None = None
+    payload_bytes: int = 0
+    tensor: str = ""
+    fields: dict[str, int] = field(default_factory=dict)
+
+    def header(self, config: AccelConfig, model_float: int = 0) -> bytes:
+        """The header, padded to a beat; `model_float` goes to the field of MODEL_FLOAT, if it has one.
+
+        Raises ConfigError for a number that its field does not hold.
+        """
+        values = {"opcode": self.opcode.value, "flags": self.flags.value if self.flags else 0,
+                  "payload_beats": ceil_div(self.payload_bytes, config.stream_bytes), **self.fields}
+        if self.opcode in MODEL_FLOAT:
+            values[MODEL_FLOAT[self.opcode]] = model_float
+        for name, value in values.items():
+            if value >> HEADER[name].width:
+                raise ConfigError(
+                    f"the model is too large for the packet stream: field {name} of {self.opcode.name} is {value}"
+                )
+        return encode_header(values).ljust(config.header_bytes, b"\0")
+
+    def total_bytes(self, config: AccelConfig) -> int:
+        """Header and payload."""
+        return config.header_bytes + self.payload_bytes
