@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
-from hw.contract.isa import HEADER, Opcode
+from hw.contract.isa import Opcode, decode_header
 from hw.contract.machine_float import FLOAT_BITS
 from sw.errors import ImageError
 from sw.model_plan import ModelPlan
@@ -37,7 +37,7 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
     at = 0
     for number, packet in enumerate(packets):
         found = read(at, at + config.header_bytes).tobytes()
-        fields = HEADER.from_bits(int.from_bytes(found[:32], "little"))
+        fields = decode_header(found)
         where = f"packet {number}, {packet.opcode.name},"
         free = MODEL_FLOAT.get(packet.opcode)
         word = fields[free] if free else 0
@@ -45,8 +45,8 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
             raise ImageError(f"{where} has {free} {word:#010x}, which is no number above 0 of the machine")
         expected = packet.header(config, word)
         if found != expected:
-            wanted = HEADER.from_bits(int.from_bytes(expected[:32], "little"))
-            name = next((n for n, _ in HEADER if fields[n] != wanted[n]), None)
+            wanted = decode_header(expected)
+            name = next((name for name in fields if fields[name] != wanted[name]), None)
             raise ImageError(f"{where} has {name} {fields[name]}, but the shape of the model implies {wanted[name]}"
                              if name else f"{where} has a header that is not padded with zeros")
         at += packet.total_bytes(config)

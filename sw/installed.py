@@ -63,7 +63,7 @@ def packages() -> Iterator[Package]:
 
 def requires_python() -> str:
     """Versions of Python that fit; empty, for any, where the source runs without being installed."""
-    return "" if version(NAME) is None else metadata.metadata(NAME).get("Requires-Python", "")
+    return "" if version(NAME) is None else "".join(metadata.metadata(NAME).get_all("Requires-Python", []))
 
 
 def commit() -> str | None:

@@ -125,7 +125,9 @@ Request = Job | Batch
 
 def request_from(fields: dict[str, Any]) -> Request:
     """The request whose `dataclasses.asdict` went through JSON."""
-    fields = fields | {"end_ids": tuple(fields["end_ids"])}
-    if "entries" in fields:
-        return Batch(**fields | {"entries": tuple(Entry(**entry) for entry in fields["entries"])})
-    return Job(**fields | {"prompt": tuple(fields["prompt"])})
+    values: dict[str, Any] = {**fields, "end_ids": tuple(fields["end_ids"])}
+    if "entries" in values:
+        values["entries"] = tuple(Entry(**entry) for entry in values["entries"])
+        return Batch(**values)
+    values["prompt"] = tuple(values["prompt"])
+    return Job(**values)

@@ -166,7 +166,7 @@ def read_rows(info: TensorInfo, rows: slice = slice(None)) -> NDArray[Any]:
     try:
         with info.file.open("rb", buffering=0) as file:
             file.seek(info.offset + start * row_bytes)
-            view, read = memoryview(values.reshape(-1).view(np.uint8)), 0
+            view, read = values.reshape(-1).view(np.uint8).data, 0
             while read < len(view):
                 count = file.readinto(view[read:])
                 if not count:

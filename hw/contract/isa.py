@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
-from hw.contract.config import HEADER_BYTES
 from hw.contract.crc import header_crc
+from hw.contract.record import record_bytes, record_fields
 
-__all__ = ["HEADER", "Flags", "Opcode", "encode_header"]
+__all__ = ["HEADER", "Flags", "Opcode", "decode_header", "encode_header"]
 
 
 class Opcode(enum.Enum, shape=8):
@@ -60,5 +60,9 @@ HEADER = data.StructLayout({
 
 def encode_header(fields: Mapping[str, int]) -> bytes:
     """A header of these fields, the others 0, with its CRC: the one place where headers are made."""
-    content = HEADER.const({**fields, "crc": 0}).as_bits().to_bytes(HEADER_BYTES, "little")
-    return HEADER.const({**fields, "crc": header_crc(content)}).as_bits().to_bytes(HEADER_BYTES, "little")
+    return record_bytes(HEADER, {**fields, "crc": header_crc(record_bytes(HEADER, {**fields, "crc": 0}))})
+
+
+def decode_header(content: bytes) -> dict[str, int]:
+    """Fields of the header that a content starts with, by name. Its CRC is one of them, and is not checked."""
+    return record_fields(HEADER, content)

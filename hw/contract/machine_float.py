@@ -43,7 +43,7 @@ def float32_codes(value: ArrayLike) -> NDArray[np.uint32]:
 
 def float32_code(value: float | np.floating) -> int:
     """`rnd` of one value, as a float32 word."""
-    return int(float32_codes([value])[0])
+    return int(float32_codes(np.float64(value)).item())
 
 
 def float_code(value: float) -> int:

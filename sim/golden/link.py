@@ -18,6 +18,7 @@ from hw.contract.link_protocol import (
     Command,
     LinkStatus,
 )
+from hw.contract.record import record_bytes, record_fields
 from sw.links.frames import decode, encode
 
 __all__ = ["GoldenBoard", "Registers"]
@@ -79,26 +80,25 @@ class GoldenBoard:
         content = decode(frame)
         if content is None or len(content) < REQUEST.size // 8:
             return self._lost()
-        header = REQUEST.from_bits(int.from_bytes(content[: REQUEST.size // 8], "little"))
-        payload = content[REQUEST.size // 8 :]
-        age = (self._expected - header.sequence) % 256
-        command = header.command
+        header, payload = record_fields(REQUEST, content), content[REQUEST.size // 8 :]
+        command, sequence = header["command"], header["sequence"]
+        age = (self._expected - sequence) % 256
         if command == Command.HELLO.value:
             self._session, self._expected, self._asked = True, 0, False
-            identity = IDENTITY.const({**self.identity, "nonce": header.address & 0xFFFFFFFF})
-            data, status = identity.as_bits().to_bytes(IDENTITY.size // 8, "little"), LinkStatus.OK
+            nonce = header["address"] & 0xFFFFFFFF
+            data, status = record_bytes(IDENTITY, {**self.identity, "nonce": nonce}), LinkStatus.OK
         elif not self._session:
             data, status = b"", LinkStatus.NO_SESSION
         elif age > OLDEST:
             return self._lost()
         elif age and command in [one.value for one in WRITES]:
-            data, status = b"", self._statuses[header.sequence]
+            data, status = b"", self._statuses[sequence]
         else:
             if not age:
                 self._expected, self._asked = (self._expected + 1) % 256, False
-            data, status = self._execute(command, header.address, header.length, payload)
-        self._statuses[header.sequence] = status
-        return encode(bytes([command, header.sequence]) + data + bytes([status.value]))
+            data, status = self._execute(command, header["address"], header["length"], payload)
+        self._statuses[sequence] = status
+        return encode(bytes([command, sequence]) + data + bytes([status.value]))
 
     def _lost(self) -> bytes:
         """REPEAT, once per loss."""
@@ -122,7 +122,7 @@ class GoldenBoard:
                 data = self.memory[address : address + length].tobytes() if inside else b""
             case Command.CHECKSUM.value if length:
                 status = LinkStatus.OK if inside else LinkStatus.READ_DECERR
-                data = zlib.crc32(self.memory[address : address + length]).to_bytes(4, "little") if inside else b""
+                data = zlib.crc32(self.memory[address : address + length].data).to_bytes(4, "little") if inside else b""
             case Command.WRITE_MEMORY.value | Command.FILL_MEMORY.value if short:
                 content = (payload[:1] * length if command == Command.FILL_MEMORY.value else payload)[:length]
                 status = LinkStatus.OK if len(content) == length else LinkStatus.BAD_REQUEST

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
-from hw.contract.isa import HEADER, Flags, Opcode
+from hw.contract.isa import Flags, Opcode, decode_header
 from sim.golden.array import bitlinear_sums
 from sim.golden.attention import KvHead, attend_head, rope
 from sim.golden.embedding import embedding_row
@@ -22,17 +21,20 @@ from sw.image import ModelImage
 
 __all__ = ["GoldenMachine"]
 
+Fields = dict[str, int]
+"""A command header."""
+
 
 def float_field(code: int) -> float:
     """The machine float of a header's float32 field."""
     return float(np.array(code, dtype=np.uint32).view(np.float32))
 
 
-def packets(config: AccelConfig, region: NDArray[np.uint8]) -> Iterator[tuple[Any, NDArray[np.uint8]]]:
+def packets(config: AccelConfig, region: NDArray[np.uint8]) -> Iterator[tuple[Fields, NDArray[np.uint8]]]:
     """Header and payload of every packet up to END or the region's end."""
     at = 0
     while at < len(region):
-        header = HEADER.from_bits(int.from_bytes(region[at : at + 32].tobytes(), "little"))
+        header = decode_header(region[at : at + config.header_bytes].tobytes())
         start = at + config.header_bytes
         at = start + header["payload_beats"] * config.stream_bytes
         yield header, region[start:at]
@@ -74,19 +76,19 @@ class GoldenMachine:
         head, payload = next(packets(self.config, self.streams["head"]))
         return [self.head(head, payload, column) if wanted else None for column, wanted in enumerate(want)]
 
-    def load_norm(self, header: Any, payload: NDArray[np.uint8]) -> None:
+    def load_norm(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """bf16 norm weights: exact, denormals are zero."""
         words = payload[: 2 * header["k"]].copy().view("<u2").astype(np.uint32) << 16
         self.norm = rnd(words.view(np.float32))
 
-    def embed(self, header: Any, payload: NDArray[np.uint8]) -> None:
+    def embed(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """Rows of the table into the residual stream."""
         stride, table = self.plan.embed_stride, self.image.view("embed")
         rows = [table[t * stride : (t + 1) * stride] for t in self.tokens]
         self.h = np.stack([embedding_row(self.config, row, header["k"]) for row in rows])
         self.stats = statistics(self.h, self.norm)
 
-    def quantize(self, header: Any, payload: NDArray[np.uint8]) -> None:
+    def quantize(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """int8 codes for the array, or 16-bit codes for the head."""
         flags = Flags(header["flags"])
         x = (self.work if Flags.WORK in flags else self.h)[:, : header["k"]]
@@ -96,7 +98,7 @@ class GoldenMachine:
         else:
             self.act, self.act_scale = quantize(x, self.norm, factors.top), factors.act_scale
 
-    def matmul(self, header: Any, payload: NDArray[np.uint8]) -> None:
+    def matmul(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """BitLinear and what happens to its output on the way to the scratchpad."""
         flags, m = Flags(header["flags"]), header["m"]
         sums = bitlinear_sums(self.config, self.act.astype(np.int8), payload.tobytes(), header["k"], m)
@@ -112,7 +114,7 @@ class GoldenMachine:
         if Flags.STATISTICS in flags:
             self.stats = statistics(out, self.norm)
 
-    def attend(self, header: Any, payload: NDArray[np.uint8]) -> None:
+    def attend(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """RoPE, append, then attention of every column to what is stored; the factors are still those of v."""
         d, group, kv_heads = header["k"], header["m"] & 0xFFFF, header["m"] >> 16
         heads, columns = group * kv_heads, len(self.tokens)
@@ -136,7 +138,7 @@ class GoldenMachine:
         self.work[:, : heads * d] = out.reshape(columns, -1)
         self.stats = statistics(self.work[:, : heads * d], self.norm)
 
-    def head(self, header: Any, payload: NDArray[np.uint8], column: int) -> Array:
+    def head(self, header: Fields, payload: NDArray[np.uint8], column: int) -> Array:
         """Logits of one column over the whole vocabulary."""
         beat, k, m = self.config.stream_bytes, header["k"], header["m"]
         groups = payload.reshape(-1, self.plan.head_group_bytes)
@@ -151,7 +153,7 @@ class GoldenMachine:
         both = np.stack(rows)[:, None, :]
         return both[..., : d // 2], both[..., d // 2 :]
 
-    def _kv_head(self, header: Any, slot: int, g: int, d: int) -> KvHead:
+    def _kv_head(self, header: Fields, slot: int, g: int, d: int) -> KvHead:
         start = header["address"] + g * header["eps"]
         size = self.plan.head_stride
         return KvHead.view(self.config, self.kv[slot, start : start + size], d)
