@@ -1,7 +1,7 @@
 """`bitnet-fpga COMMAND`, or `python -m sw COMMAND`: what can be said before anything else is imported.
 
-The command line is `sw/command_line.py`. This file alone has to work where nothing is as it should be: with an older
-Python, or without the packages that every command needs.
+The command line is `sw/cli/command_line.py`. This file alone has to work where nothing is as it should be: with an
+older Python, or without the packages that every command needs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("error: this is Python " + found + " (" + sys.executable + "), 3.11 or later is needed\n")
         return 2
     try:
-        from sw.command_line import main as run
+        from sw.cli.command_line import main as run
     except ImportError as error:
         if not error.name or error.name.split(".")[0] in OURS:
             raise

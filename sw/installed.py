@@ -11,11 +11,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-__all__ = ["NAME", "Package", "commit", "packages", "report", "requires_python", "version"]
+__all__ = ["NAME", "ROOT", "Package", "commit", "packages", "report", "requires_python", "version"]
 
 NAME = "bitnet-fpga"
 ROOT = Path(__file__).parents[1]
-"""The clone, where this runs from one."""
+"""The folder that this package is in: the clone, where it runs from one."""
 
 GIT_TIMEOUT_S = 5
 

@@ -29,7 +29,7 @@ from sim.links.board import SimulatedBoardLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
-from sw.doctor.examine import examine
+from sw.cli.doctor.examine import examine
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.pack import pack

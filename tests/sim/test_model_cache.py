@@ -85,7 +85,7 @@ cached("model", build)
 print("built")
 """
 INTERRUPTED = "import signal\ndef end(*_): raise KeyboardInterrupt\nfor n in (1, 15): signal.signal(n, end)"
-"""As the command line does it (sw/command_line.py)."""
+"""As the command line does it (sw/cli/command_line.py)."""
 
 
 def builder(tool: Path, before: str = "") -> subprocess.Popen[str]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hw.contract.config import PRESETS
 from sim.golden.machine import GoldenMachine
 from sw.__main__ import main
-from sw.doctor.examine import examine
-from sw.doctor.finding import Finding
+from sw.cli.doctor.examine import examine
+from sw.cli.doctor.finding import Finding
 from sw.links.mmap import MmapBus
 from tests.sw.links.mmap_device import ChipInFolder, chip_in_folder
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sw.__main__ import main
-from sw.doctor import host, usb
+from sw.cli.doctor import host, usb
 
 ROOT = Path(__file__).parents[2]
 CHECKS = [
@@ -58,6 +58,7 @@ def test_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert not output.err
     states = {line[:20].strip(): line[21:28].strip() for line in lines}
     assert {states[name] for name in CHECKS[:5]} | {states["g++"], states["make"]} == {"ok"}
+    assert f", {ROOT}" in lines[1]  # where the package is, whatever folder of it the check is in
     sim = next(line for line in lines if line.startswith("extra sim "))
     assert f"cocotb {metadata.version('cocotb')}" in sim
     yosys = next(line for line in lines if line.startswith("Yosys "))

@@ -19,7 +19,7 @@ import pytest
 
 from hw.contract.config import PRESETS, ConfigError
 from sw.checkpoint import Checkpoint, CheckpointError
-from sw.commands.prompts import read_batch
+from sw.cli.prompts import read_batch
 from sw.driver import JobError
 from sw.errors import ImageError
 from sw.image import ModelImage

@@ -14,7 +14,7 @@ from hw.contract.config import PRESETS
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
-from sw.commands.prompts import MAX_BATCH_BYTES, one_prompt, read_batch
+from sw.cli.prompts import MAX_BATCH_BYTES, one_prompt, read_batch
 from sw.driver import JobError
 from sw.pack import pack
 from sw.special_tokens import SpecialTokens

@@ -11,7 +11,7 @@ import pytest
 
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
-from sw.commands.sampling_options import choose_sampling
+from sw.cli.sampling_options import choose_sampling
 from sw.errors import JobError
 from sw.model_config import CheckpointError
 from sw.sampling import Sampling

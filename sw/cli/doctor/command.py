@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 
 from hw.contract.config import ConfigError
-from sw.doctor.examine import examine
-from sw.doctor.finding import Finding
-from sw.doctor.host import examine_host
+from sw.cli.doctor.examine import examine
+from sw.cli.doctor.finding import Finding
+from sw.cli.doctor.host import examine_host
 from sw.driver import LINKS
 from sw.errors import HardwareError, JobError
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
-from sw.doctor import memory
-from sw.doctor.finding import Finding
+from sw.cli.doctor import memory
+from sw.cli.doctor.finding import Finding
 from sw.driver import Accelerator, open_link
 from sw.errors import HardwareError
 from sw.image import ModelImage

@@ -20,9 +20,9 @@ from packaging.specifiers import SpecifierSet
 
 from hw.extras import find_program, install_command
 from hw.tool import CACHE_VARIABLE, ToolError, cache_folder
-from sw.doctor import usb
-from sw.doctor.finding import HostFinding
-from sw.installed import NAME, Package, commit, packages, requires_python, version
+from sw.cli.doctor import usb
+from sw.cli.doctor.finding import HostFinding
+from sw.installed import NAME, ROOT, Package, commit, packages, requires_python, version
 
 __all__ = ["examine_host"]
 
@@ -61,7 +61,7 @@ def _python() -> HostFinding:
 def _this_package() -> HostFinding:
     made = commit()
     found = version(NAME)
-    text = f"{found}, {Path(__file__).parents[2]}" + (f", commit {made}" if made else "")
+    text = f"{found}, {ROOT}" + (f", commit {made}" if made else "")
     return HostFinding(NAME, found is not None, text if found else "", "the command `bitnet-fpga`, `--version`",
                        "run `pip install -e .` in the clone")
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint, CheckpointError
-from sw.commands.target import choose_target
+from sw.cli.target import choose_target
 from sw.doubts import Doubts
 from sw.image import ModelImage, write_mem
 from sw.pack import pack as write_image

@@ -19,10 +19,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
-from sw.commands.pack import pack_with_progress
-from sw.commands.prompts import Prompt, one_prompt, read_batch
-from sw.commands.sampling_options import choose_sampling
-from sw.commands.target import choose_target
+from sw.cli.pack import pack_with_progress
+from sw.cli.prompts import Prompt, one_prompt, read_batch
+from sw.cli.sampling_options import choose_sampling
+from sw.cli.target import choose_target
 from sw.driver import SIMULATED_BOARD, Accelerator, Generation, JobError, open_link
 from sw.errors import ImageError
 from sw.image import ModelImage

@@ -20,14 +20,14 @@ from hw.contract.config import ConfigError
 from hw.extras import what_is_missing
 from hw.tool import ToolError
 from sw.checkpoint import CheckpointError
-from sw.commands.boards import boards
-from sw.commands.build import build
-from sw.commands.doctor import doctor
-from sw.commands.flash import flash
-from sw.commands.generate import generate
-from sw.commands.inspect import inspect
-from sw.commands.pack import pack
-from sw.commands.verilog import verilog
+from sw.cli.boards import boards
+from sw.cli.build import build
+from sw.cli.doctor.command import doctor
+from sw.cli.flash import flash
+from sw.cli.generate import generate
+from sw.cli.inspect import inspect
+from sw.cli.pack import pack
+from sw.cli.verilog import verilog
 from sw.driver import JobError
 from sw.errors import HardwareError, ImageError, VerificationError
 from sw.installed import report

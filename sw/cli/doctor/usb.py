@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sw.doctor.finding import HostFinding
+from sw.cli.doctor.finding import HostFinding
 
 __all__ = ["permissions"]
 
