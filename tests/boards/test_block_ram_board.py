@@ -21,7 +21,7 @@ from sw.requests import Job
 from tests.boards.whole_board import fast_line, run, small_model
 from tests.system.test_sim_equals_golden import DEMO, image_of
 
-pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]  # builds a simulator of everything
 
 PROMPT = (3, 17, 29)
 BENCH = """\

@@ -18,7 +18,7 @@ from tests.boards.memory.ddr3_model import with_model, write_banks
 from tests.boards.whole_board import PROMPT, fast_line, run, run_host, small_model
 from tests.system.test_sim_equals_golden import DEMO, image_of
 
-pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]  # builds a simulator of everything
 
 FILES = (*MODELS, Path(__file__).with_name("ddr3_board_bench.sv"))
 

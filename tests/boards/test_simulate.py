@@ -35,7 +35,7 @@ from sw.image import ModelImage
 from sw.pack import pack
 from tests.sw.links.test_serial import DEMO
 
-pytestmark = pytest.mark.timeout(3600)  # builds a simulator of everything, and loads a model bit by bit
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]  # builds a simulator of everything, loads bit by bit
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 120

@@ -17,7 +17,10 @@ from boards.open_ecp5 import plan
 from boards.soc import Soc
 
 
-@pytest.mark.parametrize("name", [name for name in BOARDS if isinstance(board(name), Board)])
+@pytest.mark.parametrize("name", [
+    name if name == "ulx3s" else pytest.param(name, marks=pytest.mark.long)
+    for name in BOARDS if isinstance(board(name), Board)
+])
 def test_elaborates(name: str) -> None:
     plans = [plan(board(name), Soc(board(name))) for _ in range(2)]
     assert plans[0].digest() == plans[1].digest()

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hw.accelerator import Accelerator
 from hw.contract.config import preset
@@ -25,6 +26,7 @@ def small_model(folder: Path) -> Path:
     return folder / "m"
 
 
+@pytest.mark.long
 @needs_icarus
 def test_whole_runs(tmp_path: Path) -> None:
     """Prompt in two passes, a new token, KV cache; also after resets within read and write bursts."""

@@ -19,6 +19,7 @@ RANDOM = ("--x-assign", "unique", "--x-initial", "unique", "-DSYNTHESIS", "-CFLA
 """Not optimised by the C++ compiler, which would take longer than the run."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)  # the first one builds the simulator
 @pytest.mark.parametrize("seed", [1, 2])
 def test_random_start(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

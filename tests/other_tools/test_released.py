@@ -31,7 +31,9 @@ def read_by_yosys(module: VerilogModule, folder: Path) -> float:
 
 
 @needs_icarus
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [
+    name if name == "tiny" else pytest.param(name, marks=pytest.mark.long) for name in PRESETS
+])
 def test_released_verilog(preset: str, tmp_path: Path) -> None:
     """The known bytes; no X on any output after a reset, in both languages; no warning; read by Yosys in time."""
     module = released(preset)
