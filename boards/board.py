@@ -21,7 +21,7 @@ class AnyBoard:
     """What the command line knows of a board, whatever chip and tools it has.
 
     Attributes:
-        backend: name of the link (`sw.driver`) that reaches it.
+        backend: name of the link (`sw.session.BACKENDS`) that reaches it.
         name: what the command line takes, and the folder of what is built.
         title: one line for people.
         config: the machine that fits.

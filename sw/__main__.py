@@ -1,4 +1,4 @@
-"""`bitnet-fpga COMMAND`, or `python -m sw COMMAND`: what can be said before anything else is imported.
+"""`bitnet-fpga COMMAND`, or `python -m sw COMMAND`: what can be said whatever can be imported.
 
 The command line is `sw/cli/command_line.py`. This file alone has to work where nothing is as it should be: with an
 older Python, or without the packages that every command needs.
@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         from sw.cli.command_line import main as run
+
+        return run(arguments)
     except ImportError as error:
         if not error.name or error.name.split(".")[0] in OURS:
             raise
@@ -30,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("error: the package " + error.name + " " + state + " for " + sys.executable
                          + ": run `make setup` in the clone and .venv/bin/bitnet-fpga, or pip install the clone\n")
         return 2
-    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The accelerator as a host program sees it. This file is the one driver; what executes the job is a `Link`.
+"""The accelerator as the host sees it. This file is the one driver; what executes the job is a `Link`.
 
 A job is one sequence: prompt, start position, how many tokens at most. The loop over tokens, the argmax and the stop
 conditions run behind the link, as they do in fabric; the driver checks the job, streams tokens and says why it stopped.
@@ -9,11 +9,9 @@ in the next run; so does one with more end ids than the machine has registers fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,47 +19,11 @@ from numpy.typing import NDArray
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import MAX_END_IDS
 from sw.errors import HardwareError, JobError
-from sw.image import ModelImage
-from sw.model_plan import ModelPlan
+from sw.links.link import Link, RunStats
 from sw.requests import Job, Request
 from sw.sampling import Sampler
 
-__all__ = [
-    "SIMULATED_BOARD", "Accelerator", "Generation", "Job", "JobError", "Link", "Step", "next_position", "open_link",
-]
-
-LINKS = {
-    "golden": "sim.links.golden", "sim": "sim.links.simulated", "mmap": "sw.links.mmap", "serial": "sw.links.serial",
-}
-"""Where a link is defined; imported when it is asked for, so that the host needs no simulator."""
-
-SIMULATED_BOARD = "sim.links.board"
-"""Likewise, of the link to a board that is simulated; it takes the board besides."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What comes next: logits of rows that were asked for, in order, and a token if one was chosen."""
-
-    rows: list[NDArray[np.float64]]
-    token: int | None
-
-
-class Link(Protocol):
-    """Executes requests on a model image."""
-
-    plan: ModelPlan
-
-    def run(self, request: Request) -> Generator[Step, None, None]:
-        """Steps of a run in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the run.
-
-        The KV memory stays for the next run.
-        """
-        ...
-
-    def close(self) -> None:
-        """Ends what the link has started; it is of no use afterwards. May be called again."""
-        ...
+__all__ = ["Accelerator", "Generation", "next_position"]
 
 
 @dataclass
@@ -78,19 +40,12 @@ class Generation:
         self.tokens[-1] = sampler.draw(self.logits[-1])
 
 
-def open_link(name: str, config: AccelConfig, image: ModelImage, **options: Any) -> Link:
-    """The link of that name on an image, with options that only it has. Raises JobError that lists the names."""
-    if name not in LINKS:
-        raise JobError(f"no backend named {name!r}; there are: {', '.join(LINKS)}")
-    return import_module(LINKS[name]).open_link(config, image, **options)
-
-
 class Accelerator:
-    """A model on a link. `measured` is what the link told of each run, if it measures."""
+    """A model on a link. `total` is the sum of what the link measured of all runs; None where it measures nothing."""
 
     def __init__(self, config: AccelConfig, link: Link) -> None:
         self.config, self.link, self.shape = config, link, link.plan.shape
-        self.measured: list[dict[str, Any]] = []
+        self.total: RunStats | None = None
 
     def check(self, job: Job) -> None:
         """Raises JobError for a job that cannot run, before anything is fed."""
@@ -133,9 +88,9 @@ class Accelerator:
                     sequences[tokens % len(sequences)].tokens.append(step.token)
                     tokens += 1
                     on_token(step.token)
-        measured = getattr(self.link, "stats", None)
-        if measured:
-            self.measured.append(measured)
+        measured = self.link.stats
+        if measured is not None:
+            self.total = measured if self.total is None else self.total + measured
 
     def stopped(self, job: Job, result: Generation) -> str:
         """Why a sequence ends where it is; empty if it may go on."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hw.contract.register_map import MAX_END_IDS
-from sw.driver import Accelerator, Generation, JobError, next_position
-from sw.errors import HardwareError
+from sw.driver import Accelerator, Generation, next_position
+from sw.errors import HardwareError, JobError
 from sw.requests import Batch, Entry, Job
 from sw.sampling import Sampler
 

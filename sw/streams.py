@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import TextIO
@@ -18,10 +19,15 @@ def open_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-        getattr(sys, name).reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = _opened(sys.stdout), _opened(sys.stderr)
+
+
+def _opened(stream: TextIO | None) -> TextIO:
+    """A stream of the process, or one that leads nowhere in place of a closed one."""
+    found = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w") if stream is None else stream
+    if isinstance(found, io.TextIOWrapper):
+        found.reconfigure(errors="backslashreplace")
+    return found
 
 
 def tell(text: str) -> None:

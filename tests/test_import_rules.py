@@ -1,11 +1,13 @@
-"""hw imports none of the others, sw and boards only hw, sim the others. Links are imported by name.
+"""hw imports none of the others, sw and boards only hw, sim the others.
 
-Inside of hw arrows between folders run one way, and hw/contract/ is below all of them."""
+Inside of hw arrows between folders run one way, and hw/contract/ is below all of them; it is all that sw knows of hw.
+The roof of sw, its command line and the sessions of Python users, imports everything, inside of functions."""
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -14,6 +16,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ALLOWED = {"hw": set(), "sw": {"hw"}, "sim": {"hw", "sw", "boards"}, "boards": {"hw"}}
 PACKAGES = set(ALLOWED)
+BY_NAME = {"import_module", "__import__", "hasattr", "getattr", "setattr"}
+"""What finds a thing by a string."""
+
+OWN_FIELDS = {"sw/model_shape.py"}
+"""Looks at fields of its own dataclass, one after the other."""
+
+
+def roof(path: Path) -> bool:
+    """Whether a file of sw may know of simulators and boards."""
+    own = path.relative_to(ROOT / "sw")
+    return own.parts[0] == "cli" or str(own) in ("session.py", "__main__.py")
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
 
 
 def imported(path: Path) -> list[tuple[int, str]]:
@@ -30,9 +47,56 @@ def imported(path: Path) -> list[tuple[int, str]]:
 def test_imports_go_downwards(package: str) -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in sorted((ROOT / package).rglob("*.py"))
+        for path in sources(package) if not (package == "sw" and roof(path))
         for line, name in imported(path)
         if name.split(".")[0] in PACKAGES - ALLOWED[package] - {package}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_below_the_roof_of_sw() -> None:
+    """It knows of hw the contract alone, and nothing of the roof."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sources("sw") if not roof(path)
+        for line, name in imported(path)
+        if (name.split(".")[0] == "hw" and not name.startswith("hw.contract."))
+        or name.startswith(("sw.cli", "sw.session")) or name == "sw"
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when a module is imported: all but the insides of functions and what only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from executed(child)
+
+
+def test_the_roof_of_sw_imports_simulators_and_boards_inside_of_functions() -> None:
+    """A command needs no package of another one."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sources("sw") if roof(path)
+        for node in executed(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        if name.split(".")[0] in ("sim", "boards")
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_of_sw_or_of_the_table_of_boards_is_looked_up_by_a_string() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} uses {name}"
+        for path in [*sources("sw"), ROOT / "boards" / "__init__.py"] if str(path.relative_to(ROOT)) not in OWN_FIELDS
+        for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Name, ast.Attribute, ast.alias))
+        for name in [node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute)
+                     else node.name]
+        if name in BY_NAME
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -68,7 +132,7 @@ def test_the_contract_imports_nothing_of_the_hardware() -> None:
 def test_the_golden_model_knows_of_the_hardware_its_contract_alone() -> None:
     wrong = [
         f"{path.name}:{line} imports {name}"
-        for path in sorted((ROOT / "sim" / "golden").rglob("*.py"))
+        for path in sources("sim/golden")
         for line, name in modules(path)
         if name.startswith("hw.") and not name.startswith("hw.contract.")
     ]
@@ -91,7 +155,7 @@ def folder(module: str) -> str:
 
 def test_arrows_between_the_folders_of_hw_run_one_way() -> None:
     below: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "hw").rglob("*.py")):
+    for path in sources("hw"):
         own = folder(".".join(path.relative_to(ROOT).with_suffix("").parts))
         names = {folder(name) for _, name in imported(path) if name.startswith("hw.")}
         below.setdefault(own, set()).update(names - {own})

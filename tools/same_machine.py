@@ -20,7 +20,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -41,8 +41,9 @@ from sw.checkpoint import Checkpoint
 from sw.driver import Accelerator, Generation
 from sw.image import ModelImage
 from sw.installed import commit
+from sw.links.link import Step
 from sw.pack import pack
-from sw.requests import Job
+from sw.requests import Job, Request
 from sw.scheduler import generate_batch
 from sw.whole_file import whole_file
 from tests.system.test_faults import simulate
@@ -83,11 +84,28 @@ def hashed(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+class Recorded(SimulatedLink):
+    """Keeps what each run measured."""
+
+    def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int) -> None:
+        super().__init__(config, image, memory_seed)
+        self.runs: list[dict[str, Any]] = []
+
+    def run(self, request: Request) -> Generator[Step, None, None]:
+        """As that of the link."""
+        yield from super().run(request)
+        assert self.stats is not None
+        assert self.stats.traffic is not None
+        self.runs.append({"cycles": self.stats.cycles, "counters": self.stats.counters,
+                          "beats_read": self.stats.traffic.beats_read,
+                          "beats_written": self.stats.traffic.beats_written})
+
+
 def run(config: AccelConfig, image: Path, seed: int, steps: list[list[Job]]) -> dict[str, Any]:
     """What the results and the measurements of all steps are, in a simulator of their own, whose memory starts with
     the same random timing whatever ran before."""
     results: list[Generation] = []
-    with closing(SimulatedLink(config, ModelImage.open(image, config), seed)) as link:
+    with closing(Recorded(config, ModelImage.open(image, config), seed)) as link:
         accelerator = Accelerator(config, link)
         for step in steps:
             if len(step) == 1:
@@ -98,8 +116,7 @@ def run(config: AccelConfig, image: Path, seed: int, steps: list[list[Job]]) -> 
     return {
         "tokens": [result.tokens for result in results],
         "logits": hashed(np.stack(rows).astype("<f4").tobytes()),
-        "runs": [{name: measured[name] for name in ("cycles", "counters", "beats_read", "beats_written")}
-                 for measured in accelerator.measured],
+        "runs": link.runs,
     }
 
 

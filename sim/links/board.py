@@ -4,48 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from boards.board import AnyBoard
 from hw.contract.config import AccelConfig
 from sim.boards.build import baud, build_simulator, check_simulated
 from sim.boards.simulator import BoardSimulator
-from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.exchange import LinkError
+from sw.links.link import Link, RunStats, Step
 from sw.links.machine import MachineLink
 from sw.links.serial import BAUDS, connect
 from sw.requests import Request
 from sw.scrub import Progress
 
-__all__ = ["SimulatedBoardLink", "open_link"]
+__all__ = ["SimulatedBoardLink"]
 
 
-class SimulatedBoardLink:
+class SimulatedBoardLink(Link):
     """Executes requests by the serial link on a board that is simulated from pin to pin.
 
     The simulator starts with the first use and ends with `close`. The time-outs of the link go by its clock, so that a
     slow simulation is not taken for a silent board. Raises HardwareError as the serial link does; where the simulator
     has ended, one that says so.
-
-    `stats` is filled by each run: cycles, counters, seconds of wall time.
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, board: AnyBoard) -> None:
-        self.config, self.image, self.plan = config, image, image.plan
-        self.board = check_simulated(board)
+        super().__init__(config, image.plan)
+        self.image, self.board = image, check_simulated(board)
         self._simulator: BoardSimulator | None = None
         self._link: MachineLink | None = None
 
     @property
-    def stats(self) -> dict[str, Any]:
-        """Of the last run."""
-        return self._link.stats if self._link else {}
+    def stats(self) -> RunStats | None:
+        """As `MachineLink.stats`."""
+        return self._link.stats if self._link else None
 
-    def build(self) -> None:
-        """Builds the simulator, or finds it; the first time takes a minute or two."""
+    def build(self) -> int:
+        """Builds the simulator, or finds it. Its id is that of the board, which its Verilog is made of."""
         build_simulator(self.board)
+        return self.board.config.build_id
 
     @contextmanager
     def _machine(self) -> Iterator[MachineLink]:
@@ -56,6 +54,7 @@ class SimulatedBoardLink:
             if self._link is None:
                 bus = connect(self._simulator.port, BAUDS[:1], self._simulator.clock)
                 self._link = MachineLink(self.config, self.image, bus)
+                self._link.stop = self.stop
             yield self._link
         except LinkError as error:
             failure = self._simulator and self._simulator.failure()
@@ -84,8 +83,3 @@ class SimulatedBoardLink:
             self._link.close()
         if self._simulator:
             self._simulator.close()
-
-
-def open_link(config: AccelConfig, image: ModelImage, board: AnyBoard) -> SimulatedBoardLink:
-    """Used by `bitnet-fpga generate --simulate`."""
-    return SimulatedBoardLink(config, image, board)

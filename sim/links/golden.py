@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import LogitsMode
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
-from sw.driver import Step
+from sim.golden.number import Array
 from sw.image import ModelImage
+from sw.links.link import Link, RunStats, Step
 from sw.requests import Batch, Entry, Request
+from sw.scrub import Progress, scrub
 
-__all__ = ["GoldenLink", "open_link"]
+__all__ = ["GoldenLink"]
 
 
-class GoldenLink:
-    """Executes requests in NumPy."""
+class GoldenLink(Link):
+    """Executes requests in NumPy. The image file, mapped, is the machine's memory."""
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
-        self.plan = image.plan
-        self.machine = GoldenMachine(image)
+        super().__init__(config, image.plan)
+        self.image, self.machine = image, GoldenMachine(image)
+
+    def build(self) -> int:
+        """That of the configuration: the model computes what every machine of it does."""
+        return self.config.build_id
+
+    def load(self, progress: Progress) -> None:
+        """Does nothing: the image is where the model reads it."""
+
+    def scrub(self, progress: Progress) -> None:
+        """Compares the regions of the file with the CRCs of its table, which says whether it has changed since."""
+        scrub(lambda address, size: self.image.memory[address : address + size], self.image, 0, progress)
+
+    @property
+    def stats(self) -> RunStats | None:
+        """None: the model has no clock."""
+        return None
 
     def close(self) -> None:
-        """Nothing is left to end."""
+        """Does nothing: there is nothing to end."""
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         """A prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
@@ -36,7 +54,7 @@ class GoldenLink:
             part = job.prompt[fed : fed + job.chunk]
             positions = range(job.start_position + fed, job.start_position + fed + len(part))
             want = [job.all_logits or (fed + i == last and job.max_new_tokens > 0) for i in range(len(part))]
-            given = self.machine.run_pass(part, positions, [job.slot] * len(part), want)
+            given = self._pass(part, positions, [job.slot] * len(part), want)
             rows = [row for row in given if row is not None]
             fed += len(part)
             if fed <= last or not job.max_new_tokens:
@@ -50,8 +68,8 @@ class GoldenLink:
     def _decode(self, request: Request, entries: tuple[Entry, ...], passes: int) -> Generator[Step, None, None]:
         """A token of each sequence per pass; the first one that ends, ends the run."""
         for _ in range(passes):
-            tokens, positions, slots = ([getattr(e, name) for e in entries] for name in ("token", "position", "slot"))
-            rows = [row for row in self.machine.run_pass(tokens, positions, slots, [True] * len(tokens))
+            tokens, positions, slots = zip(*((e.token, e.position, e.slot) for e in entries), strict=True)
+            rows = [row for row in self._pass(tokens, positions, slots, [True] * len(tokens))
                     if row is not None]
             entries = tuple(Entry(argmax(row), e.position + 1, e.slot) for e, row in zip(entries, rows, strict=True))
             for entry, row in zip(entries, rows, strict=True):
@@ -59,11 +77,13 @@ class GoldenLink:
             if any(self._ends(request, entry) for entry in entries):
                 return
 
+    def _pass(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool]
+    ) -> list[Array | None]:
+        """A pass of the model, before which `stop` ends the run."""
+        self.stop.check()
+        return self.machine.run_pass(tokens, positions, slots, want)
+
     def _ends(self, request: Request, entry: Entry) -> bool:
         """Nothing follows: an end id, or no position where it could be fed."""
         return entry.token in request.end_ids or entry.position >= self.plan.shape.context
-
-
-def open_link(config: AccelConfig, image: ModelImage) -> GoldenLink:
-    """Used by `sw.driver.open_link`."""
-    return GoldenLink(config, image)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,38 +14,46 @@ from hw.contract.config import AccelConfig
 from sim.bench import build_model
 from sim.links.simulator_process import TOP, Reply, SimulatorProcess
 from sim.memory.top import SimulatedMemory
-from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
+from sw.links.link import Link, RunStats, Step, Traffic
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 
-__all__ = ["SimulatedLink", "open_link"]
+__all__ = ["SimulatedLink"]
 
 CYCLES_PER_BEAT = 40
 """Clocks granted per beat of a pass before a run counts as hung; a healthy one needs 2 to 5."""
 
 
-class SimulatedLink:
+class SimulatedLink(Link):
     """Executes requests in Verilator.
 
-    The simulator starts with the first run and ends with `close`; its memory, KV cache and all, stays in between. When
-    it ends before, the link is of no more use: open another one.
-
-    `stats` is filled by each run: cycles, counters, beats of memory traffic, seconds of wall time.
+    The simulator starts with `load` or the first run and ends with `close`; its memory, KV cache and all, stays in
+    between. When it ends before, the link is of no more use: open another one.
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
-        self.config, self.image, self.plan = config, image, image.plan
-        self.layout = image.plan.layout()
+        super().__init__(config, image.plan)
+        self.image, self.layout = image, image.plan.layout()
         self.memory_seed = memory_seed
-        self.stats: dict[str, Any] = {}
+        self._stats: RunStats | None = None
         self._simulator: SimulatorProcess | None = None
         self._closed = False
 
-    def build(self) -> Path:
-        """Builds the simulator, or finds it; the first time takes a minute or two."""
-        return build_model(Accelerator(self.config), top=TOP, memory=True)
+    def build(self) -> int:
+        """Builds the simulator, or finds it. Its id is that of the configuration, which its Verilog is made of."""
+        build_model(Accelerator(self.config), top=TOP, memory=True)
+        return self.config.build_id
+
+    def load(self, progress: Progress) -> None:
+        """Starts the simulator, whose memory holds the image file from the first clock on; nothing is transferred."""
+        self._started()
+
+    @property
+    def stats(self) -> RunStats | None:
+        """Clocks, counters and memory traffic, as the simulation counts them."""
+        return self._stats
 
     def close(self) -> None:
         """Ends the simulator. May be called again; a run afterwards raises HardwareError."""
@@ -84,18 +91,19 @@ class SimulatedLink:
     def run(self, request: Request) -> Generator[Step, None, None]:
         """Closing it aborts the run. Raises HardwareError if the accelerator reports an error or the simulator fails,
         with what its log says."""
-        self.stats = {}
+        self._stats = None
         simulator, tokens, started = self._started(), 0, time.perf_counter()
         simulator.order("run", request, self._limit_cycles(request))
         try:
-            while (reply := simulator.reply())[0] is Reply.TOKEN:
+            while (reply := simulator.reply(self.stop.check))[0] is Reply.TOKEN:
                 tokens += 1
                 yield Step([], reply[1])
         finally:
             simulator.settle()
         measured, rows = reply[1]
-        self.stats = measured | {"seconds": time.perf_counter() - started}
-        self.stats["read_bytes"] = self._read_bytes(request, tokens, measured["beats_read"])
+        read, written = measured["beats_read"], measured["beats_written"]
+        self._stats = RunStats(measured["cycles"], measured["counters"], time.perf_counter() - started,
+                               Traffic(read, written, self._read_bytes(request, tokens, read)))
         if rows:
             yield Step([row.astype(np.float64) for row in rows], None)
 
@@ -103,7 +111,7 @@ class SimulatedLink:
         simulator = self._started()
         simulator.order(order, *arguments)
         try:
-            return simulator.reply()[1]
+            return simulator.reply(self.stop.check)[1]
         finally:
             simulator.settle()
 
@@ -118,8 +126,3 @@ class SimulatedLink:
     def scrub(self, progress: Progress) -> None:
         """Compares the image in memory with what was packed, as `sw.scrub.scrub`."""
         scrub(self.read_memory, self.image, self.layout.image, progress)
-
-
-def open_link(config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> SimulatedLink:
-    """Used by `sw.driver.open_link`."""
-    return SimulatedLink(config, image, memory_seed)

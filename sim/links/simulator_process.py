@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
@@ -66,13 +67,13 @@ class SimulatorProcess:
         self._busy = True
         self._send(name, *arguments)
 
-    def reply(self) -> tuple[Reply, Any]:
-        """The next TOKEN or DONE of an order.
+    def reply(self, check: Callable[[], None] = lambda: None) -> tuple[Reply, Any]:
+        """The next TOKEN or DONE of an order. While it waits it calls `check` once a second at least, which may raise.
 
         Raises HardwareError: the order failed, the simulator ended, or it is silent for SILENCE_S.
         """
         while True:
-            kind, value = self._receive()
+            kind, value = self._receive(check)
             self._busy = kind in (Reply.ALIVE, Reply.TOKEN)
             if kind is Reply.FAILED:
                 raise HardwareError(value)
@@ -110,8 +111,9 @@ class SimulatorProcess:
         except OSError as error:
             raise self._failure() from error
 
-    def _receive(self) -> tuple[Reply, Any]:
+    def _receive(self, check: Callable[[], None]) -> tuple[Reply, Any]:
         for _ in range(SILENCE_S):  # by the second, so that a stopped process is not taken for a silent one
+            check()
             if self._channel.poll(1):
                 break
         else:

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 
-from hw.extras import what_is_missing
-from sw.driver import LINKS
-from sw.links.found import Found
+if TYPE_CHECKING:
+    from boards.board import AnyBoard
+    from sw.links.found import Found
+
+T = TypeVar("T")
 
 __all__ = ["boards"]
 
 
-def _answer(board: Any, found: Found) -> dict[str, Any]:
+def _answer(board: AnyBoard, found: Found) -> dict[str, Any]:
     """What a place says, as a board sees it: `current` where that is the machine that would be built today."""
     said = found.identity
-    same = bool(said) and all(value == getattr(board, name) for name, value in said.items() if name != "build_id")
+    same = said is not None and said.clock_hz in (None, board.clock_hz) and said.memory_bytes in (
+        None, board.memory_bytes)
     return {
-        "at": found.at, "build_id": f"{said['build_id']:016x}" if said else None, "this_board": same,
-        "current": same and said["build_id"] == board.config.build_id, "problem": found.problem or None,
+        "at": found.at, "build_id": None if said is None else f"{said.build_id:016x}", "this_board": same,
+        "current": said is not None and same and said.build_id == board.config.build_id,
+        "problem": found.problem or None,
     }
 
 
-def _state(board: Any, folder: Path, found: Sequence[Found]) -> dict[str, Any]:
+def _state(board: AnyBoard, folder: Path, found: Sequence[Found]) -> dict[str, Any]:
     """A board, its bitstream, if there is one, and what answers where it may be connected. `current`, of both, when it
     is that of today's configuration."""
     build_id = f"{board.config.build_id:016x}"
@@ -58,9 +59,12 @@ def _connected(state: dict[str, Any]) -> str:
     return ", ".join(places) or "not connected"
 
 
-def _ready(names: Iterable[str], load: Callable[[str], Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def _ready(names: Iterable[str], load: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:
     """What `load` gives for each name, and a sentence for each whose packages are not installed."""
-    loaded, absent = {}, {}
+    from hw.extras import what_is_missing
+
+    loaded: dict[str, T] = {}
+    absent: dict[str, str] = {}
     for name in names:
         try:
             loaded[name] = load(name)
@@ -80,12 +84,14 @@ def boards(
 
     Of a board whose packages are not installed it says which to install; a port that needs one is not asked.
     """
-    package = import_module("boards")
-    known, absent = _ready(package.BOARDS, package.board)
-    with Console(stderr=True, quiet=not sys.stderr.isatty()).status("asking the ports"):
-        backends = sorted({board.backend for board in known.values()})
-        found, unasked = _ready(backends, lambda name: import_module(LINKS[name]).find())
-    states = [_state(board, output, found.get(board.backend, [])) for board in known.values()]
+    from boards import BOARDS, board
+    from sw.cli.machines import find
+    from sw.cli.progress import console
+
+    known, absent = _ready(BOARDS, board)
+    with console().status("asking the ports"):
+        found, unasked = _ready(sorted({one.backend for one in known.values()}), find)
+    states = [_state(one, output, found.get(one.backend, [])) for one in known.values()]
     for state in states:
         state["problem"] = unasked.get(state["backend"])
     if as_json:

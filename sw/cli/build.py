@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-
-from sw.whole_file import whole_file
 
 __all__ = ["build"]
 
@@ -27,11 +22,14 @@ def build(
 
     For a Zynq: a project, of which Vivado makes the bitstream if it is installed.
     """
-    board = import_module("boards").board(board_name)
+    from boards import board as board_of
+    from sw.cli.progress import console
+    from sw.whole_file import whole_file
+
+    board = board_of(board_name)
     folder = output / board.name
     folder.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True, quiet=not sys.stderr.isatty())
-    with console.status(f"building {board.name}: synthesis, then place and route (logs are in {folder})"):
+    with console().status(f"building {board.name}: synthesis, then place and route (logs are in {folder})"):
         result = board.build(folder, seed)
     for name, content in result.files.items():
         with whole_file(folder / name) as file:

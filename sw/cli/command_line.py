@@ -1,5 +1,7 @@
 """Command line: `bitnet-fpga COMMAND` or `python -m sw COMMAND`.
 
+Nothing but typer is imported before a command runs, so that `--help` and a wrong option are answered at once.
+
 Exit codes: 0 success (also where nobody reads the output to its end), 1 internal error, 2 bad input, bad
 usage or something that is not installed, 3 hardware error, 4 verification mismatch, 128 + N ended by signal N (130:
 interrupted). Every error but an internal one is a single sentence on stderr.
@@ -12,14 +14,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from hw.contract.config import ConfigError
-from hw.extras import what_is_missing
-from hw.tool import ToolError
-from sw.checkpoint import CheckpointError
 from sw.cli.boards import boards
 from sw.cli.build import build
 from sw.cli.doctor.command import doctor
@@ -28,24 +26,24 @@ from sw.cli.generate import generate
 from sw.cli.inspect import inspect
 from sw.cli.pack import pack
 from sw.cli.verilog import verilog
-from sw.driver import JobError
-from sw.errors import HardwareError, ImageError, VerificationError
-from sw.installed import report
+from sw.errors import CheckpointError, HardwareError, ImageError, JobError, VerificationError
 from sw.streams import open_streams, settle_streams, tell
 
 __all__ = ["app", "main"]
 
-EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
-    (CheckpointError, 2),
-    (ConfigError, 2),
-    (ImageError, 2),
-    (JobError, 2),
-    (OSError, 2),
-    (ToolError, 2),
-    (HardwareError, 3),
-    (VerificationError, 4),
-)
-INTERNAL, INTERRUPTED = 1, 130
+INTERNAL, BAD_INPUT, HARDWARE, VERIFICATION, INTERRUPTED = 1, 2, 3, 4, 130
+
+
+@runtime_checkable
+class UsageError(Protocol):
+    """An error of usage, which prints its own message: typer's, or click's where typer has none of its own."""
+
+    exit_code: int
+
+    def show(self) -> None:
+        """Prints it on stderr."""
+        ...
+
 
 app = typer.Typer(
     name="bitnet-fpga",
@@ -65,6 +63,8 @@ app.command()(doctor)
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from sw.installed import report
+
         print("\n".join(report()))
         raise typer.Exit
 
@@ -87,12 +87,26 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _told(error: Exception) -> tuple[str, int] | None:
-    """Sentence and exit code of an error that is no bug: one of EXIT_CODES, or a package of an extra is missing."""
+def _told(error: Exception) -> tuple[str, int]:
+    """Sentence and exit code of an error, and its traceback where it is a bug.
+
+    Raises ImportError where a package is missing that no extra brings: `sw/__main__.py` says which.
+    """
+    from hw.contract.config import ConfigError
+    from hw.extras import what_is_missing
+    from hw.tool import ToolError
+
     if isinstance(error, ImportError):
         absent = what_is_missing(error)
-        return (absent, 2) if absent else None
-    return next(((_sentence(error), code) for kind, code in EXIT_CODES if isinstance(error, kind)), None)
+        if absent is None:
+            raise error
+        return absent, BAD_INPUT
+    if isinstance(error, (CheckpointError, ConfigError, ImageError, JobError, OSError, ToolError)):
+        return _sentence(error), BAD_INPUT
+    if isinstance(error, (HardwareError, VerificationError)):
+        return _sentence(error), HARDWARE if isinstance(error, HardwareError) else VERIFICATION
+    traceback.print_exc()
+    return str(error), INTERNAL
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -109,14 +123,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (BrokenPipeError, SystemExit):  # the latter is how typer and rich answer the former
         return 0
     except Exception as error:
-        if hasattr(error, "show") and hasattr(error, "exit_code"):  # usage errors of typer and of click alike
+        if isinstance(error, UsageError):
             error.show()
-            return 2
-        told = _told(error)
-        if told is None:
-            traceback.print_exc()
-            told = str(error), INTERNAL
-        sentence, code = told
+            return BAD_INPUT
+        sentence, code = _told(error)
         tell(f"{'internal error' if code == INTERNAL else 'error'}: {sentence}")
         return code
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hw.contract.config import ConfigError
-from hw.extras import find_program, missing
 from sw.errors import HardwareError
 
 __all__ = ["flash"]
@@ -27,6 +24,8 @@ CANNOT_START = 127
 
 
 def _loader() -> str | None:
+    from hw.extras import find_program
+
     return os.environ.get("OPENFPGALOADER") or find_program(LOADER) or find_program("openFPGALoader")
 
 
@@ -38,7 +37,11 @@ def flash(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and run nothing.")] = False,
 ) -> None:
     """Load the bitstream into the FPGA, where it stays until power is cut, or into its flash."""
-    board = import_module("boards").board(board_name)
+    from boards import board as board_of
+    from hw.contract.config import ConfigError
+    from hw.extras import missing
+
+    board = board_of(board_name)
     path = output / board.name / board.bitstream
     if not board.flash:
         raise ConfigError(f"{board.title} loads itself: copy {path.parent} there and run load.sh")

@@ -8,27 +8,28 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.cli.pack import pack_with_progress
+from sw.cli.progress import bar
 from sw.cli.prompts import Prompt, one_prompt, read_batch
 from sw.cli.sampling_options import choose_sampling
 from sw.cli.target import choose_target
-from sw.driver import SIMULATED_BOARD, Accelerator, Generation, JobError, open_link
-from sw.errors import ImageError
+from sw.driver import Accelerator, Generation
+from sw.errors import ImageError, JobError
 from sw.image import ModelImage
+from sw.links.link import Link, RunStats
 from sw.pack import model_shape
 from sw.requests import Job
 from sw.scheduler import generate_batch
+from sw.session import open_link, simulate_board
 from sw.streams import discard, tell
 from sw.text import CheckpointText
 from sw.whole_file import OutputError, output_target, whole_file
@@ -36,23 +37,22 @@ from sw.whole_file import OutputError, output_target, whole_file
 __all__ = ["generate"]
 
 
-def summary(config: AccelConfig, results: Sequence[Generation], measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(config: AccelConfig, results: Sequence[Generation], total: RunStats) -> dict[str, Any]:
     """The --stats file: clocks of all runs together and where they went; memory traffic where the link sees it."""
     fed = sum(len(result.prompt_ids) + max(len(result.tokens) - 1, 0) for result in results)
-    total = _sum(measured)
-    counters = total["counters"]
-    traffic = {} if "read_bytes" not in total else {
-        "read_bytes": total["read_bytes"], "written_bytes": total["beats_written"] * config.beat_bytes,
+    counters = total.counters
+    traffic = {} if total.traffic is None else {
+        "read_bytes": total.traffic.read_bytes, "written_bytes": total.traffic.beats_written * config.beat_bytes,
     }
     return {
         "preset": config.name,
         "sequences": len(results),
-        "runs": len(measured),
+        "runs": total.runs,
         "prompt_tokens": sum(len(result.prompt_ids) for result in results),
         "new_tokens": sum(len(result.tokens) for result in results),
         "positions_fed": fed,
-        "cycles": total["cycles"],
-        "cycles_per_token": total["cycles"] / fed,
+        "cycles": total.cycles,
+        "cycles_per_token": total.cycles / fed,
         **traffic,
         "stall_cycles": {
             "stream_starved": counters["stream_starved"],
@@ -62,15 +62,7 @@ def summary(config: AccelConfig, results: Sequence[Generation], measured: Sequen
         "busy_cycles": {
             name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "head")
         },
-        "cycles_per_second": total["cycles"] / total["seconds"],
-    }
-
-
-def _sum(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Name by name, whatever is nested."""
-    return {
-        name: _sum([part[name] for part in parts]) if isinstance(value, dict) else sum(part[name] for part in parts)
-        for name, value in parts[0].items()
+        "cycles_per_second": total.cycles / total.seconds,
     }
 
 
@@ -108,15 +100,7 @@ class _Output:
             discard(sys.stdout)
 
 
-def _load(link: Any, console: Console) -> None:
-    """The image into the machine's memory, with a progress bar."""
-    columns = (TextColumn("load"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("load", total=None)
-        link.load(lambda done, total: bar.update(task, completed=done, total=total))
-
-
-def _scrub(link: Any, console: Console, when: str) -> None:
+def _scrub(link: Link, console: Console, when: str) -> None:
     """Raises HardwareError where the image in the machine's memory is not what was packed."""
     with console.status("scrub") as status:
         link.scrub(lambda done, total: status.update(f"scrub: {done >> 20} of {total >> 20} MiB"))
@@ -231,23 +215,20 @@ def generate(
                 raise ImageError(f"{image} was not packed from {checkpoint}: the shapes of the models differ")
         packed.verify()
         if simulate:
-            link = import_module(SIMULATED_BOARD).open_link(config, packed, board)
+            link = simulate_board(board, packed)
         else:
-            options = {"sim": {"memory_seed": memory_seed}, "serial": {"port": port}}.get(backend, {})
-            link = open_link(backend, config, packed, **options)
+            link = open_link(backend, config, packed, port=port, memory_seed=memory_seed)
         stack.callback(link.close)
         accelerator = Accelerator(config, link)
         for one in prompts:
             one.check(accelerator)
-        if scrub and not hasattr(link, "scrub"):
+        if scrub and backend == "golden":
             raise JobError(f"--scrub reads the memory of a machine: use --backend sim, serial or mmap, not {backend}")
-        build = getattr(link, "build", None)
         console = Console(stderr=True, quiet=not sys.stderr.isatty())
-        if build is not None:
-            with console.status("building the simulator (the first time takes a minute or two)"):
-                build()
-        if hasattr(link, "load"):
-            _load(link, console)
+        with console.status("building the simulator (the first time takes a minute or two)"):
+            link.build()
+        with bar("load", speed=True) as progress:
+            link.load(progress)
         output = _Output(codec, bool(stats_file or logits_file))
         if scrub:
             _scrub(link, console, "before the first token")
@@ -258,7 +239,7 @@ def generate(
         if scrub:
             _scrub(link, console, "after the run")
         if stats_file is not None:
-            content = summary(config, results, accelerator.measured)
+            content = summary(config, results, accelerator.total)
             stats_file.write(json.dumps(content, indent=2).encode() + b"\n")
         if logits_file is not None:
             np.savez(

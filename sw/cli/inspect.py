@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from sw.check import CheckResult, check
-from sw.checkpoint import Checkpoint, CheckpointError
-from sw.errors import JobError
-from sw.image import image_header
-from sw.inspect import describe, render
-from sw.inspect_image import describe_image, image_lines
-from sw.text import CheckpointText
+from sw.errors import CheckpointError, JobError
+
+if TYPE_CHECKING:
+    from sw.check import CheckResult
 
 __all__ = ["inspect"]
 
@@ -32,24 +26,22 @@ def _checked(path: Path) -> tuple[CheckResult, list[str]]:
 
     A file that is refused does not hide what the tensors hold.
     """
+    from sw.check import CheckResult, check
+    from sw.checkpoint import Checkpoint
+    from sw.cli.progress import bar
+    from sw.text import CheckpointText
+
     result = CheckResult()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
             opened = Checkpoint.open(path)
-            result = _check_tensors(opened)
+            with bar("check") as told_bytes:
+                result = check(opened, told_bytes)
             CheckpointText.open(path, opened.config.vocab_size).check_prompts()
         except CheckpointError as error:
             result.refused.append(str(error))
     return result, list(dict.fromkeys(str(one.message) for one in told))
-
-
-def _check_tensors(opened: Checkpoint) -> CheckResult:
-    """With a progress bar on stderr."""
-    with Progress(TextColumn("check"), BarColumn(), DownloadColumn(), console=Console(stderr=True),
-                  disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("check", total=None)
-        return check(opened, lambda done, total: bar.update(task, completed=done, total=total))
 
 
 def _report(path: Path, as_json: bool) -> None:
@@ -82,6 +74,13 @@ def inspect(
     With --check the exit code is 2 if a tensor or a file cannot be used, and 0 if there are only warnings. An image is
     always read and checked as a whole.
     """
+    from rich.console import Console
+
+    from sw.checkpoint import Checkpoint
+    from sw.image import image_header
+    from sw.inspect import describe, render
+    from sw.inspect_image import describe_image, image_lines
+
     image = path.is_file()
     if thorough:
         if image:

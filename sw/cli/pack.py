@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import enum
 import json
-import sys
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from hw.contract.config import AccelConfig
-from sw.checkpoint import Checkpoint, CheckpointError
-from sw.cli.target import choose_target
-from sw.doubts import Doubts
-from sw.image import ModelImage, write_mem
-from sw.pack import pack as write_image
-from sw.text import CheckpointText
-from sw.whole_file import whole_file
+from sw.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from hw.contract.config import AccelConfig
+    from sw.checkpoint import Checkpoint
+    from sw.image import ModelImage
 
 __all__ = ["Form", "pack", "pack_with_progress"]
 
@@ -37,13 +32,16 @@ def pack_with_progress(
     checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int
 ) -> None:
     """Packs with a progress bar on stderr. Warns of what the tensors hold that cannot be meant."""
+    from sw.cli.progress import bars
+    from sw.doubts import Doubts
+    from sw.pack import pack as write_image
+
     doubts = Doubts()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
-        tasks = {name: bar.add_task(f"pack {name}", total=None) for name in ("stream", "head", "embed", "rope")}
+    with bars(speed=True) as shown:
+        tasks = {name: shown.add_task(f"pack {name}", total=None) for name in ("stream", "head", "embed", "rope")}
         write_image(
             checkpoint, output, config, context=context, sequences=sequences,
-            progress=lambda name, size: bar.advance(tasks[name], size), doubts=doubts,
+            progress=lambda name, size: shown.advance(tasks[name], size), doubts=doubts,
         )
     doubts.warn()
 
@@ -60,6 +58,11 @@ def pack(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write the memory image of a checkpoint for a preset or a board."""
+    from sw.checkpoint import Checkpoint
+    from sw.cli.target import choose_target
+    from sw.image import ModelImage, write_mem
+    from sw.whole_file import whole_file
+
     config, _ = choose_target(board_name, preset=preset_name)
     opened = Checkpoint.open(checkpoint)
     _check_text(opened)
@@ -77,6 +80,8 @@ def pack(
 
 def _check_text(checkpoint: Checkpoint) -> None:
     """Warns of a tokenizer that does not fit the model, though an image holds nothing of it."""
+    from sw.text import CheckpointText
+
     try:
         CheckpointText.open(checkpoint.path, checkpoint.config.vocab_size)
     except CheckpointError as error:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sw.driver import Accelerator, JobError
+from sw.driver import Accelerator
+from sw.errors import JobError
 from sw.requests import Job
 from sw.sampling import Sampling
 from sw.text import CheckpointText

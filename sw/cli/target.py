@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hw.contract.config import AccelConfig, preset
 from sw.errors import JobError
+
+if TYPE_CHECKING:
+    from boards.board import AnyBoard
 
 __all__ = ["DEFAULT_PRESET", "choose_target"]
 
 DEFAULT_PRESET = "tiny"
 
 
-def choose_target(board_name: str | None, **options: str | None) -> tuple[AccelConfig, Any]:
-    """Configuration and board (of `boards`), the latter None where none is named; `options` are those of the command
+def choose_target(board_name: str | None, **options: str | None) -> tuple[AccelConfig, AnyBoard | None]:
+    """Configuration and board, the latter None where none is named; `options` are those of the command
     line that a board decides, `preset` among them.
 
     Raises ConfigError: no such preset or board; JobError: one of the options beside a board.
     """
     if board_name is None:
         return preset(options["preset"] or DEFAULT_PRESET), None
-    board = import_module("boards").board(board_name)
+    from boards import board as board_of
+
+    board = board_of(board_name)
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         brings = " and ".join([f"preset {board.config.name}", *([f"backend {board.backend}"] * ("backend" in options))])

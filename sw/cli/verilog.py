@@ -8,10 +8,6 @@ from typing import Annotated
 
 import typer
 
-from hw.contract.config import preset
-from hw.notice import NOTICE, notice
-from sw.whole_file import whole_file
-
 __all__ = ["verilog"]
 
 
@@ -21,8 +17,11 @@ def verilog(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write accelerator.v, its description, and the notices that go with them. Same input, same bytes."""
-    from hw.accelerator import Accelerator  # no other command needs what takes so long to import
+    from hw.accelerator import Accelerator
+    from hw.contract.config import preset
+    from hw.notice import NOTICE, notice
     from hw.verilog import generate_verilog
+    from sw.whole_file import whole_file
 
     config = preset(preset_name)
     output.mkdir(parents=True, exist_ok=True)

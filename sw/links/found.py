@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-__all__ = ["Found"]
+__all__ = ["Found", "Identity"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a machine says of itself.
+
+    Attributes:
+        build_id: of its configuration.
+        clock_hz: frequency of the machine; None where the link does not tell.
+        memory_bytes: what the host may use; likewise.
+    """
+
+    build_id: int
+    clock_hz: int | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -14,11 +28,10 @@ class Found:
 
     Attributes:
         at: port or device, as people name it.
-        identity: what it says of itself, with the names of a board's declaration: `build_id`, and `clock_hz` and
-            `memory_bytes` where the link tells them. Empty where nothing answers.
+        identity: of what answers there; None where nothing does.
         problem: why nothing answers, in one sentence.
     """
 
     at: str
-    identity: Mapping[str, int] = field(default_factory=dict)
+    identity: Identity | None = None
     problem: str = ""

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import Generator
-from typing import Any, Protocol
+from collections.abc import Coroutine, Generator
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
-from sw.driver import Step
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Bus, JobResult, check_identity, execute
+from sw.job import Bus, JobResult, check_identity, execute, read_build_id
+from sw.links.link import Link, RunStats, Step
 from sw.requests import Request
 from sw.scrub import Progress, scrub
+
+T = TypeVar("T")
 
 __all__ = ["PIECE_BYTES", "MachineBus", "MachineLink", "piece_checksums"]
 
@@ -59,17 +61,22 @@ class MachineBus(Bus, Protocol):
         ...
 
 
-class MachineLink:
-    """Executes requests on the machine behind a bus; the image lies at `base` in its memory.
-
-    `stats` is filled by each run: cycles, counters, seconds of wall time.
-    """
+class MachineLink(Link):
+    """Executes requests on the machine behind a bus; the image lies at `base` in its memory."""
 
     def __init__(self, config: AccelConfig, image: ModelImage, bus: MachineBus, base: int = 0) -> None:
-        self.config, self.image, self.plan = config, image, image.plan
-        self.bus, self.base = bus, base
-        self.stats: dict[str, Any] = {}
+        super().__init__(config, image.plan)
+        self.image, self.bus, self.base = image, bus, base
+        self._stats: RunStats | None = None
         self._loaded = False
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Its result; `stop` ends it."""
+        return asyncio.run(self.stop.ending(work))
+
+    def build(self) -> int:
+        """What the machine's registers say. Raises HardwareError if nothing sensible answers."""
+        return self._wait(read_build_id(self.bus))
 
     def load(self, progress: Progress = lambda done, total: None) -> None:
         """Brings the image into memory; `run` does it where it was not done. Pieces that are there already, from an
@@ -78,7 +85,7 @@ class MachineLink:
 
         Raises HardwareError: another build, no room for the model, or memory that does not keep what was written.
         """
-        asyncio.run(self._load(progress))
+        self._wait(self._load(progress))
         self._loaded = True
 
     async def _load(self, progress: Progress) -> None:
@@ -129,19 +136,24 @@ class MachineLink:
         """Frees the bus; a run that has ended left the machine at rest."""
         self.bus.close()
 
+    @property
+    def stats(self) -> RunStats | None:
+        """Clocks and counters are the machine's own; it does not count its memory traffic."""
+        return self._stats
+
     def scrub(self, progress: Progress) -> None:
         """Compares the image in memory with what was packed, as `sw.scrub.scrub`; loads it where that was not done."""
         if not self._loaded:
             self.load()
-        scrub(lambda address, size: asyncio.run(self._read_back(address - self.base, size)), self.image, self.base,
+        scrub(lambda address, size: self._wait(self._read_back(address - self.base, size)), self.image, self.base,
               progress)
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         """Raises HardwareError as `load` and `sw.job.execute` do; closing it aborts the run."""
         if not self._loaded:
             self.load()
-        asyncio.run(self._reach(self.plan.layout(self.base).used_end(request)))
-        self.stats, started, result = {}, time.perf_counter(), JobResult()
+        self._wait(self._reach(self.plan.layout(self.base).used_end(request)))
+        self._stats, started, result = None, time.perf_counter(), JobResult()
         tokens = execute(self.bus, self.plan, request, result, self.base)
 
         async def following() -> int | None:
@@ -152,10 +164,10 @@ class MachineLink:
 
         with asyncio.Runner() as runner:
             try:
-                while (token := runner.run(following())) is not None:
+                while (token := runner.run(self.stop.ending(following()))) is not None:
                     yield Step([], token)
             finally:
                 runner.run(close())
-        self.stats = {"cycles": result.cycles, "counters": result.counters, "seconds": time.perf_counter() - started}
+        self._stats = RunStats(result.cycles, result.counters, time.perf_counter() - started)
         if result.logits:
             yield Step([row.astype(np.float64) for row in result.logits], None)

@@ -15,18 +15,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.config import ceil_div
 from hw.contract.register_map import ADDRESS_BITS
 from sw.errors import HardwareError
-from sw.image import ModelImage
 from sw.job import read_build_id
 from sw.layout import ALIGNMENT
-from sw.links.found import Found
-from sw.links.machine import MachineLink, piece_checksums
+from sw.links.found import Found, Identity
+from sw.links.machine import piece_checksums
 
 __all__ = [
     "BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "connect", "find",
-    "open_link",
 ]
 
 UIO_NAME = "bitnet"
@@ -191,7 +189,7 @@ def find(root: Path = Path("/")) -> list[Found]:
         return []
     at = f"/dev/{device}"
     try:
-        return [Found(at, {"build_id": asyncio.run(read_build_id(MmapBus(root=root)))})]
+        return [Found(at, Identity(asyncio.run(read_build_id(MmapBus(root=root)))))]
     except HardwareError as error:
         return [Found(at, problem=str(error))]
 
@@ -199,9 +197,3 @@ def find(root: Path = Path("/")) -> list[Found]:
 def connect() -> MmapBus:
     """The accelerator on this chip."""
     return MmapBus()
-
-
-def open_link(config: AccelConfig, image: ModelImage) -> MachineLink:
-    """Used by `sw.driver.open_link`."""
-    bus = connect()
-    return MachineLink(config, image, bus, bus.base)

@@ -13,17 +13,15 @@ from contextlib import closing, suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import AccelConfig
 from hw.contract.link_protocol import Command, LinkStatus
 from hw.contract.register_map import ERROR_SENTENCES, ErrorCode
 from sw.errors import HardwareError
-from sw.image import ModelImage
 from sw.links.exchange import Exchange, LinkError, Port
-from sw.links.found import Found
+from sw.links.found import Found, Identity
 from sw.links.frames import Answer, Request
-from sw.links.machine import PIECE_BYTES, MachineLink
+from sw.links.machine import PIECE_BYTES
 
-__all__ = ["BAUDS", "SerialBus", "connect", "find", "open_link"]
+__all__ = ["BAUDS", "SerialBus", "connect", "find"]
 
 BAUDS = (3_000_000, 1_000_000, 115_200)
 """Bit rates that are tried, in this order."""
@@ -194,8 +192,7 @@ def _ask(port: str) -> Found:
     try:
         with closing(connect(port)) as bus:
             said = bus.exchange.identity
-            names = ("build_id", "clock_hz", "memory_bytes")
-            return Found(port, {name: int(getattr(said, name)) for name in names})
+            return Found(port, Identity(int(said.build_id), int(said.clock_hz), int(said.memory_bytes)))
     except LinkError as error:
         return Found(port, problem=str(error))
 
@@ -207,8 +204,3 @@ def find() -> list[Found]:
         return []
     with ThreadPoolExecutor(len(names)) as pool:
         return list(pool.map(_ask, names))
-
-
-def open_link(config: AccelConfig, image: ModelImage, port: str = "auto") -> MachineLink:
-    """Used by `sw.driver.open_link`."""
-    return MachineLink(config, image, connect(port))

@@ -16,7 +16,7 @@ from boards.board import Board
 from boards.open_ecp5 import BuildError, read_report, refuse_bad_netlist, refuse_slow_clocks
 from hw.contract.config import PRESETS, ConfigError
 from sw.__main__ import main
-from sw.driver import LINKS
+from sw.session import BACKENDS
 
 
 def step(kind: str, delay: float, start: str, end: str) -> dict:
@@ -110,7 +110,7 @@ def test_every_board_is_declared_under_its_name(name: str) -> None:
     declared = board(name)
     assert declared.name == name
     assert declared.config == PRESETS[declared.config.name]
-    assert declared.backend in LINKS
+    assert declared.backend in BACKENDS
     assert declared.documents
     if isinstance(declared, Board):
         assert declared.domains[0] == "sync"

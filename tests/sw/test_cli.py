@@ -66,7 +66,7 @@ def test_exit_codes(
     def fail(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["sw.cli.inspect"], "describe", fail)
+    monkeypatch.setattr("sw.inspect.describe", fail)
     assert main(["inspect", DEMO]) == code
     assert ("Traceback" in capsys.readouterr().err) == (code == 1)
 

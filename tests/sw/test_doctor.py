@@ -200,7 +200,8 @@ def test_command(kv260: ChipInFolder, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_command_in_json(kv260: ChipInFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "--json")
+    code, out, err = run(capsys, "--json")
+    assert not err
     result = json.loads(out)
     assert (code, result["board"], result["ok"]) == (0, "kv260", True)
     assert {check["check"] for check in result["checks"]} == {"link", *CHECKS} - {"all memory"}

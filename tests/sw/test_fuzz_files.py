@@ -20,8 +20,7 @@ import pytest
 from hw.contract.config import PRESETS, ConfigError
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.cli.prompts import read_batch
-from sw.driver import JobError
-from sw.errors import ImageError
+from sw.errors import ImageError, JobError
 from sw.image import ModelImage
 from sw.model_plan import HEADER_SIZE, ModelPlan
 from sw.pack import model_shape, pack

@@ -72,7 +72,8 @@ def test_a_source_tree_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("package", ["typer", "numpy", "amaranth"])
 def test_a_package_that_every_command_needs(package: str) -> None:
     """As with a Python in whose environment nothing was installed."""
-    program = f"import sys; sys.modules[{package!r}] = None; import sw.__main__; sys.exit(sw.__main__.main(['--help']))"
+    program = (f"import sys; sys.modules[{package!r}] = None; import sw.__main__; "
+               "sys.exit(sw.__main__.main(['inspect', 'models/shakespeare-nano']))")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False,
                           timeout=60)
     assert done.returncode == 2

@@ -15,7 +15,7 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.cli.prompts import MAX_BATCH_BYTES, one_prompt, read_batch
-from sw.driver import JobError
+from sw.errors import JobError
 from sw.pack import pack
 from sw.special_tokens import SpecialTokens
 from sw.text import CheckpointText

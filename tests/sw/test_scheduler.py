@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,16 @@ from hw.contract.config import PRESETS, AccelConfig
 from sim.links.golden import GoldenLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation, JobError, Step
-from sw.errors import HardwareError
+from sw.driver import Accelerator, Generation
+from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
+from sw.links.link import Step
 from sw.model_plan import ModelPlan
 from sw.pack import pack
 from sw.requests import Batch, Job, Request
 from sw.sampling import Sampling
 from sw.scheduler import generate_batch
+from tests.sw.fake_link import FakeLink
 
 TINY = PRESETS["tiny"]
 FOUR = TINY.replace(columns=4)
@@ -41,11 +43,12 @@ def image_of(checkpoint: Checkpoint, folder: Path, config: AccelConfig, sequence
     return ModelImage.open(path, config)
 
 
-class Recorder:
+class Recorder(FakeLink):
     """A golden link that keeps what it is asked for."""
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
-        self.link, self.plan = GoldenLink(config, image), image.plan
+        super().__init__(config, image.plan)
+        self.link = GoldenLink(config, image)
         self.requests: list[Request] = []
         self.passes = 0
         self.under_way = 0
@@ -201,13 +204,12 @@ def test_refused_before_anything_runs(
     assert not link.requests
 
 
-@dataclass
-class Script:
+class Script(FakeLink):
     """A link that answers batches with a given number of tokens."""
 
-    plan: ModelPlan
-    first: int
-    following: int
+    def __init__(self, plan: ModelPlan, first: int, following: int) -> None:
+        super().__init__(FOUR, plan)
+        self.first, self.following = first, following
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         for _ in range(self.following if isinstance(request, Batch) else self.first):

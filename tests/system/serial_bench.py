@@ -54,7 +54,8 @@ async def generate(dut: Any) -> None:
             for step in link.run(request_from(plain)):
                 rows += [row.tolist() for row in step.rows]
                 tokens += [] if step.token is None else [step.token]
-            results.append({"tokens": tokens, "rows": rows, "cycles": link.stats["cycles"]})
+            assert link.stats
+            results.append({"tokens": tokens, "rows": rows, "cycles": link.stats.cycles})
 
     await bridge(host)()
     assert np.array_equal(memory_bytes(dut)[: len(image.memory)], image.memory)

@@ -106,11 +106,11 @@ def test_clocks_of_a_batch(tmp_path: Path) -> None:
         accelerator = Accelerator(TINY, SimulatedLink(TINY, image))
         results = [result for _, result in generate_batch(accelerator, some)]
         assert all(len(result.tokens) == 9 for result in results)
-        clocks[name] = sum(run["cycles"] for run in accelerator.measured)
-        stream = sum(run["read_bytes"]["stream"] for run in accelerator.measured)
-        assert stream == image.plan.regions["stream"].size * (len(some) + 8)
+        assert accelerator.total
+        assert accelerator.total.traffic
+        clocks[name], read = accelerator.total.cycles, accelerator.total.traffic.read_bytes
+        assert read["stream"] == image.plan.regions["stream"].size * (len(some) + 8)
         blocks = len(some) * (2 + 8) * image.plan.shape.layers * image.plan.shape.kv_heads
-        kv = sum(run["read_bytes"]["kv"] for run in accelerator.measured)
-        assert kv == blocks * TINY.kv_block_bytes(image.plan.shape.head_dim)
+        assert read["kv"] == blocks * TINY.kv_block_bytes(image.plan.shape.head_dim)
     print(f"\n{clocks}")
     assert clocks["both"] < 0.8 * (clocks["first"] + clocks["second"])

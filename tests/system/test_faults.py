@@ -24,8 +24,7 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw import driver
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
-from sw.driver import JobError
-from sw.errors import HardwareError
+from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
 from sw.pack import pack
 from sw.requests import Batch, Entry, Job, Request

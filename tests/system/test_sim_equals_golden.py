@@ -40,7 +40,8 @@ def awkward(folder: Path) -> Path:
 def simulated(config: AccelConfig, image: ModelImage, job: Job, seed: int = 0) -> tuple[Generation, int]:
     link = SimulatedLink(config, image, seed)
     result = Accelerator(config, link).generate(job)
-    return result, link.stats["cycles"]
+    assert link.stats
+    return result, link.stats.cycles
 
 
 def golden(config: AccelConfig, image: ModelImage, job: Job) -> Generation:
@@ -73,7 +74,9 @@ def test_bytes_read_are_the_bytes_needed(tmp_path: Path) -> None:
     blocks = sum(position // 16 + 1 for position in range(fed))
     shape = image.plan.shape
     expected = blocks * shape.layers * shape.kv_heads * config.kv_block_bytes(shape.head_dim)
-    assert link.stats["read_bytes"]["kv"] == expected
+    assert link.stats
+    assert link.stats.traffic
+    assert link.stats.traffic.read_bytes["kv"] == expected
 
 
 def test_awkward_shape(tmp_path: Path) -> None:

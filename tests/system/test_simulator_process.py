@@ -85,17 +85,26 @@ def test_runs_share_a_process(image: ModelImage) -> None:
         assert not simulators(image.path)
         accelerator = Accelerator(TINY, link)
         assert accelerator.generate(LONG).tokens == golden(image, LONG).tokens
+        first = link.stats
         (process,) = simulators(image.path)
         used = Path(f"/proc/{process}/stat").read_text().split()[13]  # processor time
         time.sleep(1)
         assert Path(f"/proc/{process}/stat").read_text().split()[13] == used
         assert accelerator.generate(JOB).tokens == golden(image).tokens
         assert simulators(image.path) == [process]
-        first, second = accelerator.measured
-        assert first["beats_read"] > second["beats_read"]
-        for run in accelerator.measured:
-            assert run["read_bytes"]["kv"] == run["read_bytes"]["total"] - sum(
-                size for name, size in run["read_bytes"].items() if name not in ("kv", "total")) > 0
+        second = link.stats
+        assert first
+        assert second
+        assert first.traffic
+        assert second.traffic
+        assert first.traffic.beats_read > second.traffic.beats_read
+        for run in (first, second):
+            assert run.traffic
+            read = run.traffic.read_bytes
+            assert read["kv"] == read["total"] - sum(
+                size for name, size in read.items() if name not in ("kv", "total")) > 0
+        assert accelerator.total == first + second
+        assert (accelerator.total.runs, accelerator.total.cycles) == (2, first.cycles + second.cycles)
     link.close()
     with pytest.raises(HardwareError, match="the link to the simulator is closed"):
         accelerator.generate(JOB)

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
-from importlib import import_module
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from hw.contract.config import ConfigError
-from sw.cli.doctor.examine import examine
 from sw.cli.doctor.finding import Finding
-from sw.cli.doctor.host import examine_host
-from sw.driver import LINKS
 from sw.errors import HardwareError, JobError
+
+if TYPE_CHECKING:
+    from boards.board import AnyBoard
 
 __all__ = ["doctor"]
 
 
-def _findings(board: Any, options: dict[str, Any], full: bool, console: Console) -> Iterator[Finding]:
+def _findings(board: AnyBoard, port: str, full: bool) -> Iterator[Finding]:
     """The link, then what `examine` finds behind it."""
+    from sw.cli.doctor.examine import examine
+    from sw.cli.machines import connect
+    from sw.cli.progress import console
+
     try:
-        bus = import_module(LINKS[board.backend]).connect(**options)
+        bus = connect(board.backend, port)
     except HardwareError as error:
         yield Finding("link", False, str(error))
         return
-    with closing(bus), console.status("examining") as status:
+    with closing(bus), console().status("examining") as status:
         yield Finding("link", True, bus.describe())
         yield from examine(
             board.config, bus, full=full,
@@ -40,6 +40,9 @@ def _findings(board: Any, options: dict[str, Any], full: bool, console: Console)
 
 def _examine_host(as_json: bool) -> None:
     """Raises ConfigError if what every command needs is missing."""
+    from hw.contract.config import ConfigError
+    from sw.cli.doctor.host import examine_host
+
     found = []
     for finding in examine_host():
         found.append(finding)
@@ -76,10 +79,11 @@ def doctor(
             raise JobError(f"{'--full' if full else '--port'} needs --board: it is for a board that is connected")
         _examine_host(as_json)
         return
-    board = import_module("boards").board(board_name)
-    options = {"port": port} if board.backend == "serial" else {}
+    from boards import board as board_of
+
+    board = board_of(board_name)
     found: list[Finding] = []
-    for finding in _findings(board, options, full, Console(stderr=True, quiet=not sys.stderr.isatty())):
+    for finding in _findings(board, port, full):
         found.append(finding)
         if not as_json:
             print(f"{finding.check:<20} {'ok   ' if finding.ok else 'WRONG'}  {finding.text}", flush=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,13 +14,17 @@ from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.cli.doctor import memory
 from sw.cli.doctor.finding import Finding
-from sw.driver import Accelerator, open_link
+from sw.driver import Accelerator
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import check_identity
 from sw.links.machine import MachineBus, MachineLink
 from sw.pack import pack
 from sw.scrub import Progress
+from sw.session import open_link
+
+if TYPE_CHECKING:
+    from sim.known_answer import Case
 
 __all__ = ["examine"]
 
@@ -34,6 +37,8 @@ def examine(config: AccelConfig, bus: MachineBus, *, full: bool, progress: Progr
         bus: the board.
         full: all of the memory is written and read as well, for which `progress` is told the bytes written.
     """
+    from sim.known_answer import CASES
+
     checks: list[tuple[str, Any]] = [
         ("build", lambda: asyncio.run(_build(config, bus))),
         ("data lines", lambda: asyncio.run(memory.data_lines(bus, config.beat_bytes))),
@@ -42,7 +47,7 @@ def examine(config: AccelConfig, bus: MachineBus, *, full: bool, progress: Progr
     ]
     if full:
         checks.append(("all memory", lambda: asyncio.run(memory.everything(bus, progress))))
-    for case in import_module("sim.known_answer").CASES:
+    for case in CASES:
         checks.append((case.name, lambda case=case: _known_answer(config, bus, case)))
     for name, check in checks:
         try:
@@ -57,7 +62,7 @@ async def _build(config: AccelConfig, bus: MachineBus) -> str:
     return f"{config.build_id:016x}, preset {config.name}"
 
 
-def _known_answer(config: AccelConfig, bus: MachineBus, case: Any) -> str:
+def _known_answer(config: AccelConfig, bus: MachineBus, case: Case) -> str:
     """Runs a small model on the board and in the golden model; raises HardwareError for the first difference."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, path = Path(folder) / "checkpoint", Path(folder) / "model.img"
