@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "HardwareError", "ImageError", "JobError", "VerificationError"]
+__all__ = ["CheckpointError", "HardwareError", "ImageError", "JobError", "SessionClosedError", "VerificationError"]
 
 
 class CheckpointError(ValueError):
@@ -19,6 +19,10 @@ class HardwareError(RuntimeError):
 
 class VerificationError(RuntimeError):
     """Two results that must be equal differ. Exit code 4."""
+
+
+class SessionClosedError(RuntimeError):
+    """A session was used after it was closed, or closed while it was used."""
 
 
 class ImageError(ValueError):

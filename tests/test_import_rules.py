@@ -6,6 +6,7 @@ The roof of sw, its command line and the sessions of Python users, imports every
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -99,6 +100,20 @@ def test_nothing_of_sw_or_of_the_table_of_boards_is_looked_up_by_a_string() -> N
         if name in BY_NAME
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_help_imports_next_to_nothing() -> None:
+    """It is there at once: no command's own imports are among those of the command line."""
+    heavy = ("numpy", "tokenizers", "rich.progress", "amaranth", "cocotb", "serial", "asyncio", "boards", "sim", "hw",
+             "sw.session", "sw.checkpoint")
+    program = ("import sys; from sw.__main__ import main; code = main(['--help']); "
+               "print(*sorted(sys.modules), file=sys.stderr); sys.exit(code)")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False,
+                          timeout=60)
+    assert done.returncode == 0, done.stderr
+    modules = done.stderr.split()
+    assert "sw.cli.generate" in modules
+    assert [name for name in modules if name in heavy or name.startswith(tuple(f"{one}." for one in heavy))] == []
 
 
 CONTRACT = ROOT / "hw" / "contract"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,14 +62,17 @@ class GoldenMachine:
         self.slots: list[int] = []
 
     def run_pass(
-        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool]
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool],
+        check: Callable[[], None] = lambda: None,
     ) -> list[Array | None]:
         """Feeds a token per column, up to T, of one sequence or of several; logits [vocab] of the columns that want
-        them. Columns of the same slot are consecutive positions in ascending order."""
+        them. Columns of the same slot are consecutive positions in ascending order. `check` is called before every
+        packet, and may raise."""
         self.tokens, self.positions, self.slots = list(tokens), list(positions), list(slots)
         self.h = np.zeros((len(tokens), self.plan.shape.hidden))
         self.work = np.zeros((len(tokens), self.config.work_elements))
         for header, payload in packets(self.config, self.streams["stream"]):
+            check()
             opcode = Opcode(header["opcode"])
             if opcode is not Opcode.END:
                 getattr(self, opcode.name.lower())(header, payload)

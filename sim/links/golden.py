@@ -80,9 +80,8 @@ class GoldenLink(Link):
     def _pass(
         self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool]
     ) -> list[Array | None]:
-        """A pass of the model, before which `stop` ends the run."""
-        self.stop.check()
-        return self.machine.run_pass(tokens, positions, slots, want)
+        """A pass of the model, which `stop` ends between two packets: nothing of it is used then."""
+        return self.machine.run_pass(tokens, positions, slots, want, self.stop.check)
 
     def _ends(self, request: Request, entry: Entry) -> bool:
         """Nothing follows: an end id, or no position where it could be fed."""

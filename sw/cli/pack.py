@@ -6,6 +6,8 @@ import enum
 import json
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from hw.contract.config import AccelConfig
     from sw.checkpoint import Checkpoint
     from sw.image import ModelImage
+    from sw.model_source import Packing
 
-__all__ = ["Form", "pack", "pack_with_progress"]
+__all__ = ["Form", "pack", "packing_bars"]
 
 
 class Form(enum.Enum):
@@ -28,22 +31,21 @@ class Form(enum.Enum):
     MEM = "mem"
 
 
-def pack_with_progress(
-    checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int
-) -> None:
-    """Packs with a progress bar on stderr. Warns of what the tensors hold that cannot be meant."""
+@contextmanager
+def packing_bars() -> Iterator[Packing]:
+    """A progress bar on stderr for each region of an image."""
     from sw.cli.progress import bars
-    from sw.doubts import Doubts
-    from sw.pack import pack as write_image
 
-    doubts = Doubts()
     with bars(speed=True) as shown:
         tasks = {name: shown.add_task(f"pack {name}", total=None) for name in ("stream", "head", "embed", "rope")}
-        write_image(
-            checkpoint, output, config, context=context, sequences=sequences,
-            progress=lambda name, size: shown.advance(tasks[name], size), doubts=doubts,
-        )
-    doubts.warn()
+        yield lambda name, size: shown.advance(tasks[name], size)
+
+
+def _pack(checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int) -> None:
+    from sw.model_source import pack_and_warn
+
+    with packing_bars() as packing:
+        pack_and_warn(checkpoint, output, config, context, sequences, packing)
 
 
 def pack(
@@ -67,12 +69,12 @@ def pack(
     opened = Checkpoint.open(checkpoint)
     _check_text(opened)
     if form is Form.IMAGE:
-        pack_with_progress(opened, output, config, context, sequences)
+        _pack(opened, output, config, context, sequences)
         _report(ModelImage.open(output, config), output, as_json)
         return
     with whole_file(output, opened.files) as text, tempfile.TemporaryDirectory(dir=output.parent) as folder:
         binary = Path(folder) / "image"
-        pack_with_progress(opened, binary, config, context, sequences)
+        _pack(opened, binary, config, context, sequences)
         image = ModelImage.open(binary, config)
         write_mem(image, text)
     _report(image, output, as_json)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sw.driver import Accelerator
 from sw.errors import JobError
 from sw.requests import Job
 from sw.sampling import Sampling
+from sw.session import Session
 from sw.text import CheckpointText
 
 __all__ = ["Prompt", "one_prompt", "read_batch"]
@@ -46,10 +46,10 @@ class Prompt:
     job: Job
     place: str = ""
 
-    def check(self, accelerator: Accelerator) -> None:
+    def check(self, session: Session) -> None:
         """Raises JobError for a job that cannot run."""
         try:
-            accelerator.check(self.job)
+            session.check(self.job)
         except JobError as error:
             raise JobError(f"{self.place}{error}") from error
 

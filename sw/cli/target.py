@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from hw.contract.config import AccelConfig, preset
 from sw.errors import JobError
+from sw.session import DEFAULT_PRESET
 
 if TYPE_CHECKING:
     from boards.board import AnyBoard
 
-__all__ = ["DEFAULT_PRESET", "choose_target"]
-
-DEFAULT_PRESET = "tiny"
+__all__ = ["choose_target"]
 
 
 def choose_target(board_name: str | None, **options: str | None) -> tuple[AccelConfig, AnyBoard | None]:

@@ -22,7 +22,7 @@ class Stop:
     that `ask` ends."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `ask` may come from a finalizer
         self._asked = False
         self._wake: Callable[[], object] | None = None
 

@@ -382,7 +382,7 @@ def test_verilog_is_whole(
 def test_results_are_found_impossible_before_the_run(
     option: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sw.cli.generate.open_link", lambda *_, **__: pytest.fail("the run has begun"))
+    monkeypatch.setattr("sw.session.open_link", lambda *_, **__: pytest.fail("the run has begun"))
     arguments = ["generate", str(small), "--prompt-ids", "1,2", "--max-new-tokens", "1", "--backend", "sim"]
     image = tmp_path / "i"
     pack(Checkpoint.open(small), image, TINY)
@@ -397,7 +397,7 @@ def test_results_are_found_impossible_before_the_run(
 def test_two_results_in_one_file(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sw.cli.generate.open_link", lambda *_, **__: pytest.fail("the run has begun"))
+    monkeypatch.setattr("sw.session.open_link", lambda *_, **__: pytest.fail("the run has begun"))
     (tmp_path / "link").symlink_to("f")
     assert main(["generate", str(small), "--prompt-ids", "1", "--backend", "sim",
                  "--logits", str(tmp_path / "f"), "--stats", str(tmp_path / "link")]) == 2

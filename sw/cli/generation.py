@@ -1,0 +1,213 @@
+"""What `bitnet-fpga generate` does: checks its options, opens a session, and prints what comes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from hw.contract.config import AccelConfig
+from sw.checkpoint import Checkpoint
+from sw.cli.pack import packing_bars
+from sw.cli.progress import bar, console
+from sw.cli.prompts import Prompt, one_prompt, read_batch
+from sw.cli.run_summary import Counted, summary
+from sw.cli.sampling_options import choose_sampling
+from sw.cli.target import choose_target
+from sw.errors import JobError
+from sw.model_source import ModelSource
+from sw.requests import Job
+from sw.results import Completion
+from sw.sampling import Sampling
+from sw.session import Session
+from sw.streams import discard, tell
+from sw.whole_file import OutputError, output_target, whole_file
+
+if TYPE_CHECKING:
+    from boards.board import AnyBoard
+
+__all__ = ["Options", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Those of the command line, by the names of `sw/cli/generate.py`, which says what they mean."""
+
+    checkpoint: Path
+    prompt: str | None
+    prompt_ids: str | None
+    max_new_tokens: int
+    board_name: str | None
+    backend: str | None
+    preset_name: str | None
+    batch: Path | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    seed: int | None
+    generation_config: bool
+    as_json: bool
+    chunk: int | None
+    logits: Path | None
+    context: int | None
+    image: Path | None
+    stats: Path | None
+    scrub: bool
+    memory_seed: int
+    port: str
+    simulate: bool
+
+    def target(self) -> tuple[AccelConfig, AnyBoard | None, str]:
+        """Configuration, board and backend. Raises JobError for options that do not go together."""
+        config, board = choose_target(self.board_name, preset=self.preset_name, backend=self.backend)
+        backend = board.backend if board else self.backend or "golden"
+        if self.simulate and board is None:
+            raise JobError("--simulate needs --board: it says which board is simulated")
+        if self.simulate and self.port != "auto":
+            raise JobError("--simulate brings a serial port of its own: leave out --port")
+        if backend != "serial" and self.port != "auto":
+            raise JobError(f"--port names the serial port of a board: use --backend serial, not {backend}")
+        if backend == "golden" and self.stats is not None:
+            raise JobError("--stats has the clocks of a machine, the golden model has none: use --backend sim, or a "
+                           "board")
+        if backend != "sim" and self.memory_seed:
+            raise JobError("--memory-seed changes the simulated accelerator's memory: use --backend sim, not "
+                           f"{backend}")
+        if self.image is not None and self.context is not None:
+            raise JobError("an image has a context of its own: leave out --context or --image")
+        return config, board, backend
+
+    def prompts(self, source: ModelSource, sampling: Sampling | None, config: AccelConfig) -> list[Prompt]:
+        """What is to be continued. Raises JobError."""
+        columns, codec = config.columns if self.chunk is None else self.chunk, source.text
+        if self.batch is None:
+            ids = one_prompt(self.prompt, self.prompt_ids, codec)
+            return [Prompt(Job(prompt=ids, max_new_tokens=self.max_new_tokens, chunk=columns,
+                               end_ids=codec.tokens.end_ids, all_logits=self.logits is not None, sampling=sampling))]
+        if any(option is not None for option in (self.prompt, self.prompt_ids, self.logits)):
+            raise JobError("--batch takes prompts from its file: leave out --prompt, --prompt-ids and --logits")
+        return read_batch(self.batch, codec, self.max_new_tokens, columns, sampling)
+
+
+def run(options: Options) -> None:
+    """Raises what the parts raise."""
+    config, board, backend = options.target()
+    checkpoint = Checkpoint.open(options.checkpoint)
+    sampling = choose_sampling(options.checkpoint, options.generation_config, options.temperature, options.top_k,
+                               options.top_p, options.seed)
+    source = ModelSource.of(checkpoint, options.image)
+    prompts = options.prompts(source, sampling, config)
+    jobs = [one.job for one in prompts]
+    with ExitStack() as stack:
+        inputs = [*checkpoint.files, *(path for path in (options.image, options.batch) if path is not None)]
+        stats_file, logits_file = (
+            None if path is None else stack.enter_context(whole_file(path, inputs))
+            for path in (options.stats, options.logits)
+        )
+        if options.stats and options.logits and output_target(options.stats) == output_target(options.logits):
+            raise OutputError(f"cannot write {options.logits}: --logits and --stats are the same file")
+        with packing_bars() as packing:
+            session = stack.enter_context(Session(
+                source, context=options.context, sequences=min(config.columns, len(jobs)), port=options.port,
+                memory_seed=options.memory_seed, packing=packing, board=board, simulate=options.simulate,
+                preset=None if board else config, backend=None if board else backend,
+            ))
+        for one in prompts:
+            one.check(session)
+        if options.scrub and backend == "golden":
+            raise JobError(f"--scrub reads the memory of a machine: use --backend sim, serial or mmap, not {backend}")
+        _load(session)
+        if options.scrub:
+            _scrub(session, "before the first token")
+        output = _Output(session, jobs, bool(stats_file or logits_file))
+        if options.batch is not None:
+            output.batch()
+        else:
+            result = output.one(options.as_json)
+            if logits_file is not None:
+                _save(logits_file, result)
+        if options.scrub:
+            _scrub(session, "after the run")
+        if stats_file is not None and session.stats is not None:
+            content = summary(config, output.counted, session.stats)
+            stats_file.write(json.dumps(content, indent=2).encode() + b"\n")
+
+
+def _load(session: Session) -> None:
+    """Makes the machine and brings the model into its memory, with a progress bar."""
+    with console().status("building the simulator (the first time takes a minute or two)"):
+        session.build()
+    with bar("load", speed=True) as progress:
+        session.load(progress)
+
+
+def _scrub(session: Session, when: str) -> None:
+    """Raises HardwareError where the image in the machine's memory is not what was packed."""
+    with console().status("scrub") as status:
+        session.scrub(lambda done, total: status.update(f"scrub: {done >> 20} of {total >> 20} MiB"))
+    tell(f"scrub {when}: the image in memory is what was packed")
+
+
+def _save(file: IO[bytes], result: Completion) -> None:
+    """Ids, tokens and logits as .npz."""
+    assert result.logits is not None
+    np.savez(file, prompt_ids=np.array(result.prompt_ids, np.int64), tokens=np.array(result.tokens, np.int64),
+             logits=result.logits)
+
+
+class _Output:
+    """Runs jobs and prints what is generated.
+
+    When nobody reads stdout any more, BrokenPipeError ends the run, unless it shall keep going for the sake of a file.
+    """
+
+    def __init__(self, session: Session, jobs: list[Job], keep_going: bool) -> None:
+        self._session, self._jobs, self._keep_going = session, jobs, keep_going
+        self.counted = Counted()
+
+    def one(self, as_json: bool) -> Completion:
+        """The result of the one job, printed as text while it grows, or in one piece."""
+        (job,) = self._jobs
+        if as_json:
+            result = self._session.generate(job)
+            self._line(job, result)
+        else:
+            with self._session.stream(job) as pieces:
+                for piece in pieces:
+                    self._write(piece.text)
+                result = pieces.result
+            self._write("\n")
+            tell(f"stopped: {result.stopped}")
+        self.counted.add(result)
+        return result
+
+    def batch(self) -> None:
+        """Results in the order of the jobs, each printed as soon as those before it are."""
+        ended: dict[int, Completion] = {}
+        printed = 0
+        for number, result in self._session.batch(self._jobs):
+            ended[number] = result
+            self.counted.add(result)
+            while printed in ended:
+                self._line(self._jobs[printed], ended.pop(printed))
+                printed += 1
+
+    def _line(self, job: Job, result: Completion) -> None:
+        """A sequence as a JSON line; where its tokens were drawn, also how."""
+        drawn = asdict(job.sampling) if job.sampling else {}
+        self._write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens, "text": result.text,
+                                "stopped": result.stopped, **drawn}) + "\n")
+
+    def _write(self, text: str) -> None:
+        """Prints at once."""
+        try:
+            print(text, end="", flush=True)
+        except BrokenPipeError:
+            if not self._keep_going:
+                raise
+            discard(sys.stdout)

@@ -1,0 +1,57 @@
+"""What `bitnet-fpga generate --stats` writes: where the clocks of the runs went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hw.contract.config import AccelConfig
+from sw.links.link import RunStats
+from sw.results import Completion
+
+__all__ = ["Counted", "summary"]
+
+
+@dataclass
+class Counted:
+    """Tokens of all results so far."""
+
+    sequences: int = 0
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    positions_fed: int = 0
+
+    def add(self, result: Completion) -> None:
+        """One more. The last of its tokens was not fed."""
+        self.sequences += 1
+        self.prompt_tokens += len(result.prompt_ids)
+        self.new_tokens += len(result.tokens)
+        self.positions_fed += len(result.prompt_ids) + max(len(result.tokens) - 1, 0)
+
+
+def summary(config: AccelConfig, counted: Counted, total: RunStats) -> dict[str, Any]:
+    """The --stats file: clocks of all runs together and where they went; memory traffic where the link sees it."""
+    counters = total.counters
+    traffic = {} if total.traffic is None else {
+        "read_bytes": total.traffic.read_bytes, "written_bytes": total.traffic.beats_written * config.beat_bytes,
+    }
+    return {
+        "preset": config.name,
+        "sequences": counted.sequences,
+        "runs": total.runs,
+        "prompt_tokens": counted.prompt_tokens,
+        "new_tokens": counted.new_tokens,
+        "positions_fed": counted.positions_fed,
+        "cycles": total.cycles,
+        "cycles_per_token": total.cycles / counted.positions_fed,
+        **traffic,
+        "stall_cycles": {
+            "stream_starved": counters["stream_starved"],
+            "stream_waiting": counters["stream_waiting"],
+            "array_waiting": counters["array_waiting"],
+        },
+        "busy_cycles": {
+            name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "head")
+        },
+        "cycles_per_second": total.cycles / total.seconds,
+    }
