@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,14 @@ class Completion:
         text: of the new tokens, without the one that ended it; None without a tokenizer.
         stopped: why it ends here, in a few words.
         logits: [positions, vocabulary], a row per position fed, prompt first, if all were asked for; else None. Natural
-            logarithms of unnormalised probabilities, the values that the machine computes.
+            logarithms of unnormalised probabilities, the values that the machine computes. Not compared by `==`.
     """
 
     prompt_ids: tuple[int, ...]
     tokens: tuple[int, ...]
     text: str | None
     stopped: str
-    logits: NDArray[np.float32] | None = None
+    logits: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Piece:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
     """How likely a model finds a text.
 
@@ -78,6 +78,7 @@ class Score:
             row = logits[number].astype(np.float64)
             top = row.max()
             chosen[number] = row[token] - top - np.log(np.exp(row - top).sum())
+        chosen.flags.writeable = False
         return cls(token_ids, logits, chosen)
 
 

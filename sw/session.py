@@ -208,6 +208,8 @@ class Session:
 
     def _completion(self, job: Job, result: Generation) -> Completion:
         rows = np.stack(result.logits) if job.all_logits else None
+        if rows is not None:
+            rows.flags.writeable = False
         return Completion(tuple(result.prompt_ids), tuple(result.tokens), self.text.decode(result.tokens),
                           result.stopped, rows)
 
@@ -263,6 +265,7 @@ class Session:
         Raises JobError for a text of fewer than two tokens, or one that cannot be fed; else as `generate`.
         """
         job = self.job(text, max_new_tokens=0, logits=True)
+        self.check(job)
         if len(job.prompt) < 2:
             raise JobError(f"a score needs two tokens at least, the text has {len(job.prompt)}")
         result = self.generate(job)

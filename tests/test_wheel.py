@@ -1,4 +1,4 @@
-"""A wheel holds every file of the four packages that the repository has, and nothing else."""
+"""A wheel holds every file of the four packages that the repository has, the module for programs, and nothing else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def wheel(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files(wheel: Path, tracked: list[str]) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     found = {name for name in names if ".dist-info/" not in name}
-    assert found == {name for name in tracked if name.partition("/")[0] in PACKAGES}
+    assert found == {name for name in tracked if name.partition("/")[0] in PACKAGES} | {"bitnet_fpga.py"}
+    assert {f"{name}/py.typed" for name in PACKAGES} <= found
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
 
 

@@ -37,7 +37,8 @@ def choose_sampling(
         raise JobError("--top-k, --top-p and --seed are for tokens that are drawn: give a --temperature above 0 too")
     values = found | given
     drawn = values["temperature"] != 0
-    sampling = Sampling(**values | ({} if drawn else {"temperature": 1.0}))  # the other values are checked all the same
+    checked: dict[str, Any] = values | ({} if drawn else {"temperature": 1.0})  # the other values are checked as well
+    sampling = Sampling(**checked)
     return sampling if drawn else None
 
 

@@ -21,7 +21,7 @@ from sw.job import check_identity
 from sw.links.machine import MachineBus, MachineLink
 from sw.pack import pack
 from sw.scrub import Progress
-from sw.session import open_link
+from sw.session import Session
 
 if TYPE_CHECKING:
     from sim.known_answer import Case
@@ -68,9 +68,10 @@ def _known_answer(config: AccelConfig, bus: MachineBus, case: Case) -> str:
         checkpoint, path = Path(folder) / "checkpoint", Path(folder) / "model.img"
         case.write_checkpoint(checkpoint)
         pack(Checkpoint.open(checkpoint), path, config)
-        image = ModelImage.open(path, config)
-        job = case.job(config)
-        expected = Accelerator(config, open_link("golden", config, image)).generate(job)
+        image, job = ModelImage.open(path, config), case.job(config)
+        with Session(path, preset=config) as golden:
+            expected = golden.generate(job)
+        assert expected.logits is not None
         found = Accelerator(config, MachineLink(config, image, bus, bus.base)).generate(job)
         for position, (row, right) in enumerate(zip(found.logits, expected.logits, strict=False)):
             wrong = np.flatnonzero(row != right)
@@ -78,6 +79,6 @@ def _known_answer(config: AccelConfig, bus: MachineBus, case: Case) -> str:
                 first = wrong[0]
                 raise HardwareError(f"{len(wrong)} of {len(right)} logits of position {position} are wrong, the first "
                                     f"is {row[first]} and not {right[first]}: {case.suspect}")
-        if found.tokens != expected.tokens:
-            raise HardwareError(f"tokens {found.tokens} instead of {expected.tokens}: {case.suspect}")
+        if tuple(found.tokens) != expected.tokens:
+            raise HardwareError(f"tokens {found.tokens} instead of {list(expected.tokens)}: {case.suspect}")
     return f"{len(expected.logits)} positions, {expected.logits[0].size} logits each, bit for bit"

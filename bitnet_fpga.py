@@ -1,0 +1,25 @@
+"""Ternary BitNet b1.58 models on an FPGA accelerator, on its simulation, or on its golden model, from Python.
+
+    from bitnet_fpga import Session
+
+    with Session("models/shakespeare-nano") as session:
+        print(session.generate("ROMEO:", max_new_tokens=16).text)
+
+Everything else of the installation may change without notice; the command line is `bitnet-fpga`.
+"""
+
+from __future__ import annotations
+
+from hw.contract.config import AccelConfig, ConfigError, preset
+from sw.errors import CheckpointError, HardwareError, ImageError, JobError, SessionClosedError
+from sw.links.link import RunStats, Traffic
+from sw.requests import Job
+from sw.results import Completion, Piece, Score, Stream
+from sw.sampling import Sampling
+from sw.session import BACKENDS, Session
+
+__all__ = [
+    "BACKENDS", "AccelConfig", "CheckpointError", "Completion", "ConfigError", "HardwareError", "ImageError", "Job",
+    "JobError", "Piece", "RunStats", "Sampling", "Score", "Session", "SessionClosedError", "Stream", "Traffic",
+    "preset",
+]
