@@ -136,7 +136,8 @@ class Session:
             self.config = declared.config
         else:
             self.config = preset if isinstance(preset, AccelConfig) else preset_of(preset or DEFAULT_PRESET)
-        source = model if isinstance(model, ModelSource) else ModelSource.open(Path(model), image and Path(image))
+        source = model if isinstance(model, ModelSource) else ModelSource.open(
+            Path(model), None if image is None else Path(image))
         self.text = source.text
         self._compiled = simulate or backend == "sim"
         self._ready = False
@@ -240,8 +241,11 @@ class Session:
         job = self.job(prompt, max_new_tokens=max_new_tokens, sampling=sampling, logits=logits)
         self.check(job)
         self._prepare()
-        work = self._machine.begin(lambda tell: self._completion(job, self._accelerator.generate(job, tell)))
-        return Stream(work, self.text)
+
+        def run(tell: Callable[[int], None]) -> Completion:
+            return self._completion(job, self._accelerator.generate(job, tell))
+
+        return Stream(self._machine.begin(run), self.text)
 
     def batch(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Completion]]:
         """Jobs that decode together, as many at a time as there are columns and `sequences`; the number of each and its

@@ -17,12 +17,13 @@ from sw.errors import HardwareError, SessionClosedError
 from sw.links.link import Step
 from sw.links.stop import Stop, Stopped
 from sw.machine_thread import MachineThread
+from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
 from sw.requests import Job, Request
 from tests.sw.fake_link import FakeLink
 
-SHAPE = ModelShape(hidden=64, intermediate=96, layers=1, heads=1, kv_heads=1, head_dim=64, vocab=40, context=64,
-                   sequences=1)
+PLAN = ModelPlan(PRESETS["tiny"], ModelShape(hidden=64, intermediate=96, layers=1, heads=1, kv_heads=1, head_dim=64,
+                                             vocab=40, context=64, sequences=1))
 JOB = Job(prompt=(1,), max_new_tokens=1, chunk=1)
 WAIT_S = 20
 
@@ -31,7 +32,7 @@ class Endless(FakeLink):
     """Gives tokens until it is stopped. Keeps which thread did what, and how its runs ended."""
 
     def __init__(self) -> None:
-        super().__init__(PRESETS["tiny"], SHAPE)
+        super().__init__(PRESETS["tiny"], PLAN)
         self.threads: set[int] = set()
         self.ends: list[str] = []
         self.closed = 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -26,10 +27,12 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.driver import Accelerator, Generation
-from sw.errors import HardwareError
+from sw.errors import HardwareError, SessionClosedError
 from sw.image import ModelImage
+from sw.links.stop import Stopped
 from sw.pack import pack
 from sw.requests import Job
+from sw.session import Session
 
 ROOT = Path(__file__).parents[2]
 TINY = PRESETS["tiny"]
@@ -115,9 +118,9 @@ def test_closing_a_run_leaves_the_link_ready(image: ModelImage, monkeypatch: pyt
     ends: list[str] = []
     reply = SimulatorProcess.reply
 
-    def recorded(process: SimulatorProcess) -> Any:
+    def recorded(process: SimulatorProcess, *arguments: Any) -> Any:
         try:
-            return reply(process)
+            return reply(process, *arguments)
         except HardwareError as error:
             ends.append(str(error))
             raise
@@ -135,6 +138,46 @@ def test_closing_a_run_leaves_the_link_ready(image: ModelImage, monkeypatch: pyt
             assert Accelerator(TINY, link).generate(JOB).tokens == golden(image).tokens
             assert simulators(image.path) == processes
     assert ends == ["the run was stopped"] * 3
+
+
+def test_a_run_that_is_stopped_leaves_the_link_ready(image: ModelImage) -> None:
+    """As another thread stops it, before a token comes or behind one; the simulator is that of `load`."""
+    with nothing_is_left(image), closing(SimulatedLink(TINY, image)) as link:
+        assert link.build() == TINY.build_id
+        link.load(lambda done, total: None)
+        processes = simulators(image.path)
+        assert len(processes) == 1
+
+        def read(tokens: list[int], wanted: int) -> None:
+            if not wanted:
+                link.stop.ask()
+            for step in link.run(LONG):
+                assert step.token is not None
+                tokens.append(step.token)
+                if len(tokens) == wanted:
+                    link.stop.ask()
+
+        for wanted in (0, 2):
+            tokens: list[int] = []
+            with pytest.raises(Stopped):
+                read(tokens, wanted)
+            assert tokens == golden(image, LONG).tokens[:wanted]
+            link.stop.clear()
+            assert Accelerator(TINY, link).generate(JOB).tokens == golden(image).tokens
+        assert simulators(image.path) == processes
+
+
+def test_a_session_that_is_closed_while_its_stream_is_read(image: ModelImage) -> None:
+    with nothing_is_left(image):
+        session = Session(image.path, backend="sim")
+        stream = session.stream(LONG)
+        assert next(stream).token == golden(image, LONG).tokens[0]
+        closer = threading.Thread(target=session.close)
+        closer.start()
+        with pytest.raises(SessionClosedError):
+            list(stream)
+        closer.join(WAIT_S)
+        assert not closer.is_alive()
 
 
 @pytest.mark.parametrize("error", [InterruptedError, KeyboardInterrupt])
