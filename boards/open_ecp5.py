@@ -112,7 +112,7 @@ def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitst
         done = folder / "inputs.sha256"
         if not (done.exists() and done.read_text() == digest):
             done.unlink(missing_ok=True)
-            files.extract(folder)
+            files.extract(str(folder))
             log = folder / "build.log"
             log.unlink(missing_ok=True)
             for name, *arguments in json.loads(files.files["build_top.json"])["commands"]:

@@ -92,11 +92,16 @@ _SOURCES_DIGEST = _digest_of_sources()
 """Taken when this file is imported, as the hardware is: an edit while the process runs must not go by the new hash."""
 
 
-def _sources_key(component: wiring.Component, *facts: object) -> str:
+def _only_config(component: wiring.Component) -> AccelConfig | None:
+    """The configuration of a component that is made from nothing else."""
+    parameters = list(inspect.signature(type(component).__init__).parameters)
+    return vars(component)["config"] if parameters == ["self", "config"] else None
+
+
+def _sources_key(kind: type[wiring.Component], config: AccelConfig, *facts: object) -> str:
     """Hash of a configuration and of all that makes its Verilog: the component's class, every file of hw/, versions."""
-    kind = type(component)
     return name_of(_SOURCES_DIGEST, Path(inspect.getfile(kind)).read_text(), kind.__module__, kind.__qualname__,
-                   dataclasses.asdict(component.config), *facts)
+                   dataclasses.asdict(config), *facts)
 
 
 def build_model(
@@ -111,13 +116,13 @@ def build_model(
 
     Raises ToolError where one of the tools is missing or fails, or the cache cannot be used.
     """
-    known = None
-    if memory and list(inspect.signature(type(component).__init__).parameters) == ["self", "config"]:
-        known = simulators() / f"{_sources_key(component, top, waves, netlist, BUILD_ARGS)}.known"
+    known, config = None, _only_config(component) if memory else None
+    if config:
+        known = simulators() / f"{_sources_key(type(component), config, top, waves, netlist, BUILD_ARGS)}.known"
         with suppress(OSError):  # among others: there is none
             folder = simulators() / known.read_text()
             if (folder / PROGRAM).exists():
-                component._MustUse__used = True  # Amaranth warns of components that were never elaborated
+                vars(component)["_MustUse__used"] = True  # Amaranth warns of components that were never elaborated
                 return folder
     model = _component_and_memory(component, top, netlist) if memory else _component_alone(component, top, netlist)
     name = name_of(model.files, model.control_file(), BUILD_ARGS, waves, model.top)
@@ -145,7 +150,6 @@ def start_bench(
     top: str = "dut",
     memory: SimulatedMemory | None = None,
     parameters: Mapping[str, object] | None = None,
-    env: Mapping[str, str] | None = None,
     testcase: str | None = None,
     waves: bool | None = None,
     netlist: bool = False,
@@ -160,7 +164,6 @@ def start_bench(
         top: name of the Verilog module.
         memory: what is behind the component's `m_axi_<n>` ports; None for a component alone.
         parameters: what `bench_parameters()` returns inside the simulator; anything that JSON can carry.
-        env: more environment variables.
         testcase: run this test only.
         waves: keep a VCD, in build/waves, and say where; by default as the variable WAVES says.
         netlist: run what Yosys makes of the component for an ECP5.
@@ -171,7 +174,6 @@ def start_bench(
     variables = {
         CONFIG_VARIABLE: json.dumps(dataclasses.asdict(config)),
         PARAMETERS_VARIABLE: json.dumps(dict(parameters or {})),
-        **(env or {}),
     }
     return BenchProcess(
         folder, TOP if memory else top, test_module, variables=variables, plusargs=memory.plusargs() if memory else [],

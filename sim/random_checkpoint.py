@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.tensor_writer import DTYPES, Tensor, TensorWriter, to_bf16
 from sw import ternary
 
-__all__ = ["to_bf16", "write_random_checkpoint", "write_safetensors"]
+__all__ = ["RandomModel", "write_random_checkpoint"]
 
 ZERO_FRACTION = 0.4
 """Part of the ternary weights that is 0; trained models have 0.38 to 0.5."""
@@ -22,67 +23,7 @@ ZERO_FRACTION = 0.4
 BLOCK_ELEMENTS = 1 << 20
 """Random numbers that are drawn at a time."""
 
-DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "U8": np.dtype("u1")}
-"""How tensors are stored, in the order in which they lie in a file: what needs alignment comes first."""
-
 NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-
-
-def to_bf16(values: Any) -> NDArray[np.uint16]:
-    """Bits of float values rounded to bfloat16, half to even. The values must be finite."""
-    bits = np.ascontiguousarray(values, dtype="<f4").view("<u4")
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-
-
-class Tensor(NamedTuple):
-    """A tensor to be written: dtype of `DTYPES`, shape, and an iterator over its rows, a block at a time."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    blocks: Iterator[NDArray[Any]]
-
-
-class _File:
-    """A safetensors file whose tensors are written one after the other, in any order."""
-
-    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        self._path, self._start = path, {}
-        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-        end = 0
-        for name in sorted(tensors, key=lambda n: list(DTYPES).index(tensors[n].dtype)):
-            dtype, shape, _ = tensors[name]
-            begin, end = end, end + DTYPES[dtype].itemsize * math.prod(shape)
-            header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
-            self._start[name] = begin
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        self._head = len(text).to_bytes(8, "little") + text
-        self._file: BinaryIO
-
-    def __enter__(self) -> _File:
-        self._file = self._path.open("wb")
-        self._file.write(self._head)
-        return self
-
-    def write(self, name: str, tensor: Tensor) -> None:
-        """All blocks of a tensor that was announced."""
-        self._file.seek(len(self._head) + self._start[name])
-        for block in tensor.blocks:
-            self._file.write(np.ascontiguousarray(block, DTYPES[tensor.dtype]).data)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write uint8 (U8), uint16 (the bits of BF16), float16 and float32 arrays as one safetensors file."""
-    kinds = {dtype: name for name, dtype in DTYPES.items()}
-    described = {name: Tensor(kinds[array.dtype], array.shape, iter((array,))) for name, array in tensors.items()}
-    with _File(path, described) as file:
-        for name, tensor in described.items():
-            file.write(name, tensor)
 
 
 def _float_blocks(random: np.random.Generator, rows: int, columns: int, scale: float, dtype: str) -> Iterator[Any]:
@@ -107,37 +48,13 @@ def _trits(random: np.random.Generator, rows: int, columns: int) -> NDArray[np.i
     return trits
 
 
-def write_random_checkpoint(
-    path: str | Path,
-    *,
-    hidden: int,
-    intermediate: int,
-    layers: int,
-    heads: int,
-    kv_heads: int,
-    vocab: int,
-    positions: int,
-    seed: int,
-    head_dim: int | None = None,
-    shards: int = 1,
-    separate_head: bool = False,
-    bitlinear: bool = False,
-    master_weights: bool = False,
-    dtype: str = "BF16",
-    quantization_config: bool = True,
-    outlier_channels: int = 0,
-    outlier_gain: float = 16.0,
-    embedding_gain: float = 1.0,
-    zero_rows: int = 0,
-    projections: Collection[str] | None = None,
-    rope_theta: float = 10000.0,
-    new_style: bool = False,
-) -> Path:
-    """Write a checkpoint folder and return it. Memory: one matrix of int8 and a block of random numbers.
+@dataclass(frozen=True, kw_only=True)
+class RandomModel:
+    """What a random checkpoint is like.
 
     Weight scales are 1 / sqrt(inputs * share of non-zero weights), so that a BitLinear keeps the size of its input.
 
-    Args:
+    Attributes:
         head_dim: written into `config.json` if given; heads * head_dim must equal hidden.
         shards: number of safetensors files; more than one get an index.
         separate_head: an own `lm_head.weight` instead of the tied embedding.
@@ -151,101 +68,146 @@ def write_random_checkpoint(
         projections: names (`q_proj`, ...) of those whose ternary weights are not all zero; None for all.
         new_style: `rope_parameters` and `dtype` in `config.json` instead of `rope_theta` and `torch_dtype`.
     """
-    if bitlinear and master_weights:
-        raise ValueError("bitlinear has no unpacked master weights")
-    if not (quantization_config or master_weights):
-        raise ValueError("packed weights need a quantization_config")
-    folder, random = Path(path), np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    kv = kv_heads * (head_dim or hidden // heads)
-    tensors: dict[str, Tensor] = {}
 
-    def norm(name: str, size: int) -> None:
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    kv_heads: int
+    vocab: int
+    positions: int
+    seed: int
+    head_dim: int | None = None
+    shards: int = 1
+    separate_head: bool = False
+    bitlinear: bool = False
+    master_weights: bool = False
+    dtype: str = "BF16"
+    quantization_config: bool = True
+    outlier_channels: int = 0
+    outlier_gain: float = 16.0
+    embedding_gain: float = 1.0
+    zero_rows: int = 0
+    projections: Collection[str] | None = None
+    rope_theta: float = 10000.0
+    new_style: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bitlinear and self.master_weights:
+            raise ValueError("bitlinear has no unpacked master weights")
+        if not (self.quantization_config or self.master_weights):
+            raise ValueError("packed weights need a quantization_config")
+
+    def config(self) -> dict[str, Any]:
+        """The content of `config.json`."""
+        config: dict[str, Any] = {
+            "architectures": ["BitNetForCausalLM"],
+            "model_type": "bitnet",
+            "hidden_act": "relu2",
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "vocab_size": self.vocab,
+            "max_position_embeddings": self.positions,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": not self.separate_head,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+        }
+        if self.quantization_config:
+            config["quantization_config"] = {
+                "quant_method": "bitnet",
+                "linear_class": "bitlinear" if self.bitlinear else "autobitlinear",
+                "quantization_mode": "online" if self.master_weights else "offline",
+            }
+        if self.head_dim is not None:
+            config["head_dim"] = self.head_dim
+        dtype, theta = NAMES[self.dtype], self.rope_theta
+        if self.new_style:
+            return config | {"dtype": dtype, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
+        return config | {"torch_dtype": dtype, "rope_theta": theta}
+
+
+class _Tensors:
+    """The tensors of a model by name. Their numbers are drawn when they are written, one tensor after the other."""
+
+    def __init__(self, model: RandomModel) -> None:
+        self._model, self._random = model, np.random.default_rng(model.seed)
+        self.by_name: dict[str, Tensor] = {}
+        hidden, ffn = model.hidden, model.intermediate
+        kv = model.kv_heads * (model.head_dim or hidden // model.heads)
+        self._table("model.embed_tokens.weight", model.vocab, hidden, model.embedding_gain)
+        for layer in range(model.layers):
+            prefix = f"model.layers.{layer}."
+            for name, size in (("input_layernorm", hidden), ("post_attention_layernorm", hidden),
+                               ("self_attn.attn_sub_norm", hidden), ("mlp.ffn_sub_norm", ffn)):
+                self._norm(prefix + name, size)
+            for name, rows, inputs in (
+                ("self_attn.q_proj", hidden, hidden), ("self_attn.k_proj", kv, hidden),
+                ("self_attn.v_proj", kv, hidden), ("self_attn.o_proj", hidden, hidden),
+                ("mlp.gate_proj", ffn, hidden), ("mlp.up_proj", ffn, hidden), ("mlp.down_proj", hidden, ffn),
+            ):
+                self._linear(prefix + name, rows, inputs)
+        self._norm("model.norm", hidden)
+        if model.separate_head:
+            self._table("lm_head.weight", model.vocab, hidden)
+
+    def _norm(self, name: str, size: int) -> None:
+        model = self._model
+
         def blocks() -> Iterator[NDArray[Any]]:
-            weight = 1 + 0.1 * random.standard_normal(size)
-            weight[random.permutation(size)[:outlier_channels]] *= outlier_gain
-            yield _stored(weight, dtype)
+            weight = 1 + 0.1 * self._random.standard_normal(size)
+            weight[self._random.permutation(size)[: model.outlier_channels]] *= model.outlier_gain
+            yield _stored(weight, model.dtype)
 
-        tensors[f"{name}.weight"] = Tensor(dtype, (size,), blocks())
+        self.by_name[f"{name}.weight"] = Tensor(model.dtype, (size,), blocks())
 
-    def table(name: str, rows: int, columns: int, scale: float = 1.0) -> None:
-        tensors[name] = Tensor(dtype, (rows, columns), _float_blocks(random, rows, columns, scale, dtype))
+    def _table(self, name: str, rows: int, columns: int, scale: float = 1.0) -> None:
+        dtype = self._model.dtype
+        self.by_name[name] = Tensor(dtype, (rows, columns), _float_blocks(self._random, rows, columns, scale, dtype))
 
-    def linear(name: str, rows: int, inputs: int) -> None:
-        scale = 1 / np.sqrt(inputs * (1 - ZERO_FRACTION))
-        if master_weights:
-            table(f"{name}.weight", rows, inputs, scale)
+    def _linear(self, name: str, rows: int, inputs: int) -> None:
+        model, scale = self._model, 1 / np.sqrt(inputs * (1 - ZERO_FRACTION))
+        if model.master_weights:
+            self._table(f"{name}.weight", rows, inputs, scale)
             return
 
         def packed() -> Iterator[NDArray[Any]]:
-            trits = _trits(random, rows, inputs)
-            trits[:zero_rows] = 0
-            if projections is not None and name.rpartition(".")[2] not in projections:
+            trits = _trits(self._random, rows, inputs)
+            trits[: model.zero_rows] = 0
+            if model.projections is not None and name.rpartition(".")[2] not in model.projections:
                 trits[:] = 0
             yield ternary.pack(trits)
 
         def scales() -> Iterator[NDArray[Any]]:
-            drawn = scale * random.uniform(0.8, 1.25)
-            yield _stored([1 / drawn if bitlinear else drawn], dtype)
+            drawn = scale * self._random.uniform(0.8, 1.25)
+            yield _stored([1 / drawn if model.bitlinear else drawn], model.dtype)
 
-        tensors[f"{name}.weight"] = Tensor("U8", (rows // 4, inputs), packed())
-        tensors[f"{name}.weight_scale"] = Tensor(dtype, (1,), scales())
+        self.by_name[f"{name}.weight"] = Tensor("U8", (rows // 4, inputs), packed())
+        self.by_name[f"{name}.weight_scale"] = Tensor(model.dtype, (1,), scales())
 
-    table("model.embed_tokens.weight", vocab, hidden, embedding_gain)
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}."
-        norm(f"{prefix}input_layernorm", hidden)
-        norm(f"{prefix}post_attention_layernorm", hidden)
-        norm(f"{prefix}self_attn.attn_sub_norm", hidden)
-        norm(f"{prefix}mlp.ffn_sub_norm", intermediate)
-        linear(f"{prefix}self_attn.q_proj", hidden, hidden)
-        linear(f"{prefix}self_attn.k_proj", kv, hidden)
-        linear(f"{prefix}self_attn.v_proj", kv, hidden)
-        linear(f"{prefix}self_attn.o_proj", hidden, hidden)
-        linear(f"{prefix}mlp.gate_proj", intermediate, hidden)
-        linear(f"{prefix}mlp.up_proj", intermediate, hidden)
-        linear(f"{prefix}mlp.down_proj", hidden, intermediate)
-    norm("model.norm", hidden)
-    if separate_head:
-        table("lm_head.weight", vocab, hidden)
 
-    config: dict[str, Any] = {
-        "architectures": ["BitNetForCausalLM"],
-        "model_type": "bitnet",
-        "hidden_act": "relu2",
-        "hidden_size": hidden,
-        "intermediate_size": intermediate,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "vocab_size": vocab,
-        "max_position_embeddings": positions,
-        "rms_norm_eps": 1e-5,
-        "tie_word_embeddings": not separate_head,
-        "bos_token_id": 0,
-        "eos_token_id": 0,
-    }
-    if quantization_config:
-        config["quantization_config"] = {
-            "quant_method": "bitnet",
-            "linear_class": "bitlinear" if bitlinear else "autobitlinear",
-            "quantization_mode": "online" if master_weights else "offline",
-        }
-    if head_dim is not None:
-        config["head_dim"] = head_dim
-    if new_style:
-        config |= {"dtype": NAMES[dtype], "rope_parameters": {"rope_type": "default", "rope_theta": rope_theta}}
-    else:
-        config |= {"torch_dtype": NAMES[dtype], "rope_theta": rope_theta}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+def write_random_checkpoint(path: str | Path, **fields: Any) -> Path:
+    """Write the checkpoint folder of a `RandomModel` of these fields, and return it. Memory: one matrix of int8 and a
+    block of random numbers."""
+    folder, model = Path(path), RandomModel(**fields)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(model.config(), indent=2) + "\n")
+    _write_shards(folder, _Tensors(model).by_name, model.shards)
+    return folder
 
+
+def _write_shards(folder: Path, tensors: Mapping[str, Tensor], shards: int) -> None:
+    """The tensors in so many files, with an index if there is more than one."""
     names = list(tensors)
     files = ["model.safetensors"] if shards == 1 else [
         f"model-{part + 1:05}-of-{shards:05}.safetensors" for part in range(shards)
     ]
     parts = [names[len(names) * part // shards : len(names) * (part + 1) // shards] for part in range(shards)]
     for name, part in zip(files, parts, strict=True):
-        with _File(folder / name, {n: tensors[n] for n in part}) as file:
+        with TensorWriter(folder / name, {n: tensors[n] for n in part}) as file:
             for tensor in part:
                 file.write(tensor, tensors[tensor])
     if shards > 1:
@@ -255,4 +217,3 @@ def write_random_checkpoint(
             "weight_map": {tensor: name for name, part in zip(files, parts, strict=True) for tensor in part},
         }
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
-    return folder

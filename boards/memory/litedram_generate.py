@@ -118,7 +118,7 @@ class _HalfRateClocks(Module):
         self.specials += AsyncResetSynchronizer(self.cd_sys, platform.request("rst"))
 
 
-def _at_half_rate(chip: type) -> type:
+def _at_half_rate(chip: Any) -> type:
     """A class of `litedram.modules` for such a controller, where the generator asks for one at its clock."""
     def make(self, clk_freq: float, rate: str) -> None:
         chip.__init__(self, clk_freq, rate="1:2")

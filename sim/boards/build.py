@@ -8,6 +8,8 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+from amaranth.hdl import Elaboratable
+
 from boards.board import AnyBoard, Board
 from boards.open_ecp5 import PACKAGES, plan
 from boards.soc import Soc
@@ -60,11 +62,11 @@ def check_simulated(board: AnyBoard) -> Board:
                       f"{board.config.name} for its machine alone")
 
 
-def verilog(board: Board, top: object, folder: Path, log: Path) -> list[str]:
+def verilog(board: Board, top: Elaboratable, folder: Path, log: Path) -> list[str]:
     """Writes a design for a board as Verilog, made as for a bitstream; the names of the files: `top.v` with module
     `top`, and what it takes from others. Raises ToolError."""
     files = plan(board, top)
-    files.extract(folder)
+    files.extract(str(folder))
     run_yosys("read_rtlil top.il; write_verilog -noattr top.v", folder, log)
     return ["top.v", *(name for name in files.files if name.endswith(".v") and name != "top.debug.v")]
 

@@ -131,4 +131,4 @@ def memory_bytes(dut: Any) -> NDArray[np.uint8]:
     if not address:
         raise RuntimeError("the memory is not there yet; await a trigger first")
     area = ctypes.c_uint8 * int(cocotb.plusargs["memory_bytes"])
-    return np.frombuffer(area.from_address(address), dtype=np.uint8)
+    return np.ctypeslib.as_array(area.from_address(address))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim.random_checkpoint import to_bf16, write_random_checkpoint, write_safetensors
+from sim.random_checkpoint import write_random_checkpoint
+from sim.tensor_writer import to_bf16, write_safetensors
 from sw.checkpoint import Checkpoint, CheckpointError
 from sw.ternary import TernaryMatrix
 

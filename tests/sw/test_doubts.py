@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hw.contract.config import PRESETS
-from sim.random_checkpoint import to_bf16, write_random_checkpoint, write_safetensors
+from sim.random_checkpoint import write_random_checkpoint
+from sim.tensor_writer import to_bf16, write_safetensors
 from sw.__main__ import main
 from sw.check import check
 from sw.checkpoint import Checkpoint

@@ -15,7 +15,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 from hw.contract.config import PRESETS
-from sim.random_checkpoint import to_bf16, write_safetensors
+from sim.tensor_writer import to_bf16, write_safetensors
 from sw import ternary
 from sw.__main__ import main
 from sw.errors import CheckpointError

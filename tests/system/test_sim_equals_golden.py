@@ -11,7 +11,8 @@ import pytest
 from hw.contract.config import PRESETS, AccelConfig
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
-from sim.random_checkpoint import write_random_checkpoint, write_safetensors
+from sim.random_checkpoint import write_random_checkpoint
+from sim.tensor_writer import write_safetensors
 from sw.checkpoint import Checkpoint
 from sw.driver import Accelerator, Generation
 from sw.image import ModelImage
