@@ -32,7 +32,7 @@ GROUP_BYTES = 1 << 18
 
 def piece_checksums(content: NDArray[np.uint8]) -> list[int]:
     """CRC-32 of each piece of a content; the last one may be shorter."""
-    return [zlib.crc32(content[start : start + PIECE_BYTES]) for start in range(0, len(content), PIECE_BYTES)]
+    return [zlib.crc32(content[start : start + PIECE_BYTES].data) for start in range(0, len(content), PIECE_BYTES)]
 
 
 class MachineBus(Bus, Protocol):
