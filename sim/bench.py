@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import json
 import os
+import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ __all__ = ["BenchError", "bench_config", "bench_parameters", "build_model", "run
 
 BUILD_ARGS = ("-O3", "--assert", "--no-public-flat-rw", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal")
 """Flags of Verilator. Public signals cost half the speed, so that only the ports are public."""
+
+TIMEOUT_S = 240
+"""Seconds that the tests of a bench may take, on a busy machine too."""
 
 CONFIG_VARIABLE = "BENCH_CONFIG"
 PARAMETERS_VARIABLE = "BENCH_PARAMETERS"
@@ -181,14 +185,18 @@ def start_bench(
     )
 
 
-def run_bench(component: wiring.Component, config: AccelConfig, test_module: str, **options: Any) -> None:
-    """Run the tests that `start_bench` starts, with its arguments, to their end.
+def run_bench(
+    component: wiring.Component, config: AccelConfig, test_module: str, *, timeout_s: float = TIMEOUT_S, **options: Any
+) -> None:
+    """Run the tests that `start_bench` starts, with its arguments, to their end, for `timeout_s` at most.
 
     Raises:
-        BenchError: a test failed, or the simulator ended without a result.
+        BenchError: a test failed or did not end, or the simulator ended without a result.
     """
     process = start_bench(component, config, test_module, **options)
     try:
-        process.finish()
+        process.finish(timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{test_module} did not end within {timeout_s:g} s: {process.last_words()}") from error
     finally:
         process.end()

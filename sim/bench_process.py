@@ -18,7 +18,7 @@ from find_libpython import find_libpython
 
 from sim.verilate import PROGRAM
 
-__all__ = ["BenchError", "BenchProcess"]
+__all__ = ["BenchError", "BenchProcess", "complaints"]
 
 ROOT = Path(__file__).resolve().parent.parent
 """Folder of the project; cocotb imports the test modules from here."""
@@ -46,12 +46,11 @@ def _failures(results: Path) -> list[str]:
     return found
 
 
-def _complaints(log: Path) -> list[str]:
+def complaints(lines: Sequence[str]) -> list[str]:
     """What a watch of the design, the simulated memory and the simulator said before they gave up.
 
     A watch that fails (hw/watch.py) prints its text in a line; Verilator follows with the path of the unit.
     """
-    lines = log.read_text(errors="replace").splitlines()
     found = []
     for before, line in zip(["", *lines], lines, strict=False):
         failed = re.search(r"%Error: .*Assertion failed in ([^:\s]+)", line)
@@ -113,6 +112,10 @@ class BenchProcess:
         self.end = weakref.finalize(self, _end, self._process, self._folder)
         """Kills what still runs and removes the folder; harmless afterwards."""
 
+    def last_words(self) -> str:
+        """The last line of the log: of a bench that hangs, the test that does."""
+        return next(reversed(self._log.read_text(errors="replace").splitlines()), "it said nothing").strip()
+
     def finish(self, timeout_s: float | None = None) -> None:
         """Waits until the tests have ended.
 
@@ -134,5 +137,6 @@ class BenchProcess:
             return
         self.end.detach()
         how = f"signal {-status}" if status < 0 else f"exit code {status}"
-        raise BenchError("\n".join([*_complaints(self._log), *failures, f"the simulator ended with {how}",
+        said = self._log.read_text(errors="replace").splitlines()
+        raise BenchError("\n".join([*complaints(said), *failures, f"the simulator ended with {how}",
                                     f"log: {self._log}"]))

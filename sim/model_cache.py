@@ -19,8 +19,8 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from hw.tool import CACHE_VARIABLE, ToolError, cache_folder, only_one
-from sim.verilate import PROGRAM, verilate
+from hw.tool import CACHE_VARIABLE, ToolError, only_one
+from sim.verilate import PROGRAM, simulators, verilate
 
 __all__ = ["cached", "name_of", "simulators"]
 
@@ -40,27 +40,24 @@ def name_of(*facts: object) -> str:
     return hashlib.sha256(json.dumps([*facts, _BUILT_WITH]).encode()).hexdigest()[:16]
 
 
-def simulators() -> Path:
-    """The folder of all of them; it need not exist."""
-    return cache_folder() / "simulators"
-
-
-def cached(name: str, build: Callable[[Path, Path], None]) -> Path:
+def cached(name: str, build: Callable[[Path, Path], None], product: str = PROGRAM) -> Path:
     """The folder of a simulator, which `build` makes in the folder it gets if there is none, with a log.
+
+    It is complete when the file `product` is there.
 
     Raises ToolError: the cache cannot be written, another process builds the simulator for too long; and what `build`
     raises.
     """
     folder = simulators() / name
     try:
-        if (folder / PROGRAM).exists():
+        if (folder / product).exists():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with only_one(_lock(folder), WAIT_S, f"another process has been building the simulator {folder} for {WAIT_S} s:"
                       f" end it, or set {CACHE_VARIABLE} to another folder"):
-            if not (folder / PROGRAM).exists():
+            if not (folder / product).exists():
                 _remove_leftovers(folder)
-                _build(folder, build)
+                _build(folder, build, product)
     except OSError as error:
         raise ToolError(f"cannot keep a simulator in {folder.parent} ({error.strerror or error}): make room there, or "
                         f"set {CACHE_VARIABLE} to another folder") from error
@@ -71,7 +68,7 @@ def _lock(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _build(folder: Path, build: Callable[[Path, Path], None]) -> None:
+def _build(folder: Path, build: Callable[[Path, Path], None], product: str) -> None:
     """In a folder of its own; its files are not there when this is interrupted, and its log only if a tool failed."""
     private = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.building")
     log = folder.with_name(f"{folder.name}.log")
@@ -80,7 +77,7 @@ def _build(folder: Path, build: Callable[[Path, Path], None]) -> None:
     try:
         private.mkdir()
         build(private, log)
-        if not (private / PROGRAM).exists():
+        if not (private / product).exists():
             raise ToolError(f"Verilator, make and g++ ended without an error, and there is no simulator; see {log}")
         os.replace(log, private / "build.log")
         private.rename(folder)

@@ -1,30 +1,28 @@
-"""What a bench does with a unit, written down as steps, and the simulators that can do it.
+"""What is done with a unit, written down as steps, and played in any of the simulators.
 
-The same steps run in Amaranth's Python simulator (starts at once, slow clocks) and in Verilator through cocotb (seconds
-to build, fast clocks, `sim/agents/stream.py` at every stream), there also as the netlist that Yosys makes for an ECP5.
-This file holds the steps and the Python simulator; `verilated.py` holds the other.
+The steps say what plain inputs hold, what is sent into streams, what is waited for and what is looked at; at the ends
+of all streams are agents that stall as often as they are told, and look whether the unit keeps the rules of streams.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import reduce
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Shape, Value
 from amaranth.lib import data
-from amaranth.sim import Simulator
 
-__all__ = ["SILENCE", "SIMULATORS", "Plan", "Run", "Step", "plain", "port_of", "run_steps"]
+from tests.hw.simulation import CLOCKS, simulate
+
+__all__ = ["SILENCE", "Run", "Step", "plain", "run_steps", "run_stream"]
 
 SILENCE = 40
 """Clocks without a transfer after which a run has ended, when no end stalls; more of them when ends do."""
-
-SIMULATORS = ("pysim", "verilator", "netlist")
 
 
 @dataclass(frozen=True)
@@ -46,27 +44,6 @@ class Step:
     read: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """All of a bench: steps, and what it watches meanwhile (the arguments of `run_steps`)."""
-
-    steps: Sequence[Step]
-    outputs: Sequence[str]
-    pulses: Mapping[str, str]
-    stall: float
-    seed: int
-    silence: int
-
-    @property
-    def patience(self) -> int:
-        """Clocks in which something must happen."""
-        return round(self.silence / (1 - self.stall))
-
-    def inputs(self) -> list[str]:
-        """Streams that any step sends into."""
-        return list(dict.fromkeys(name for step in self.steps for name in step.send))
-
-
 @dataclass
 class Run:
     """What came out. `received` and `clocks` (numbers of the clocks) have an entry per transfer of every stream and per
@@ -85,16 +62,15 @@ def plain(value: Any) -> Any:
     return list(fields.values()) if isinstance(value.shape(), data.ArrayLayout) else fields
 
 
-def port_of(dut: Any, path: str) -> Any:
-    """The port of a component that a path names."""
-    return reduce(getattr, path.split("."), dut)
-
-
 def run_steps(
     dut: Any, steps: Sequence[Step], *, outputs: Sequence[str] = ("o",), pulses: Mapping[str, str] | None = None,
-    stall: float = 0.0, seed: int = 0, silence: int = SILENCE, simulator: str = "pysim",
+    stall: float = 0.0, seed: int = 0, silence: int = SILENCE, simulator: str = "pysim", clocks: int = CLOCKS,
 ) -> Run:
     """Play the steps, then go on until nothing moves any more.
+
+    In an idle clock a payload that is sent is the complement of a real one: nobody may use it. A payload that is
+    received must stay until it is taken; with stalls, before half of them `ready` stays low until `valid` is high, so
+    that a unit whose `valid` waits for `ready` stands still.
 
     Args:
         dut: the component under test.
@@ -106,109 +82,211 @@ def run_steps(
         seed: of the stalls.
         silence: clocks without a transfer, when no end stalls, after which the run has ended or failed.
         simulator: one of SIMULATORS.
+        clocks: how many there may be in all.
 
     Raises:
-        AssertionError: a step did not end, or a stream broke a rule.
+        AssertionError: a step did not end, a stream broke a rule, a watch of the unit failed.
+        Hung: the run did not end.
     """
-    plan = Plan(steps, outputs, pulses or {}, stall, seed, silence)
-    if simulator != "pysim":
-        from tests.hw.verilated import run_plan
-        return run_plan(dut, plan, netlist=simulator == "netlist")
-    return _run_in_python(dut, plan)
+    play = _Play(dut, steps, outputs, pulses or {}, stall, seed, round(silence / (1 - stall)))
+    simulate(dut, play.run, simulator=simulator, clocks=clocks, explain=play.waits)
+    return play.result()
 
 
-def _run_in_python(dut: Any, plan: Plan) -> Run:
-    top = Module()
-    top.submodules.dut = dut
-    run = Run()
-    waiting: dict[str, deque[Any]] = {name: deque() for name in plan.inputs()}
-    clock, last_event = [0], [0]
+def run_stream(
+    dut: Any, inputs: Mapping[str, Sequence[Any]], *, output: str = "o", prepare: Sequence[Step] = (), **options: Any,
+) -> tuple[list[Any], dict[str, list[int]]]:
+    """For a unit whose work is to take streams and give one: all inputs at once, after the steps `prepare`.
 
-    def note(name: str, value: Any = None) -> None:
-        run.clocks[name].append(clock[0])
-        if name not in plan.pulses:
-            last_event[0] = clock[0]
-        if value is not None:
-            run.received[name].append(plain(value))
+    Options are those of `run_steps`. Returns the received payloads, and per stream the numbers of the clocks with a
+    transfer. All inputs must have been taken.
+    """
+    run = run_steps(dut, [*prepare, Step(send=inputs)], outputs=[output], **options)
+    return run.received[output], run.clocks
 
-    async def number(ctx: Any) -> None:
-        while True:
-            await ctx.tick()
-            clock[0] += 1
 
-    async def play(ctx: Any) -> None:
-        for n, step in enumerate(plan.steps):
+class _Port:
+    """A port by its path, as bits."""
+
+    def __init__(self, dut: Any, path: str) -> None:
+        port = reduce(getattr, path.split("."), dut)
+        self.shape, self.value = port.shape(), Value.cast(port).as_unsigned()
+        self.mask = (1 << len(self.value)) - 1
+
+    def bits(self, value: Any) -> int:
+        """The port's own layout packs a value."""
+        plain_number = isinstance(self.shape, Shape) and not isinstance(value, Enum)
+        constant = value if plain_number else Const.cast(self.shape.const(value)).value
+        return int(constant) & self.mask
+
+    def plain(self, bits: int) -> Any:
+        if not isinstance(self.shape, Shape):
+            return plain(self.shape.from_bits(bits))
+        return bits - self.mask - 1 if self.shape.signed and bits > self.mask >> 1 else bits
+
+
+class _Source:
+    """Sends what waits into a stream."""
+
+    def __init__(self, dut: Any, name: str, stall: float, seed: int) -> None:
+        self.name, self.stall, self.choose = name, stall, random.Random(f"{seed} {name}")
+        self.valid, self.ready, self.payload = (_Port(dut, f"{name}.{part}") for part in ("valid", "ready", "payload"))
+        self.waiting: deque[int] = deque()
+        self.offers = False
+        self.clocks: list[int] = []
+
+    def drive(self, ctx: Any) -> None:
+        if self.offers or not self.waiting:
+            return
+        self.offers = self.choose.random() >= self.stall
+        ctx.set(self.payload.value, self.waiting[0] ^ (0 if self.offers else self.payload.mask))
+        ctx.set(self.valid.value, self.offers)
+
+    def look(self, ctx: Any, clock: int, ready: int) -> bool:
+        if not (self.offers and ready):
+            return False
+        self.clocks.append(clock)
+        ctx.set(self.payload.value, self.waiting.popleft() ^ self.payload.mask)
+        ctx.set(self.valid.value, 0)
+        self.offers = False
+        return True
+
+
+class _Sink:
+    """Takes what a stream gives."""
+
+    def __init__(self, dut: Any, name: str, stall: float, seed: int) -> None:
+        self.name, self.stall, self.choose = name, stall, random.Random(f"{seed} {name}")
+        self.valid, self.ready, self.payload = (_Port(dut, f"{name}.{part}") for part in ("valid", "ready", "payload"))
+        self.offered: int | None = None
+        self.ready_now = self.valid_first = False
+        self.received: list[int] = []
+        self.clocks: list[int] = []
+
+    def drive(self, ctx: Any) -> None:
+        chosen = self.choose.random() >= self.stall
+        self.ready_now = chosen and (self.offered is not None or not self.valid_first)
+        ctx.set(self.ready.value, self.ready_now)
+
+    def look(self, clock: int, valid: int, payload: int) -> bool:
+        number = len(self.received)
+        if self.offered is not None:
+            assert valid, f"{self.name}: valid fell before payload {number} was taken"
+            assert payload == self.offered, f"{self.name}: payload {number} changed before it was taken"
+        self.offered = payload if valid and not self.ready_now else None
+        if not (valid and self.ready_now):
+            return False
+        self.received.append(payload)
+        self.clocks.append(clock)
+        self.valid_first = self.stall > 0 and self.choose.random() < 0.5
+        return True
+
+
+class _Pulse:
+    """What a plain output holds while another is high."""
+
+    def __init__(self, dut: Any, name: str, of: str) -> None:
+        self.high, self.payload = _Port(dut, name), _Port(dut, of or name)
+        self.received: list[int] = []
+        self.clocks: list[int] = []
+
+    def look(self, clock: int, high: int, payload: int) -> None:
+        if high:
+            self.received.append(payload)
+            self.clocks.append(clock)
+
+
+class _Play:
+    """All of a run: the steps, and what is at the ports meanwhile."""
+
+    def __init__(
+        self, dut: Any, steps: Sequence[Step], outputs: Sequence[str], pulses: Mapping[str, str], stall: float,
+        seed: int, patience: int,
+    ) -> None:
+        self.dut, self.steps, self.patience = dut, steps, patience
+        self.sources = {name: _Source(dut, name, stall, seed) for step in steps for name in step.send}
+        self.sinks = {name: _Sink(dut, name, stall, seed) for name in outputs}
+        self.pulses = {name: _Pulse(dut, name, of) for name, of in pulses.items()}
+        self.plain = {name: _Port(dut, name) for step in steps for name in (*step.set, *step.read)}
+        self.plain |= {step.until: _Port(dut, step.until) for step in steps if step.until}
+        self.read: list[list[int]] = []
+        self.clock = self.moved = 0
+        self.step, self.high = -1, True
+
+    def result(self) -> Run:
+        given = self.sinks | self.pulses
+        read = iter(self.read)
+        return Run(
+            {name: [end.payload.plain(bits) for bits in end.received] for name, end in given.items()},
+            {name: end.clocks for name, end in (self.sources | given).items()},
+            [[self.plain[name].plain(bits) for name, bits in zip(step.read, next(read), strict=True)]
+             for step in self.steps if step.read],
+        )
+
+    async def run(self, ctx: Any) -> None:
+        looked = {name: self.plain[name] for step in self.steps for name in (*step.read, step.until) if name}
+        signals = [port.value for port in looked.values()]
+        signals += [source.ready.value for source in self.sources.values()]
+        for end in self.sinks.values():
+            signals += [end.valid.value, end.payload.value]
+        for end in self.pulses.values():
+            signals += [end.high.value, end.payload.value]
+        steps = self._steps(ctx)
+        next(steps)
+        self._drive(ctx)
+        async for _, _, *values in ctx.tick().sample(*signals):
+            self.clock += 1
+            found = iter(values)
+            seen = {name: next(found) for name in looked}
+            try:
+                steps.send(seen)  # before the ends: what it gives them moves in the same clock
+            except StopIteration:
+                return
+            for end in self.sources.values():
+                if end.look(ctx, self.clock, next(found)):
+                    self.moved = self.clock
+            for end in self.sinks.values():
+                if end.look(self.clock, next(found), next(found)):
+                    self.moved = self.clock
+            for end in self.pulses.values():
+                end.look(self.clock, next(found), next(found))
+            self._drive(ctx)
+
+    def _drive(self, ctx: Any) -> None:
+        for end in (*self.sources.values(), *self.sinks.values()):
+            end.drive(ctx)
+
+    def _steps(self, ctx: Any) -> Iterator[None]:
+        """Goes from clock to clock, and gets what was seen in each."""
+        seen: Any = None
+        for step in self.steps:
+            self.step += 1
             for name, value in step.set.items():
-                ctx.set(port_of(dut, name), value)
+                port = self.plain[name]
+                ctx.set(port.value, port.bits(value))
             for name, payloads in step.send.items():
-                waiting[name].extend(payloads)
-            sampled = [port_of(dut, name) for name in (*step.read, *([step.until] if step.until else []))]
-            seen, left = not step.until, step.clocks
-            last_event[0] = clock[0]
-            values: Sequence[Any] = ()
-            while not seen or left > 0 or any(waiting[name] for name in step.send):
-                _, _, *values = await ctx.tick().sample(*sampled)
-                left, seen = left - 1, seen or bool(values[-1])
-                idle = clock[0] - last_event[0] - max(0, step.clocks)
-                assert idle < plan.patience, f"step {n} did not end: {_what_is_left(step, waiting, seen)}"
+                source = self.sources[name]
+                source.waiting.extend(map(source.payload.bits, payloads))
+            self.high, left = not step.until, step.clocks
+            self.moved = self.clock
+            while not self.high or left > 0 or any(self.sources[name].waiting for name in step.send):
+                seen = yield
+                left, self.high = left - 1, self.high or bool(seen[step.until])
+                assert self.clock - self.moved - max(0, step.clocks) < self.patience, self.waits()
             if step.read:
-                run.read.append([plain(value) for value in values[: len(step.read)]])
-        last_event[0] = clock[0]
-        while clock[0] - last_event[0] < plan.patience:
-            await ctx.tick()
+                self.read.append([seen[name] for name in step.read])
+        self.step += 1
+        self.moved = self.clock
+        while self.clock - self.moved < self.patience:
+            yield
 
-    def feeder(name: str):
-        choose, port = random.Random(f"{plan.seed} {name}"), port_of(dut, name)
-
-        async def feed(ctx: Any) -> None:
-            while True:
-                while not waiting[name] or choose.random() < plan.stall:
-                    await ctx.tick()
-                ctx.set(port.payload, waiting[name][0])
-                ctx.set(port.valid, 1)
-                taken = 0
-                while not taken:
-                    _, _, taken = await ctx.tick().sample(port.ready)
-                note(name)
-                waiting[name].popleft()
-                ctx.set(port.valid, 0)
-        return feed
-
-    def taker(name: str):
-        choose, port = random.Random(f"{plan.seed} {name}"), port_of(dut, name)
-
-        async def take(ctx: Any) -> None:
-            while True:
-                ctx.set(port.ready, choose.random() >= plan.stall)
-                _, _, valid, ready, value = await ctx.tick().sample(port.valid, port.ready, port.payload)
-                if valid and ready:
-                    note(name, value)
-        return take
-
-    def watcher(name: str, of: str):
-        async def watch(ctx: Any) -> None:
-            while True:
-                _, _, high, value = await ctx.tick().sample(port_of(dut, name), port_of(dut, of or name))
-                if high:
-                    note(name, value)
-        return watch
-
-    simulator = Simulator(top)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(number, background=True)
-    simulator.add_testbench(play)  # before the feeders: what it gives them moves in the same clock
-    for name in waiting:
-        run.clocks[name] = []
-        simulator.add_testbench(feeder(name), background=True)
-    for name in (*plan.outputs, *plan.pulses):
-        run.received[name], run.clocks[name] = [], []
-        task = watcher(name, plan.pulses[name]) if name in plan.pulses else taker(name)
-        simulator.add_testbench(task, background=True)
-    simulator.run()
-    return run
-
-
-def _what_is_left(step: Step, waiting: Mapping[str, Sequence[Any]], seen: bool) -> str:
-    left = [f"{name}: {len(waiting[name])} of {len(payloads)} payloads were not taken"
-            for name, payloads in step.send.items() if waiting[name]]
-    return "; ".join(left + ([] if seen else [f"{step.until} was never high"]))
+    def waits(self) -> str:
+        """What the run waits for."""
+        if self.step == len(self.steps):
+            moving = [name for name, end in self.sinks.items() if end.clocks and end.clocks[-1] >= self.moved]
+            return f"after all steps, payloads came from {', '.join(moving)}"
+        step = self.steps[self.step]
+        left = {name: len(self.sources[name].waiting) for name in step.send}
+        found = [f"{name}: {count} of {len(step.send[name])} payloads were not taken" for name, count in left.items()
+                 if count]
+        return f"step {self.step} did not end: {'; '.join(found + [f'{step.until} was never high'] * (not self.high))}"

@@ -20,9 +20,8 @@ from tests.hw.configs import configs
 from tests.hw.feedforward import test_gated_relu2
 from tests.hw.logits import test_argmax, test_head
 from tests.hw.norm import test_quantize, test_residual, test_statistics
-from tests.hw.norm.bench import bf16, random_vector
-from tests.hw.steps import Step, run_steps
-from tests.hw.streams import run_stream
+from tests.hw.norm.vectors import bf16, random_vector
+from tests.hw.steps import Step, run_steps, run_stream
 
 SEEDS = st.integers(0, 2**32 - 1)
 STALLS = st.sampled_from((0.0, 0.3, 0.7))

@@ -8,7 +8,8 @@ import pytest
 from amaranth.hdl import unsigned
 
 from hw.register_slice import RegisterSlice
-from tests.hw.steps import SIMULATORS, Step, run_steps
+from tests.hw.simulation import SIMULATORS
+from tests.hw.steps import Step, run_steps
 
 WORDS = [random.Random(4).getrandbits(9) for _ in range(400)]
 

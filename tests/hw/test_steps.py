@@ -7,7 +7,8 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tests.hw.steps import SIMULATORS, Run, Step, run_steps
+from tests.hw.simulation import SIMULATORS
+from tests.hw.steps import Run, Step, run_steps
 from tests.hw.with_memories import WithMemories, load
 
 

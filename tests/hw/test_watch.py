@@ -18,8 +18,8 @@ from hw.verilog import generate_verilog
 from hw.watch import watch, watch_fifo, watch_range, watch_stream
 from sim.bench import BenchError, run_bench
 from sim.memory.top import SimulatedMemory
-from tests.hw.steps import SIMULATORS, Step, run_steps
-from tests.hw.streams import run_stream
+from tests.hw.simulation import SIMULATORS
+from tests.hw.steps import Step, run_steps, run_stream
 
 CONFIG = preset("tiny")
 FAULTS = {

@@ -7,7 +7,8 @@ from amaranth.lib import wiring
 from hw.array.decoder import TritDecoder
 from hw.contract.payloads import Trit
 from hw.contract.trit_code import DECODE
-from tests.hw.steps import SIMULATORS, Step, run_steps
+from tests.hw.simulation import SIMULATORS
+from tests.hw.steps import Step, run_steps
 
 VALUES = {Trit.ZERO.value: 0, Trit.PLUS.value: 1, Trit.MINUS.value: -1}
 

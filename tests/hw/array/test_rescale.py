@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 
 from hw.array.rescale import Rescale
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
 from sim.golden.rescale import rescale
+from tests.hw.simulation import simulate
 from tests.hw.steps import Step
 from tests.hw.vectors import CONFIGS, check, words
 
@@ -96,8 +96,5 @@ def test_factor_counts_for_words_accepted_after_its_write():
                 got.append(ctx.get(dut.o.payload.values[0]))
             await ctx.tick()
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench)
     assert got == encode([0.0, 1.0, 2.0, 3.0]).tolist()

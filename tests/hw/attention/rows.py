@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
-from tests.hw.steps import Step
-from tests.hw.streams import run_stream
+from tests.hw.steps import Step, run_stream
 
 
 def rows(seed: int = 5) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from hw.attention.accumulate import Accumulate
 from hw.attention.weighted_values import value_sum_bits
 from hw.contract.config import AccelConfig
 from sim.golden.number import MAX_FLOAT, encode, rnd
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 SIZES = {"max_head_dim": 16, "max_group": 3}
 CONFIGS = {

@@ -8,8 +8,7 @@ import pytest
 
 from hw.attention.block_address import HEAD_BITS, SLOT_BITS, BlockAddress
 from hw.contract.config import PRESETS
-from tests.hw.steps import Step
-from tests.hw.streams import run_stream
+from tests.hw.steps import Step, run_stream
 
 CONFIG = PRESETS["tiny"]
 MASK = (1 << CONFIG.address_bits) - 1

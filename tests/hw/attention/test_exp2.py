@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from amaranth.hdl import EnableInserter, Module, Signal
-from amaranth.sim import Simulator
 
 from hw.attention.exp2 import Exp2, exp2_table
 from sim.golden.attention import EXP2_TABLE, exp2_codes
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import assert_equal, stream
+from tests.hw.simulation import simulate
 
 CASES = {
     "zero_is_one": (0.0, 65536),
@@ -73,8 +73,5 @@ def test_gated():
             if clock >= Exp2.LATENCY - 1:
                 got.append(ctx.get(dut.o))
 
-    simulator = Simulator(top)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(top, bench)
     assert_equal(got, exp2_codes(decode(codes)), codes)

@@ -9,7 +9,7 @@ from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from sim.golden.attention import KvHead, attend_head, quantize_query
 from sim.golden.number import encode, rnd
 from tests.hw.attention.test_weighted_values import beats
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 CONFIGS = {
     bits: AccelConfig(name=f"kv{bits}", kv_bits=bits, max_head_dim=16, max_group=2) for bits in (8, 16)

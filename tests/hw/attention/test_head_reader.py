@@ -10,7 +10,7 @@ from hw.attention.rope import Rope
 from hw.contract.config import PRESETS, AccelConfig
 from sim.golden.attention import rope
 from sim.golden.number import encode, rnd
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 from tests.hw.with_memories import WithMemories, load
 
 SMALL = PRESETS["tiny"].replace(max_hidden=128, max_intermediate=128)

@@ -7,7 +7,7 @@ from hw.attention.kv_quantize import KvQuantize
 from sim.golden.attention import quantize_kv
 from sim.golden.number import encode, rnd
 from tests.hw.attention.rows import first_and_last, quantize, rows
-from tests.hw.norm.bench import CONFIGS
+from tests.hw.norm.vectors import CONFIGS
 
 LARGEST_SUMS = (1, 127, 4571, 2**14 - 1, 2**15 - 1, 2**15, 2**15 + 1, 127 * 6912)
 

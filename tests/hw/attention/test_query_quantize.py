@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal, signed
-from amaranth.sim import Simulator
 
 from hw.attention.query_quantize import QueryQuantize
 from hw.float.scale import scaled
@@ -11,7 +10,8 @@ from sim.golden.attention import quantize_query
 from sim.golden.number import decode, encode, rnd
 from tests.hw.attention.rows import first_and_last, quantize, rows
 from tests.hw.float.vectors import random_codes, special_codes
-from tests.hw.norm.bench import CONFIGS
+from tests.hw.norm.vectors import CONFIGS
+from tests.hw.simulation import simulate
 
 SCALE = float(rnd(64**-0.5 * np.log2(np.e)))
 
@@ -55,7 +55,5 @@ def test_scaled():
             ctx.set(shift, n)
             got.append(ctx.get(result))
 
-    simulator = Simulator(m)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(m, bench)
     assert got == encode(rnd(decode(codes) * np.exp2(shifts.astype(float)))).tolist()

@@ -6,8 +6,8 @@ import pytest
 from hw.attention.rope import Rope
 from sim.golden.attention import rope
 from sim.golden.number import encode, rnd
-from tests.hw.norm.bench import CONFIGS
-from tests.hw.streams import run_stream
+from tests.hw.norm.vectors import CONFIGS
+from tests.hw.steps import run_stream
 
 HALF = 32
 

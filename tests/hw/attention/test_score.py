@@ -8,7 +8,7 @@ from hw.attention.score import Score, dot_bits
 from hw.contract.config import preset
 from hw.dot.dot_engine import DotEngine
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 CONFIGS = {name: preset(name) for name in ("tiny", "tiny-kv16")}
 BESIDE = ("head", "value_scale", "last", "first_block", "last_block")

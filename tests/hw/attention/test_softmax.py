@@ -7,7 +7,7 @@ from hw.attention.softmax import OnlineSoftmax
 from hw.contract.config import BLOCK_POSITIONS, preset
 from sim.golden.attention import softmax_block
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, rnd
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 CONFIG = preset("tiny")
 RAMP = np.arange(16.0)

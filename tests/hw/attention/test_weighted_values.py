@@ -5,7 +5,7 @@ import pytest
 
 from hw.attention.weighted_values import WeightedValues, value_sum_bits
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 WIDE = {"port_bits": 128, "rows": 16, "inputs": 5}
 CONFIGS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hw.contract.isa import HEADER, Flags, Opcode
 from hw.contract.machine_float import FLOAT_BITS
 from hw.control.executor import Executor
 from sim.golden.number import decode, encode, exponent, rnd
-from tests.hw.simulator import Simulator, run_in_verilator
+from tests.hw.simulation import simulate
 
 SIZES = {"max_hidden": 64, "max_intermediate": 128, "max_positions": 256}
 CONFIGS = {
@@ -176,8 +177,7 @@ class Units:
         await self.pause(ctx)
         ctx.set(port.payload, payload)
         ctx.set(port.valid, 1)
-        while not (await ctx.tick().sample(port.ready))[-1]:
-            pass
+        await ctx.tick().until(port.ready)
         ctx.set(port.valid, 0)
 
     async def pulse(self, ctx: Any, signal: Any) -> None:
@@ -210,8 +210,7 @@ class Units:
     # ---- units with one command
     async def norm(self, ctx: Any) -> None:
         while True:
-            while not (await ctx.tick().sample(self.dut.norm_start))[-1]:
-                pass
+            await ctx.tick().until(self.dut.norm_start)
             await self.pause(ctx)
             await self.pulse(ctx, self.dut.norm_done)
 
@@ -316,7 +315,8 @@ class Units:
 
 
 def check(
-    config: AccelConfig, commands: list[Command], columns: int, stall: float = 0.0, seed: int = 0, zeros: float = 0.1
+    config: AccelConfig, commands: list[Command], columns: int, stall: float = 0.0, seed: int = 0, zeros: float = 0.1,
+    simulator: str = "pysim",
 ) -> None:
     """The commands are executed one after the other, as expected and no more. `zeros`: part of numbers that is 0."""
     choose = random.Random(f"columns {seed}")
@@ -342,8 +342,7 @@ def check(
                 await ctx.tick()
             ctx.set(dut.i_header.payload, HEADER.const(c.header()))
             ctx.set(dut.i_header.valid, 1)
-            while not (await ctx.tick().sample(dut.i_header.ready))[-1]:
-                pass
+            await ctx.tick().until(dut.i_header.ready)
             units.events = [("header", c.opcode.name)]
             spans.append(units.events)
             ctx.set(dut.i_header.payload, HEADER.const({"opcode": 0xFF}))
@@ -361,12 +360,7 @@ def check(
             await ctx.tick()
             assert not ctx.get(dut.busy)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    for unit in units.all():
-        simulator.add_testbench(unit, background=True)
-    simulator.run()
+    simulate(dut, bench, background=units.all(), simulator=simulator)
     assert spans == expected
 
 
@@ -467,17 +461,14 @@ def test_a_pass(name: str, stall: float) -> None:
     check(config, [*layer(config), *(head(64, 33, n) for n in range(columns)), *layer(config)], columns, stall, seed=7)
 
 
-def in_verilator() -> None:
-    """A pass without stalls, one with, zeros, and a pass of one column."""
-    commands = [*layer(THREE), *(head(64, 33, n) for n in range(3))]
-    check(THREE, commands, 3)
-    check(THREE, commands, 3, stall=0.4, seed=7)
-    check(THREE, [*layer(THREE), head(64, 33, 0)], 1)
-    check(THREE, [quantize(64, Flags.HEAD16), head(64, 5, 0), quantize(64), matmul(THREE, 64, 4)], 1, zeros=1.0)
-
-
 def test_verilated() -> None:
-    run_in_verilator(Executor(THREE), in_verilator)
+    """A pass without stalls, one with, zeros, and a pass of one column."""
+    verilated = partial(check, simulator="verilator")
+    commands = [*layer(THREE), *(head(64, 33, n) for n in range(3))]
+    verilated(THREE, commands, 3)
+    verilated(THREE, commands, 3, stall=0.4, seed=7)
+    verilated(THREE, [*layer(THREE), head(64, 33, 0)], 1)
+    verilated(THREE, [quantize(64, Flags.HEAD16), head(64, 5, 0), quantize(64), matmul(THREE, 64, 4)], 1, zeros=1.0)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import ErrorCode
 from hw.control.token_loop import TokenLoop
-from tests.hw.simulator import Simulator, run_in_verilator
+from tests.hw.simulation import simulate
 
 CONFIGS = {
     "narrow": AccelConfig(name="narrow", columns=3, max_positions=256),
@@ -166,9 +167,7 @@ class Surroundings:
             await self.pause(ctx)
             ctx.set(self.dut.i_gather.payload, {"data": list(content[:size].ljust(size, b"\xEE")), "last": 1})
             ctx.set(self.dut.i_gather.valid, 1)
-            taken = 0
-            while not taken:
-                _, _, taken = await ctx.tick().sample(self.dut.i_gather.ready)
+            await ctx.tick().until(self.dut.i_gather.ready)
             ctx.set(self.dut.i_gather.valid, 0)
 
     async def stream(self, ctx: Any) -> None:
@@ -220,8 +219,7 @@ class Surroundings:
             self.seen.rows.append((int(row.address), int(row.beats)))
             ctx.set(self.dut.logits_idle, 0)
             self.writes(ctx, 1)
-            while not (await ctx.tick().sample(self.dut.head_done))[-1]:
-                pass
+            await ctx.tick().until(self.dut.head_done)
             await self.pause(ctx)
             ctx.set(self.dut.logits_idle, 1)
             await self.pause(ctx, least=6)
@@ -256,7 +254,9 @@ class Surroundings:
                 assert last == self.seen.tokens[count - 1]
 
 
-def simulate(config: AccelConfig, runs: list[Run], stall: float, seed: int, restarts: float = 0.0) -> list[Seen]:
+def play(
+    config: AccelConfig, runs: list[Run], stall: float, seed: int, restarts: float, simulator: str
+) -> list[Seen]:
     """Runs jobs one after the other; what was seen of each. `restarts`: how often START is written while busy."""
     dut = TokenLoop(config)
     around = Surroundings(dut, config, stall, seed)
@@ -291,17 +291,16 @@ def simulate(config: AccelConfig, runs: list[Run], stall: float, seed: int, rest
                 await ctx.tick()
             results.append(around.seen)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    for part in (around.gather, around.stream, around.executor, around.logits, around.write, around.watch):
-        simulator.add_testbench(part, background=True)
-    simulator.run()
+    parts = (around.gather, around.stream, around.executor, around.logits, around.write, around.watch)
+    simulate(dut, bench, background=parts, simulator=simulator)
     return results
 
 
-def check(*runs: Run, config: AccelConfig = NARROW, stall: float = 0.0, seed: int = 0, restarts: float = 0.0) -> None:
-    for run, seen in zip(runs, simulate(config, list(runs), stall, seed, restarts), strict=True):
+def check(
+    *runs: Run, config: AccelConfig = NARROW, stall: float = 0.0, seed: int = 0, restarts: float = 0.0,
+    simulator: str = "pysim",
+) -> None:
+    for run, seen in zip(runs, play(config, list(runs), stall, seed, restarts, simulator), strict=True):
         assert seen == expected(run, config)
 
 
@@ -507,22 +506,19 @@ def test_batches_and_jobs_after_one_another() -> None:
     check(GOOD, BATCH, GOOD, replace(BATCH, entries=ENTRIES[1:]), BATCH, replace(GOOD, prompt=prompt(1)))
 
 
-def in_verilator() -> None:
-    """Prompts around a chunk, an end id, a full context, all that is refused, and jobs and batches with stalls."""
-    for mode, length in ((0, 1), (1, 3), (2, 7)):
-        check(Run(prompt=prompt(length), logits_mode=mode))
-    run = Run(prompt=prompt(4), max_new_tokens=20)
-    check(replace(run, end_ids=(1, run.choice(5))), replace(run, context=6), replace(run, max_new_tokens=0))
-    for bad in BAD.values():
-        check(replace(GOOD, **bad), GOOD)
-    for bad in BAD_BATCH.values():
-        check(replace(BATCH, **bad), BATCH)
-    batches = [replace(BATCH, entries=ENTRIES[:count], logits_mode=count - 1) for count in (1, 2, 3)]
-    check(GOOD, replace(GOOD, prompt=prompt(1), start_position=9), *batches, stall=0.4, seed=1, restarts=0.3)
-
-
 def test_verilated() -> None:
-    run_in_verilator(TokenLoop(NARROW), in_verilator)
+    """Prompts around a chunk, an end id, a full context, all that is refused, and jobs and batches with stalls."""
+    verilated = partial(check, simulator="verilator")
+    for mode, length in ((0, 1), (1, 3), (2, 7)):
+        verilated(Run(prompt=prompt(length), logits_mode=mode))
+    run = Run(prompt=prompt(4), max_new_tokens=20)
+    verilated(replace(run, end_ids=(1, run.choice(5))), replace(run, context=6), replace(run, max_new_tokens=0))
+    for bad in BAD.values():
+        verilated(replace(GOOD, **bad), GOOD)
+    for bad in BAD_BATCH.values():
+        verilated(replace(BATCH, **bad), BATCH)
+    batches = [replace(BATCH, entries=ENTRIES[:count], logits_mode=count - 1) for count in (1, 2, 3)]
+    verilated(GOOD, replace(GOOD, prompt=prompt(1), start_position=9), *batches, stall=0.4, seed=1, restarts=0.3)
 
 
 @pytest.mark.parametrize("seed", range(3))

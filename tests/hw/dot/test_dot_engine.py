@@ -6,7 +6,7 @@ import pytest
 
 from hw.contract.config import ceil_div, preset
 from hw.dot.dot_engine import DotEngine
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 TINY = preset("tiny")
 WIDE = TINY.replace(port_bits=128, rows=4, inputs=20)

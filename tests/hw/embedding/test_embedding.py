@@ -16,7 +16,7 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
 from sw.pack import pack
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 TINY = PRESETS["tiny"]
 TOKENS = [0, 7, 39, 7]

@@ -15,9 +15,8 @@ from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.frame_buffer import FrameBuffer
 from hw.link.frame_sender import FrameSender
 from sw.links.frames import Answer, Request, decode, encode
-from tests.hw.simulator import Simulator
-from tests.hw.steps import Step, run_steps
-from tests.hw.streams import run_stream
+from tests.hw.simulation import simulate
+from tests.hw.steps import Step, run_steps, run_stream
 
 CHOICE = random.Random(5)
 CONTENTS = {
@@ -177,10 +176,7 @@ def test_what_finds_no_room_leaves_no_trace() -> None:
         await put(encode(late))
         await take(100)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(drive)
-    simulator.run()
+    simulate(dut, drive)
     assert received == [value for content in (*contents, late) for value in (*content, -1)]
 
 

@@ -11,8 +11,8 @@ from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import ConfigError
 from hw.link.uart import CLOCKS_IN_STEP, UartReceiver, UartTransmitter, phase_step
-from tests.hw.simulator import Simulator, run_in_verilator
-from tests.hw.streams import run_stream
+from tests.hw.simulation import simulate
+from tests.hw.steps import run_stream
 
 RATES = {
     "in step": (4_000, 1_000, CLOCKS_IN_STEP), "8 clocks": (8_000, 1_000), "25 MHz, 3 Mbaud": (25_000, 3_000),
@@ -57,7 +57,7 @@ def test_every_byte_verilated() -> None:
     check_line("25 MHz, 3 Mbaud", "verilator")
 
 
-def receive(levels: list[tuple[int, float]]) -> list[int]:
+def receive(levels: list[tuple[int, float]], simulator: str) -> list[int]:
     """Bytes that a receiver at 16 clocks per bit gives for levels of so many clocks each."""
     dut = UartReceiver(16_000, 1_000)
     received = []
@@ -76,11 +76,7 @@ def receive(levels: list[tuple[int, float]]) -> list[int]:
             if valid:
                 received.append(payload)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(watch, background=True)
-    simulator.add_testbench(drive)
-    simulator.run()
+    simulate(dut, drive, background=[watch], simulator=simulator)
     return received
 
 
@@ -92,34 +88,34 @@ def levels_of(content: bytes, clocks: float = 16, stop: int = 1) -> list[tuple[i
 IDLE = [(1, 400.0)]
 
 
-def check_off_rates() -> None:
+def check_off_rates(simulator: str) -> None:
     """A rate that is off by 4 % is understood; at 7 % the eighth bit is another one."""
     content = bytes(range(0, 256, 5))
     for clocks in (15.4, 16.0, 16.6):
-        assert receive(IDLE + levels_of(content, clocks) + IDLE) == list(content), clocks
-    assert receive(IDLE + levels_of(content, 14.8) + IDLE) != list(content)
+        assert receive(IDLE + levels_of(content, clocks) + IDLE, simulator) == list(content), clocks
+    assert receive(IDLE + levels_of(content, 14.8) + IDLE, simulator) != list(content)
 
 
-def check_glitches() -> None:
+def check_glitches(simulator: str) -> None:
     """Low for less than half a bit starts nothing."""
     for clocks in (1, 4, 7):
-        assert receive([*IDLE, (0, clocks), *IDLE, *levels_of(b"A"), *IDLE]) == [65], clocks
+        assert receive([*IDLE, (0, clocks), *IDLE, *levels_of(b"A"), *IDLE], simulator) == [65], clocks
 
 
-def check_missing_stop_bits() -> None:
+def check_missing_stop_bits(simulator: str) -> None:
     """Such a byte is dropped, and so is all that follows until the line has been high."""
-    assert receive(IDLE + levels_of(b"\xff", stop=0) + IDLE + levels_of(b"ok") + IDLE) == list(b"ok")
-    assert receive([*IDLE, (0, 16 * 35), *IDLE, *levels_of(b"ok"), *IDLE]) == list(b"ok")
+    assert receive(IDLE + levels_of(b"\xff", stop=0) + IDLE + levels_of(b"ok") + IDLE, simulator) == list(b"ok")
+    assert receive([*IDLE, (0, 16 * 35), *IDLE, *levels_of(b"ok"), *IDLE], simulator) == list(b"ok")
 
 
 @pytest.mark.parametrize("check", [check_off_rates, check_glitches, check_missing_stop_bits])
 def test_a_bad_line(check) -> None:
-    check()
+    check("pysim")
 
 
 def test_a_bad_line_verilated() -> None:
     for check in (check_off_rates, check_glitches, check_missing_stop_bits):
-        run_in_verilator(UartReceiver(16_000, 1_000), check)
+        check("verilator")
 
 
 def test_refusals() -> None:

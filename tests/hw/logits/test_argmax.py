@@ -7,7 +7,7 @@ from hw.contract.config import preset
 from hw.logits.argmax import Argmax
 from sim.golden.logits import argmax
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 CONFIG = preset("tiny")
 

@@ -11,8 +11,7 @@ from sim.golden.logits import head_logits
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import assert_equal, random_codes, stream
 from tests.hw.logits.packets import head_payload
-from tests.hw.steps import Step
-from tests.hw.streams import run_stream
+from tests.hw.steps import Step, run_stream
 
 TINY = preset("tiny").replace(max_hidden=256, max_vocab=300)
 CONFIGS = {

@@ -10,7 +10,7 @@ import pytest
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.machine_float import FLOAT_BITS
 from hw.logits.logits_writer import LogitsWriter
-from tests.hw.simulator import Simulator, run_in_verilator
+from tests.hw.simulation import send, simulate
 
 CONFIGS = {
     "64": AccelConfig(name="64"),
@@ -21,7 +21,7 @@ MOST = 256
 
 
 def run(
-    config: AccelConfig, rows: list[tuple[int, list[int]]], stall: float = 0.0, seed: int = 0
+    config: AccelConfig, rows: list[tuple[int, list[int]]], stall: float, seed: int, simulator: str
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], int]:
     """Requests (address, beats), beats (data, strobe), clocks. Between rows the writer must be idle, inside not."""
     dut = LogitsWriter(config)
@@ -29,30 +29,21 @@ def run(
     beats: list[tuple[int, int]] = []
     clocks = 0
 
-    async def give(ctx: Any, port: Any, payload: Any, choose: random.Random) -> None:
-        while choose.random() < stall:
-            await ctx.tick()
-        ctx.set(port.payload, payload)
-        ctx.set(port.valid, 1)
-        taken = 0
-        while not taken:
-            _, _, taken = await ctx.tick().sample(port.ready)
-        ctx.set(port.valid, 0)
-
     async def feed(ctx: Any) -> None:
         nonlocal clocks
         choose = random.Random(seed)
         words = config.port_bits // 32
         for address, logits in rows:
             assert ctx.get(dut.idle)
-            await give(ctx, dut.i_row, {"address": address, "beats": ceil_div(len(logits), words)}, choose)
+            row = {"address": address, "beats": ceil_div(len(logits), words)}
+            await send(ctx, dut.i_row, [row], stall=stall, choose=choose)
             for n, logit in enumerate(logits):
                 assert not ctx.get(dut.idle)
                 payload = {"row": n % config.max_vocab, "logit": logit, "last": n == len(logits) - 1}
-                await give(ctx, dut.i, payload, choose)
+                await send(ctx, dut.i, [payload], stall=stall, choose=choose)
             assert not ctx.get(dut.idle)
-            while not ctx.get(dut.idle):
-                await ctx.tick()
+            if not ctx.get(dut.idle):
+                await ctx.tick().until(dut.idle)
         for _ in range(40):
             await ctx.tick()
             assert ctx.get(dut.idle)
@@ -77,18 +68,16 @@ def run(
                     into.append(tuple(v.as_bits() if hasattr(v, "as_bits") else int(v) for v in values))
         return bench
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(feed)
-    simulator.add_testbench(count, background=True)
-    simulator.add_testbench(receive(dut.o_request, requests, ("address", "beats")), background=True)
-    simulator.add_testbench(receive(dut.o, beats, ("data", "strobe")), background=True)
-    simulator.run()
+    around = (count, receive(dut.o_request, requests, ("address", "beats")), receive(dut.o, beats, ("data", "strobe")))
+    simulate(dut, feed, background=around, simulator=simulator)
     return requests, beats, clocks
 
 
-def check(config: AccelConfig, rows: list[tuple[int, list[int]]], stall: float = 0.0, seed: int = 0) -> int:
-    requests, beats, clocks = run(config, rows, stall, seed)
+def check(
+    config: AccelConfig, rows: list[tuple[int, list[int]]], stall: float = 0.0, seed: int = 0,
+    simulator: str = "pysim",
+) -> int:
+    requests, beats, clocks = run(config, rows, stall, seed, simulator)
     words = config.port_bits // 32
     expected_requests, expected_beats = [], []
     for address, logits in rows:
@@ -109,11 +98,11 @@ def logits_of(count: int, seed: int) -> list[int]:
     return [choose.getrandbits(FLOAT_BITS) for _ in range(count)]
 
 
-def lengths_around_a_beat(config: AccelConfig, stall: float) -> None:
+def lengths_around_a_beat(config: AccelConfig, stall: float, simulator: str = "pysim") -> None:
     """One logit, full beats, one more, one less; the words behind the last one are 0."""
     words = config.port_bits // 32
     sizes = [1, words, words + 1, 2 * words - 1, 2 * words, 3 * words + 1, 1]
-    check(config, [(4096 * n, logits_of(size, n)) for n, size in enumerate(sizes)], stall, seed=3)
+    check(config, [(4096 * n, logits_of(size, n)) for n, size in enumerate(sizes)], stall, 3, simulator)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -122,15 +111,11 @@ def test_lengths_around_a_beat(name: str, stall: float) -> None:
     lengths_around_a_beat(CONFIGS[name], stall)
 
 
-def in_verilator() -> None:
-    for stall in (0.0, 0.5):
-        lengths_around_a_beat(CONFIGS["64"], stall)
-    test_a_long_row_with_stalls()
-    test_no_logit_is_taken_without_a_row()
-
-
 def test_verilated() -> None:
-    run_in_verilator(LogitsWriter(CONFIGS["64"]), in_verilator)
+    for stall in (0.0, 0.5):
+        lengths_around_a_beat(CONFIGS["64"], stall, "verilator")
+    long_row_with_stalls("verilator")
+    no_logit_is_taken_without_a_row("verilator")
 
 
 @pytest.mark.parametrize("beats", [MOST - 1, MOST, MOST + 1, 2 * MOST, 2 * MOST + 1])
@@ -142,11 +127,16 @@ def test_lengths_around_a_request(beats: int) -> None:
     assert clocks == sum(len(logits) + beats + ceil_div(beats, MOST) for _, logits in rows)
 
 
+def long_row_with_stalls(simulator: str) -> None:
+    rows = [(1 << 39, logits_of(2 * MOST + 3, 5)), (16, logits_of(7, 6))]
+    check(CONFIGS["64"], rows, stall=0.4, seed=8, simulator=simulator)
+
+
 def test_a_long_row_with_stalls() -> None:
-    check(CONFIGS["64"], [(1 << 39, logits_of(2 * MOST + 3, 5)), (16, logits_of(7, 6))], stall=0.4, seed=8)
+    long_row_with_stalls("pysim")
 
 
-def test_no_logit_is_taken_without_a_row() -> None:
+def no_logit_is_taken_without_a_row(simulator: str) -> None:
     """Logits of a run that does not keep them pass by."""
     dut = LogitsWriter(CONFIGS["64"])
 
@@ -159,7 +149,8 @@ def test_no_logit_is_taken_without_a_row() -> None:
             assert not ctx.get(dut.o_request.valid)
             assert not ctx.get(dut.o.valid)
 
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    simulate(dut, bench, simulator=simulator)
+
+
+def test_no_logit_is_taken_without_a_row() -> None:
+    no_logit_is_taken_without_a_row("pysim")

@@ -20,8 +20,7 @@ from sim.golden.number import encode
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
 from sw.pack import pack
-from tests.hw.steps import Step
-from tests.hw.streams import run_stream
+from tests.hw.steps import Step, run_stream
 
 DEMO = Path(__file__).parents[3] / "models" / "shakespeare-nano"
 CONFIG = preset("tiny")

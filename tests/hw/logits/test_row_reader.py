@@ -8,7 +8,7 @@ from hw.contract.config import ceil_div, preset
 from hw.logits.row_reader import HeadRowReader
 from sim.golden.number import encode, rnd
 from tests.hw.logits.packets import head_payload
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 TINY = preset("tiny").replace(max_hidden=64, max_vocab=64)
 WIDE = TINY.replace(port_bits=128, rows=4, inputs=20)

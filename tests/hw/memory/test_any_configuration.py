@@ -7,8 +7,6 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from amaranth.hdl import Module
-from amaranth.sim import Simulator
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -17,12 +15,12 @@ from hw.memory.axi import AxiError
 from hw.memory.read_engine import ReadEngine
 from hw.memory.write_engine import WriteEngine
 from tests.hw.configs import configs
+from tests.hw.simulation import send, simulate
 
 DRAWN = configs(ports=(1,), port_bits=(64, 128, 256, 512), most_columns=1).map(
     lambda config: config.replace(timeout_cycles=100_000))
 SEEDS = st.integers(0, 2**32 - 1)
 STALLS = st.sampled_from((0.0, 0.3, 0.7))
-CLOCK_S = 1e-6
 PATIENCE = 20_000
 """Clocks after which a run has failed."""
 
@@ -44,18 +42,7 @@ def play(engine: Any, *processes: Callable[..., Any]) -> None:
         await ctx.tick().until(engine.idle)
         assert ctx.get(engine.error) == AxiError.NONE
 
-    async def limit(ctx: Any) -> None:
-        await ctx.delay(PATIENCE * CLOCK_S)
-        raise AssertionError(f"not ready within {PATIENCE} clocks")
-
-    top = Module()
-    top.submodules.dut = engine
-    simulator = Simulator(top)
-    simulator.add_clock(CLOCK_S)
-    simulator.add_testbench(until_idle)
-    for process in (*processes[1:], limit):
-        simulator.add_testbench(process, background=True)
-    simulator.run()
+    simulate(engine, until_idle, background=processes[1:], clocks=PATIENCE)
 
 
 def burst(config: AccelConfig, address: int, length: int) -> range:
@@ -64,16 +51,6 @@ def burst(config: AccelConfig, address: int, length: int) -> range:
     assert length < config.burst_beats
     assert address // BOUNDARY_BYTES == last // BOUNDARY_BYTES, "a burst crosses 4 KB"
     return range(address, last + 1, config.beat_bytes)
-
-
-async def feed(ctx: Any, port: Any, payloads: list[Any], random: Random, stall: float) -> None:
-    for payload in payloads:
-        while random.random() < stall:
-            await ctx.tick()
-        ctx.set(port.payload, payload)
-        ctx.set(port.valid, 1)
-        await ctx.tick().until(port.ready)
-        ctx.set(port.valid, 0)
 
 
 @few
@@ -119,10 +96,12 @@ def test_reads(config: AccelConfig, seed: int, stall: float) -> None:
         return take
 
     async def gathers(ctx: Any) -> None:
-        await feed(ctx, engine.gather, [{"address": a, "beats": n} for a, n in wanted["gather"]], random, stall)
+        requests = [{"address": a, "beats": n} for a, n in wanted["gather"]]
+        await send(ctx, engine.gather, requests, choose=random, stall=stall)
 
     async def streams(ctx: Any) -> None:
-        await feed(ctx, engine.stream, [{"address": a, "beats": n} for a, n in wanted["stream"]], random, stall)
+        requests = [{"address": a, "beats": n} for a, n in wanted["stream"]]
+        await send(ctx, engine.stream, requests, choose=random, stall=stall)
         while any(len(received[name]) < sum(n for _, n in wanted[name]) for name in wanted):
             await ctx.tick()
 
@@ -173,10 +152,10 @@ def test_writes(config: AccelConfig, seed: int, stall: float) -> None:
     async def data(ctx: Any) -> None:
         payloads = [{"data": list(values.to_bytes(config.beat_bytes, "little")), "strobe": strobes}
                     for _, values, strobes in beats]
-        await feed(ctx, engine.data, payloads, random, stall)
+        await send(ctx, engine.data, payloads, choose=random, stall=stall)
 
     async def request(ctx: Any) -> None:
-        await feed(ctx, engine.request, [{"address": a, "beats": n} for a, n in requests], random, stall)
+        await send(ctx, engine.request, [{"address": a, "beats": n} for a, n in requests], choose=random, stall=stall)
         await ctx.tick()  # `idle` is looked at once the request is inside
 
     play(engine, request, data, memory)

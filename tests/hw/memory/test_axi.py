@@ -12,17 +12,9 @@ from hw.memory.axi import AxiError, axi_signature, pin_name
 from hw.memory.burst_splitter import BurstSplitter
 from hw.memory.read_engine import ReadEngine
 from hw.memory.write_engine import WriteEngine
-from tests.hw.simulator import Simulator, run_in_verilator
+from tests.hw.simulation import simulate
 
 TINY = preset("tiny")
-
-
-def simulate(dut, testbench) -> None:
-    """Run one testbench."""
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-8)
-    simulator.add_testbench(testbench)
-    simulator.run()
 
 
 async def clocks_until(ctx, signal, limit: int = 20) -> int:
@@ -51,7 +43,7 @@ def test_splitter_refuses_limit(limit: int) -> None:
         BurstSplitter(TINY, beat_bits=16, limit=limit)
 
 
-def covers_regions(limit: int) -> None:
+def covers_regions(limit: int, simulator: str = "pysim") -> None:
     """The bursts of a region cover it in order, stay inside 4 KB and are as long as the rules allow."""
     dut = BurstSplitter(TINY, beat_bits=16, limit=limit)
     generator = random.Random(limit)
@@ -72,7 +64,7 @@ def covers_regions(limit: int) -> None:
                     address, beats = address + 8 * expected, beats - expected
             assert not ctx.get(dut.busy)
 
-    simulate(dut, testbench)
+    simulate(dut, testbench, simulator=simulator)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 64, 256])
@@ -80,12 +72,8 @@ def test_splitter_covers_region(limit: int) -> None:
     covers_regions(limit)
 
 
-def in_verilator() -> None:
-    covers_regions(7)
-
-
 def test_splitter_verilated() -> None:
-    run_in_verilator(BurstSplitter(TINY, beat_bits=16, limit=7), in_verilator)
+    covers_regions(7, "verilator")
 
 
 def test_read_latency() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from hw.contract.config import AccelConfig
 from hw.memory.row_address import INDEX_BITS, RowAddress
-from tests.hw.streams import run_stream
+from tests.hw.steps import run_stream
 
 CONFIGS = {"36": AccelConfig(name="36", address_bits=36), "64": AccelConfig(name="64", address_bits=64)}
 TOP_INDEX, TOP_STRIDE = (1 << INDEX_BITS) - 1, (1 << 32) - 1

@@ -15,9 +15,10 @@ from hw.norm.scale import NormScale
 from hw.norm.statistics import NormStatistics
 from sim.golden import norm
 from sim.golden.number import encode, rnd
-from tests.hw.norm.bench import CONFIGS, bf16, random_vector, run, send, split
 from tests.hw.norm.test_norm_memory import beats
 from tests.hw.norm.test_statistics import column_words, in_turn
+from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
+from tests.hw.simulation import send, simulate
 
 EPS = float(rnd(1e-5))
 
@@ -106,7 +107,7 @@ def test_matches_golden(name, n):
                 if en:
                     writes.append((word.column, word.address, list(word.values)))
 
-    run(dut, bench)
+    simulate(dut, bench)
     expected = [
         (column, address, [int(code) for code in word])
         for column, row in enumerate(codes)

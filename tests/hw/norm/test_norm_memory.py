@@ -5,7 +5,7 @@ import pytest
 
 from hw.norm.norm_memory import NormMemory
 from sim.golden.number import encode
-from tests.hw.norm.bench import CONFIGS, bf16, random_vector, split
+from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
 from tests.hw.steps import Step, run_steps
 
 COUNTS = {"one": 1, "one_short_of_a_word": 3, "one_beat": 4, "one_more_than_two_beats": 17, "full": 160}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hw.norm.pack_activations import PackActivations
-from tests.hw.norm.bench import CONFIGS, split
+from tests.hw.norm.vectors import CONFIGS, split
 from tests.hw.steps import Step, run_steps
 
 LENGTHS = {"one_word": 1, "one_activation_word": 20, "tail": 57, "one_more": 21, "longest": 160}

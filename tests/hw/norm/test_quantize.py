@@ -6,9 +6,8 @@ import pytest
 from hw.norm.quantize import Quantize, quantize_command
 from sim.golden import norm
 from sim.golden.number import MIN_FLOAT, encode, exponent, rnd
-from tests.hw.norm.bench import CONFIGS, bf16, random_vector, split
-from tests.hw.steps import Step, run_steps
-from tests.hw.streams import run_stream
+from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
+from tests.hw.steps import Step, run_steps, run_stream
 from tests.hw.with_memories import WithMemories, load
 
 SEED = 5

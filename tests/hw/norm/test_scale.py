@@ -7,8 +7,8 @@ from hw.norm import scale as unit
 from hw.norm.scale import NormScale
 from sim.golden import norm
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
-from tests.hw.norm.bench import CONFIGS
-from tests.hw.streams import run_stream
+from tests.hw.norm.vectors import CONFIGS
+from tests.hw.steps import run_stream
 
 FIELDS = ("square_sum", "absmax", "per_n", "eps")
 RESULTS = ("rstd", "top", "act_scale")

@@ -8,7 +8,7 @@ import pytest
 from hw.norm.statistics import NormStatistics
 from sim.golden import norm
 from sim.golden.number import MAX_FLOAT, encode, rnd
-from tests.hw.norm.bench import CONFIGS, bf16, random_vector, split
+from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
 from tests.hw.steps import Step, run_steps
 from tests.hw.with_memories import WithMemories, load
 

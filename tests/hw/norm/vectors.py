@@ -1,9 +1,8 @@
-"""Configurations and vectors for the tests of this folder, and a bench for all of its units in a row."""
+"""Configurations and vectors for the tests of this folder."""
 
 from __future__ import annotations
 
 import numpy as np
-from amaranth.sim import Simulator
 
 from hw.contract.config import AccelConfig
 from sim.golden.number import Array, rnd
@@ -34,26 +33,3 @@ def split(values: Array, lanes: int) -> list[list[float]]:
     padded = np.zeros(-(-len(values) // lanes) * lanes)
     padded[: len(values)] = values
     return padded.reshape(-1, lanes).tolist()
-
-
-async def send(ctx, port, payloads) -> None:
-    """Drive a stream; the payload stays until it is accepted."""
-    for payload in payloads:
-        ctx.set(port.payload, payload)
-        ctx.set(port.valid, 1)
-        await ctx.tick().until(port.ready)
-        ctx.set(port.valid, 0)
-
-
-def run(dut, *benches, limit: int = 60_000) -> None:
-    """Run testbenches together until all end; fail after `limit` clocks."""
-    async def timeout(ctx):
-        await ctx.delay(limit * 1e-6)
-        raise AssertionError(f"not finished after {limit} clocks")
-
-    simulator = Simulator(dut)
-    simulator.add_clock(1e-6)
-    for bench in benches:
-        simulator.add_testbench(bench)
-    simulator.add_testbench(timeout, background=True)
-    simulator.run()
