@@ -85,7 +85,6 @@ class _Prepared(Fragment):
 
 def _build(component: wiring.Component, netlist: bool, waves: bool) -> Path:
     """The folder of the library of a component, built or found."""
-    runtime = cached(name_of("runtime", waves), lambda folder, log: build_runtime(folder, log, waves), RUNTIME)
     platform = Synthesis() if netlist else None
     design, wrapper = _Prepared(component, platform), WRAPPER.read_text()
 
@@ -94,6 +93,7 @@ def _build(component: wiring.Component, netlist: bool, waves: bool) -> Path:
         (folder / f"{TOP}.v").write_text(synthesise(TOP, text) if netlist else text)
         verilate_library(folder, [f"{TOP}.v"], TOP, BUILD_ARGS, log, wrapper, runtime, waves)
 
+    runtime = cached(name_of("runtime", waves), lambda folder, log: build_runtime(folder, log, waves), RUNTIME)
     rtlil = convert(design, name=TOP, ports={}, emit_src=False)
     return cached(name_of(rtlil, netlist, MADE_WITH, BUILD_ARGS, wrapper, waves), build)
 

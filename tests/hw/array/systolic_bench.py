@@ -119,7 +119,7 @@ def vectors(seed, columns, k):
     return np.random.default_rng(seed).integers(-128, 128, (columns, k)).astype(np.int8)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def all_minus_one_at_the_limits(dut):
     array = await bench(dut)
     k = CONFIG.max_k
@@ -130,27 +130,27 @@ async def all_minus_one_at_the_limits(dut):
         await array.multiply(activations, np.full((CONFIG.rows, activations.shape[1]), -1, dtype=np.int8))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def all_zero(dut):
     array = await bench(dut)
     await array.multiply(vectors(1, CONFIG.columns, 100), np.zeros((2 * CONFIG.rows, 100), dtype=np.int8))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def k_not_a_multiple_of_kc(dut):
     array = await bench(dut)
     for k in (1, CONFIG.inputs - 1, CONFIG.inputs + 1):
         await array.multiply(vectors(k, CONFIG.columns, k), matrix(k, 3 * CONFIG.rows, k))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def m_not_a_multiple_of_r(dut):
     array = await bench(dut)
     for m in (1, CONFIG.rows + 1, 5 * CONFIG.rows - 1):
         await array.multiply(vectors(m, CONFIG.columns, 60), matrix(m, m, 60))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def longest_k_unstalled(dut):
     """K = max_k; the cycle count is the documented one, for every number of columns."""
     array = await bench(dut)
@@ -164,7 +164,7 @@ async def longest_k_unstalled(dut):
         assert drain == latency(columns), f"{columns} columns: {drain} cycles after the last beat"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def shortest_stall_free_row_block(dut):
     """From the documented number of words on the intake never waits; one word less and it does."""
     array = await bench(dut)
@@ -176,14 +176,14 @@ async def shortest_stall_free_row_block(dut):
             assert (intake == 40 * n) == free, f"{columns} columns, {n} words: {intake} cycles"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def beats_before_the_command(dut):
     array = await bench(dut)
     for seed in range(3):
         await array.multiply(vectors(seed, CONFIG.columns, 70), matrix(seed, 9, 70), early=True)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def commands_back_to_back(dut):
     """The second command and its beats wait for the end of the first; the activations are the same."""
     array = await bench(dut)
@@ -208,7 +208,7 @@ async def commands_back_to_back(dut):
         assert [word.sums[i] for i in range(CONFIG.vector)] == sums[word.column, first : first + CONFIG.vector].tolist()
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def blocked_output(dut):
     """Nothing is taken from `o` for a long time: the intake stops in time, and no sum is lost."""
     array = await bench(dut)
@@ -224,7 +224,7 @@ async def blocked_output(dut):
     await running
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def random_with_stalls(dut):
     array = await bench(dut)
     for seed in range(12):

@@ -53,7 +53,7 @@ async def copy(dut, prefix: str, source: int, destination: int, chunks: int) -> 
     raise AssertionError(f"machine {prefix!r} did not end within {LIMIT_CLOCKS} clocks")
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def alone(dut) -> None:
     """One machine works; its clocks go to a file."""
     memory = await start(dut)
@@ -62,7 +62,7 @@ async def alone(dut) -> None:
     Path(PARAMETERS["clocks"]).write_text(" ".join(map(str, clocks)))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=4, timeout_unit="ms")
 async def together(dut) -> None:
     """One machine copies all the time, the other now and then: each gets what it asked for, and is not kept waiting."""
     memory = await start(dut)

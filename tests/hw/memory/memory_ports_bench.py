@@ -56,7 +56,7 @@ def command(address: int, beats: int) -> int:
     return address | beats << CONFIG.address_bits
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def stream_over_stripes(dut) -> None:
     """Regions that end inside, at, and many rows behind a stripe, while port 0 also serves random reads."""
     row = PORTS * STRIPE_BYTES // (PORTS * SIZE)  # beats of a row of stripes
@@ -81,7 +81,7 @@ async def stream_over_stripes(dut) -> None:
     assert int(dut.read_error.value) == AxiError.NONE.value
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def full_rate(dut) -> None:
     """One beat of the stream per clock."""
     count = 4 * CONFIG.burst_beats
@@ -97,7 +97,7 @@ async def full_rate(dut) -> None:
     assert taken >= count - 1
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def silent_port_is_named(dut) -> None:
     """The last port stops: a time-out, no beat of the others gets out alone, and after an abort the stream works."""
     content = random.Random(6).randbytes(64 * PORTS * SIZE)
@@ -122,7 +122,7 @@ async def silent_port_is_named(dut) -> None:
     assert streamed.received == beats_of(content)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def commands_while_ports_differ(dut) -> None:
     """Many short regions: the queue of the slow port is full while those of the others are not, and none is lost."""
     content = random.Random(7).randbytes(256 * PORTS * SIZE)
@@ -137,7 +137,7 @@ async def commands_while_ports_differ(dut) -> None:
     assert streamed.received == expected
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def response_that_nobody_asked_for(dut) -> None:
     """The last port has no random reads, so that data with their id is an error, and an abort ends it."""
     for port in range(PORTS):

@@ -49,7 +49,7 @@ async def prepare(dut) -> None:
     assert int(dut.axi__arvalid.value) == 0
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def random_regions_from_axi_ram(dut) -> None:
     """Both clients at once against an independent AXI model with pauses on every channel."""
     ram = AxiRamRead(AxiReadBus.from_prefix(dut, "axi_"), dut.clk, dut.rst, size=MEMORY_BYTES)
@@ -76,7 +76,7 @@ async def random_regions_from_axi_ram(dut) -> None:
     assert int(dut.error.value) == AxiError.NONE.value
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def interleaved_responses(dut) -> None:
     """The two IDs come back beat by beat; no limit is exceeded."""
     await prepare(dut)
@@ -93,7 +93,7 @@ async def interleaved_responses(dut) -> None:
     assert port.most_in_flight == CONFIG.outstanding
 
 
-@cocotb.test(skip=CONFIG.outstanding * CONFIG.burst_beats < 32)
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=CONFIG.outstanding * CONFIG.burst_beats < 32)
 async def throughput(dut) -> None:
     """One beat per clock over many regions, and the latency of the documentation."""
     await prepare(dut)
@@ -111,7 +111,7 @@ async def throughput(dut) -> None:
     assert streamed.received == addresses(regions)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def prefetch_stops_at_reservation(dut) -> None:
     """With a held client exactly the FIFO is filled, across region ends; `idle` stays 0."""
     await prepare(dut)
@@ -178,7 +178,7 @@ FAULTS = {
 }
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(fault=list(FAULTS))
 async def faults(dut, fault: str) -> None:
     """Every error is reported and can be recovered from."""
@@ -189,7 +189,7 @@ async def faults(dut, fault: str) -> None:
     await fail_and_recover(dut, error, HostilePort(dut, CONFIG, pause=0.1), **setting)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def abort_with_reads_outstanding(dut) -> None:
     """Aborted at 12 different moments, each time with new commands afterwards: no old beat comes out."""
     await prepare(dut)
@@ -220,7 +220,7 @@ OUTSIDE = {
 }
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(case=list(OUTSIDE), port=["stream", "gather"])
 async def window(dut, case: str, port: str) -> None:
     """No burst outside of the window is issued, one inside is; after an abort the window is as it was."""

@@ -60,7 +60,7 @@ async def check_bursts(dut) -> None:
             assert address // 4096 == (address + beats * BYTES - 1) // 4096, "burst crosses 4 KB"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(pause=[0.0, 0.4])
 async def random_requests(dut, pause: float) -> None:
     """Random lengths across 4 KB with random strobes; every byte of memory is compared, written or not."""
@@ -86,7 +86,7 @@ async def random_requests(dut, pause: float) -> None:
     assert int(dut.error.value) == AxiError.NONE.value
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def idle_means_confirmed(dut) -> None:
     """`idle` stays 0 as long as a B response is missing."""
     ram = await prepare(dut)
@@ -102,7 +102,7 @@ async def idle_means_confirmed(dut) -> None:
     assert ram.read(0x1000, count * BYTES) == b"".join(n.to_bytes(BYTES, "little") for n in range(count))
 
 
-@cocotb.test(skip=CONFIG.outstanding * CONFIG.burst_beats < 32)
+@cocotb.test(timeout_time=1, timeout_unit="ms", skip=CONFIG.outstanding * CONFIG.burst_beats < 32)
 async def throughput(dut) -> None:
     """One beat per clock."""
     await prepare(dut)
@@ -117,7 +117,7 @@ async def throughput(dut) -> None:
     await until(dut, dut.idle)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def waiting_for_data_is_no_timeout(dut) -> None:
     """The client may let a burst wait for longer than the time-out."""
     ram = await prepare(dut)
@@ -129,7 +129,7 @@ async def waiting_for_data_is_no_timeout(dut) -> None:
     assert ram.read(0x1000, 1) == b"\x01"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(channel=["aw_channel", "w_channel", "b_channel"])
 async def no_answer(dut, channel: str) -> None:
     """A channel that is stuck is a time-out; after an abort the engine works again."""
@@ -150,7 +150,7 @@ async def no_answer(dut, channel: str) -> None:
     assert ram.read(0x2000, 1) == b"\x77"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def bad_responses(dut) -> None:
     """The memory refuses a write with SLVERR; after an abort it is written."""
     ram = await prepare(dut)
@@ -177,7 +177,7 @@ async def bad_responses(dut) -> None:
     assert ram.read(0x1000, 1) == b"\x03"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def abort_inside_a_burst(dut) -> None:
     """The rest of the burst writes nothing, and the next request starts clean."""
     ram = await prepare(dut, 0.3)
@@ -200,7 +200,7 @@ OUTSIDE = {
 }
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(case=list(OUTSIDE))
 async def window(dut, case: str) -> None:
     """Nothing outside of the window is written, and after an abort what lies inside is."""
@@ -225,7 +225,7 @@ async def window(dut, case: str) -> None:
         assert ram.read(WINDOW[1], 0x1000) == b"\xee" * 0x1000
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def response_with_a_foreign_id(dut) -> None:
     """It answers nothing that is owed: an error, and the abort goes on waiting for the right one."""
     await start(dut, window=pages(CONFIG), abort=0, request__valid=0, data__valid=0, axi__awready=1, axi__wready=1,
