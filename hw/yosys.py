@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 from hw.extras import find_program, missing
 from hw.tool import ToolError, run_tool
 
-__all__ = ["convert", "find_yosys", "run_yosys"]
+__all__ = ["convert", "convert_rtlil", "find_yosys", "run_yosys"]
 
 TIMEOUT_S = 1200
 
@@ -56,7 +56,11 @@ def convert(
     from amaranth.back import rtlil
 
     find_yosys()  # before the work that would be for nothing without it
-    text = rtlil.convert(top, name=name, platform=platform, ports=ports)
+    return convert_rtlil(rtlil.convert(top, name=name, platform=platform, ports=ports))
+
+
+def convert_rtlil(text: str) -> str:
+    """Verilog of what Amaranth makes of a design, without attributes. Raises ToolError."""
     with tempfile.TemporaryDirectory(prefix="bitnet-fpga-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
         (folder / "design.il").write_text(text)

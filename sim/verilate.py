@@ -198,7 +198,7 @@ def _compile(work: Path, arguments: Sequence[str], log: Path, waves: bool) -> No
 
 
 def verilate_library(
-    folder: Path, sources: Sequence[str], top: str, options: Sequence[str], log: Path, wrapper: str, runtime: Path,
+    folder: Path, sources: Sequence[str], top: str, options: Sequence[str], log: Path, *, wrapper: str, runtime: Path,
     waves: bool,
 ) -> None:
     """Build PROGRAM as a library from files that are in a folder; `wrapper` is verilated.cpp, `runtime` the folder of

