@@ -88,7 +88,7 @@ def random_requests(choice: random.Random, count: int) -> list[Request]:
     return found
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=500, timeout_unit="ms")
 async def equals_golden(dut: Any) -> None:
     """Random requests in batches that fit the buffer, sequence numbers once around."""
     board = await start(dut)
@@ -101,7 +101,7 @@ async def equals_golden(dut: Any) -> None:
         sequence += len(requests)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=500, timeout_unit="ms")
 async def acts_once(dut: Any) -> None:
     """Requests that are sent again: each write has acted once, and the answers are those of the first time."""
     board = await start(dut)
@@ -120,7 +120,7 @@ async def acts_once(dut: Any) -> None:
     assert bytes(board.memory[64:72]) == b"ijklmnop"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=500, timeout_unit="ms")
 async def what_is_lost_is_asked_for_once(dut: Any) -> None:
     """Gaps, damaged frames and noise: one REPEAT for each loss; nothing that is out of order acts."""
     board = await start(dut)
@@ -137,7 +137,7 @@ async def what_is_lost_is_asked_for_once(dut: Any) -> None:
     assert board.golden.registers.count == 4
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=500, timeout_unit="ms")
 async def bad_requests(dut: Any) -> None:
     """They change nothing, and the next one works."""
     board = await start(dut)
@@ -155,7 +155,7 @@ async def bad_requests(dut: Any) -> None:
     await board.check(Request(READ, 0, 128).frame(11) + Request(READ_REGISTER, 0).frame(12))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=500, timeout_unit="ms")
 async def outside_of_the_memory(dut: Any) -> None:
     """DECERR for reads, writes, checksums, and the port works afterwards."""
     board = await start(dut)
@@ -166,7 +166,7 @@ async def outside_of_the_memory(dut: Any) -> None:
         await board.check(request.frame(n))
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=500, timeout_unit="ms")
 async def registers_that_do_not_answer(dut: Any) -> None:
     """REGISTER_TIMEOUT, also for the next access; memory goes on."""
     board = await start(dut)

@@ -20,7 +20,7 @@ def test_bandwidth(latency_s: float, tmp_path: Path) -> None:
     """At least 90 % of the raw rate, both ways, also behind a USB chip that keeps answers for 16 ms."""
     found = tmp_path / "found.json"
     run_bench(LinkMachine(CONFIG), CONFIG, "tests.hw.link.bandwidth_bench", top="link_machine",
-              memory=SimulatedMemory(size=MEMORY_BYTES),
+              memory=SimulatedMemory(size=MEMORY_BYTES), timeout_s=480,
               parameters={"latency_s": latency_s, "found": str(found)})
     shares = json.loads(found.read_text())
     print(f"\n{latency_s} s: write {shares['write']:.3f}, read {shares['read']:.3f} of the raw rate")
