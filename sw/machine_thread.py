@@ -124,7 +124,7 @@ class MachineThread:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._lock = threading.RLock()  # a finalizer may stop work, in whatever thread it runs
+        self._lock = link.stop.lock  # one lock for both: there is no order in which to take them
         self._orders: SimpleQueue[Work[Any, Any] | None] = SimpleQueue()
         self._current: Work[Any, Any] | None = None
         self.closed = False

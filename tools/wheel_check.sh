@@ -32,6 +32,8 @@ for backend in golden sim; do
     "$bitnet" generate "$model" --backend $backend --prompt "ROMEO:" --max-new-tokens 8 --context 64 --json > $backend.json
 done
 cmp golden.json sim.json
+"$work/venv/bin/python" -c 'import sys; from bitnet_fpga import Session
+with Session(sys.argv[1]) as session: print(session.generate("ROMEO:", max_new_tokens=8).text)' "$model"
 cat sim.json
 written=$(find "$work/venv" -newer "$work/installed" ! -type d ! -name '*.pyc' | head -n 3)
 [ -z "$written" ] || { echo "written into the installation: $written" >&2; exit 1; }

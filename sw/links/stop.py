@@ -19,23 +19,28 @@ class Stopped(Exception):
 
 class Stop:
     """`ask` is for any thread. All else is for the one that uses the link: it looks now and then, or waits in a way
-    that `ask` ends."""
+    that `ask` ends.
+
+    Attributes:
+        lock: held while something changes; also by whoever must know what an `ask` is about. A finalizer may take it,
+            in whatever thread it runs, so a thread can have it more than once.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # `ask` may come from a finalizer
+        self.lock = threading.RLock()
         self._asked = False
         self._wake: Callable[[], object] | None = None
 
     def ask(self) -> None:
         """Ends what the link does now or, if that is nothing, what it does next."""
-        with self._lock:
+        with self.lock:
             if not self._asked and self._wake is not None:
                 self._wake()
             self._asked = True
 
     def clear(self) -> None:
         """What comes next is not ended."""
-        with self._lock:
+        with self.lock:
             self._asked = False
 
     def check(self) -> None:
@@ -45,13 +50,13 @@ class Stop:
 
     @contextmanager
     def _waking(self, wake: Callable[[], object]) -> Iterator[None]:
-        with self._lock:
+        with self.lock:
             self.check()
             self._wake = wake
         try:
             yield
         finally:
-            with self._lock:
+            with self.lock:
                 self._wake = None
 
     async def ending(self, work: Coroutine[Any, Any, T]) -> T:

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 
 import pytest
 
@@ -146,6 +147,30 @@ def test_an_interrupt_ends_the_work_first(machine: MachineThread, link: Endless)
         timer.join()
     assert len(link.ends) == 2
     assert machine.call(lambda: 7) == 7
+
+
+def test_many_callers_at_once(machine: MachineThread, link: Endless) -> None:
+    """Each has its own work, which is what it stops; what was stopped is not taken for what comes next."""
+    failed: list[BaseException] = []
+
+    def caller(number: int) -> None:
+        try:
+            for turn in range(8):
+                work = machine.begin(run(link))
+                assert [next(work) for _ in range(turn % 3 + 1)] == [1] * (turn % 3 + 1)
+                work.stop()
+                assert machine.call(partial(divmod, number, 7)) == (0, number)
+        except BaseException as error:
+            failed.append(error)
+
+    callers = [threading.Thread(target=caller, args=(number,)) for number in range(6)]
+    for one in callers:
+        one.start()
+    for one in callers:
+        one.join(WAIT_S)
+        assert not one.is_alive()
+    assert not failed
+    assert len(link.ends) == 48
 
 
 def test_closing_from_another_thread(machine: MachineThread, link: Endless) -> None:
