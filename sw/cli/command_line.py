@@ -95,12 +95,14 @@ def _told(error: Exception) -> tuple[str, int]:
     from hw.contract.config import ConfigError
     from hw.extras import what_is_missing
     from hw.tool import ToolError
+    from sw.__main__ import OURS
 
     if isinstance(error, ImportError):
         absent = what_is_missing(error)
-        if absent is None:
+        if absent is not None:
+            return absent, BAD_INPUT
+        if error.name and error.name.split(".")[0] not in OURS:
             raise error
-        return absent, BAD_INPUT
     if isinstance(error, (CheckpointError, ConfigError, ImageError, JobError, OSError, ToolError)):
         return _sentence(error), BAD_INPUT
     if isinstance(error, (HardwareError, VerificationError)):

@@ -58,6 +58,10 @@ def test_bad_checkpoint_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFi
         (VerificationError("x"), 4),
         (KeyboardInterrupt(), 130),
         (RuntimeError("x"), 1),
+        (ModuleNotFoundError("x", name="sw.gone"), 1),
+        (ImportError("x"), 1),
+        (ModuleNotFoundError("x", name="platformdirs"), 2),
+        (ModuleNotFoundError("x", name="serial"), 2),
     ],
 )
 def test_exit_codes(
