@@ -52,14 +52,13 @@ class ModelPlan:
     shape: ModelShape
 
     def __post_init__(self) -> None:
-        self._check_maxima()
-        self._check_multiples()
+        self._check_sizes()
         for region in self.regions.values():
             if region.offset >> 32:
                 raise ConfigError(f"the model is too large: its {region.name} lies {region.offset} bytes from the "
                                   "start of the image, but offsets have 32 bits")
 
-    def _check_maxima(self) -> None:
+    def _check_sizes(self) -> None:
         config, shape = self.config, self.shape
         for what, value, most in (
             ("hidden size", shape.hidden, config.max_hidden),
@@ -73,9 +72,6 @@ class ModelPlan:
         ):
             if value > most:
                 raise ConfigError(f"the model's {what} is {value}; preset {config.name} runs at most {most}")
-
-    def _check_multiples(self) -> None:
-        config, shape = self.config, self.shape
         for what, value, unit in (
             ("hidden size", shape.hidden, config.vector),
             ("FFN size", shape.intermediate, config.vector),
@@ -172,7 +168,8 @@ class ModelPlan:
     def _layer(self, number: int) -> tuple[Packet, ...]:
         """The packets of one layer: as many, and as long, as those of any other."""
         shape, at = self.shape, f"model.layers.{number}."
-        hidden, ffn, width, kv_width = shape.hidden, shape.intermediate, shape.heads * shape.head_dim, self._kv_width
+        hidden, ffn = shape.hidden, shape.intermediate
+        width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
         k_offset = self.config.padded(width)
         v_offset = k_offset + self.config.padded(kv_width)
         following = "model.norm" if number == shape.layers - 1 else f"model.layers.{number + 1}.input_layernorm"
@@ -198,10 +195,6 @@ class ModelPlan:
             self._norm(following, hidden),
             self._matmul(at + "mlp.down_proj", ffn, hidden, Flags.RESIDUAL | Flags.STATISTICS),
         )
-
-    @cached_property
-    def _kv_width(self) -> int:
-        return self.shape.kv_heads * self.shape.head_dim
 
     @cached_property
     def _softmax_scale(self) -> int:

@@ -217,7 +217,7 @@ def main(arguments: list[str]) -> int:
         with whole_file(RECORD) as file:
             file.write(content.encode())
         return 0
-    names = options.presets or list(NAMES)
+    names: list[str] = options.presets or [*NAMES]
     old = {name: value for name, value in json.loads(RECORD.read_text())["found"].items()
            if name.partition(",")[0] in names}
     new = found(names)
