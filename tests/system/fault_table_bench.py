@@ -17,7 +17,7 @@ from sw.errors import HardwareError
 from sw.job import JobResult, execute
 from tests.system import faults_bench
 from tests.system.fault_table import Access, cells
-from tests.system.faults_bench import CONFIG, PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
+from tests.system.faults_bench import PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
 
 POLL_CLOCKS = 200
 START, ABORT = 1, 2
@@ -68,7 +68,7 @@ async def stop(dut: Any, bus: SimulatedBus, access: Access, kind: FaultKind) -> 
 
     looking, faulty, tokens, error = cocotb.start_soon(look()), FaultyBus(bus, dut, fault), [], ""
     try:
-        async for token in execute(faulty, CONFIG, image(), REQUEST, JobResult()):
+        async for token in execute(faulty, image().plan, REQUEST, JobResult()):
             tokens.append(token)
     except HardwareError as caught:
         error = str(caught)

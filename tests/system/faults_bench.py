@@ -98,7 +98,7 @@ async def status(bus: SimulatedBus) -> int:
 async def run(bus: Any, request: Request = REQUEST) -> tuple[list[int], list[NDArray[np.float32]], JobResult]:
     """Tokens and logits."""
     result = JobResult()
-    tokens = [token async for token in execute(bus, CONFIG, image(), request, result)]
+    tokens = [token async for token in execute(bus, image().plan, request, result)]
     return tokens, result.logits, result
 
 
@@ -167,7 +167,7 @@ async def windows_are_exact(dut: Any) -> None:
     """A page less at either end is missed: by the first header, by the last row of logits, by the first KV row."""
     bus = await start(dut, LIMIT_CYCLES)
     layout, region = image().plan.layout(), image().plan.regions
-    rows = REQUEST.fed(len(PARAMETERS["tokens"])) * layout.logits_beats * CONFIG.beat_bytes
+    rows = REQUEST.fed(len(PARAMETERS["tokens"])) * layout.row_bytes
     last = (layout.logits + rows - 1) // 4096 * 4096
     first_kv = layout.kv + REQUEST.slot * image().plan.slot_stride
     first_image = min(r.offset for r in region.values())
@@ -222,7 +222,7 @@ async def abort_at_any_moment(dut: Any) -> None:
 async def closing_the_iterator_aborts(dut: Any) -> None:
     """A consumer that wants no more tokens leaves a machine at rest."""
     bus = await start(dut, LIMIT_CYCLES)
-    iterator = execute(bus, CONFIG, image(), REQUEST, JobResult())
+    iterator = execute(bus, image().plan, REQUEST, JobResult())
     assert await iterator.__anext__() == PARAMETERS["tokens"][0]
     assert await status(bus) & 1
     await iterator.aclose()
