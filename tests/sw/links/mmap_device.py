@@ -19,11 +19,9 @@ import numpy as np
 import pytest
 
 from hw.contract.config import AccelConfig
-from hw.contract.register_map import ID_MAGIC, ID_VERSION, LogitsMode, find
-from sim.links.golden import GoldenLink
-from sw.image import ModelImage
+from hw.contract.register_map import ID_MAGIC, ID_VERSION, find
 from sw.links.mmap import BUFFER_NAME, REGISTER_BYTES, UIO_NAME, MmapBus
-from sw.requests import Batch, Entry, Job, Request
+from tests.sw.links.golden_machine import GoldenMachine
 
 PHYSICAL = 0x8_7003_4000
 """Address of the buffer: a page, no multiple of 64 KiB, above 4 GiB."""
@@ -45,7 +43,7 @@ class ChipInFolder:
         self.runs = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
-        self._golden: GoldenLink | None = None
+        self._golden = GoldenMachine(config, folder, self.register, self._area)
         uio, buffer = folder / "sys/class/uio/uio7", folder / "sys/class/u-dma-buf" / BUFFER_NAME
         for path, text in (
             (folder / "sys/class/uio/uio0/name", "axi-pmon\n"), (uio / "name", f"{UIO_NAME}\n"),
@@ -67,9 +65,6 @@ class ChipInFolder:
 
     def register(self, name: str) -> int:
         return int(self._registers[find(name).address // 4])
-
-    def _pair(self, name: str) -> int:
-        return self.register(f"{name}_LO") | self.register(f"{name}_HI") << 32
 
     # ---- the kernel
 
@@ -130,44 +125,12 @@ class ChipInFolder:
         assert 0 <= start <= start + size <= len(self.memory)
         return self.memory[start : start + size]
 
-    def _link(self) -> GoldenLink:
-        """The model that lies in memory, with its KV memory as long as the image stays the same."""
-        base = self._pair("IMAGE_BASE")
-        size = int(self._area(base + 24, 8).view("<u8")[0])
-        content = self._area(base, size).tobytes()
-        path = self.root / "from_memory.img"
-        if self._golden is None or path.read_bytes() != content:
-            path.write_bytes(content)
-            image = ModelImage.open(path, self.config)
-            image.verify()
-            self._golden = GoldenLink(self.config, image)
-        return self._golden
-
-    def _request(self) -> Request:
-        """What the registers ask for."""
-        words = self._area(self._pair("PROMPT_ADDRESS"), 16 * self.register("PROMPT_LENGTH")).view("<u4")
-        common = {"max_new_tokens": self.register("MAX_NEW_TOKENS"),
-                  "all_logits": self.register("LOGITS_MODE") == LogitsMode.ALL.value}
-        if self.register("BATCH"):
-            return Batch(entries=tuple(Entry(*map(int, e[:3])) for e in words.reshape(-1, 4)), **common)
-        return Job(prompt=tuple(int(t) for t in words[: self.register("PROMPT_LENGTH")]), slot=self.register("SLOT"),
-                   last_logits=self.register("LOGITS_MODE") == LogitsMode.LAST.value,
-                   start_position=self.register("START_POSITION"), chunk=self.register("CHUNK"), **common)
-
     def _run(self) -> None:
-        link, tokens, rows = self._link(), 0, 0
-        regions = link.machine.image.plan.regions
-        assert [self.register(f"{name.upper()}_OFFSET") for name in regions] == [r.offset for r in regions.values()]
-        stride = self.register("LOGITS_BEATS") * self.config.beat_bytes
-        for step in link.run(self._request()):
-            for row in step.rows:
-                address = self._pair("LOGITS_ADDRESS") + rows * stride
-                self._area(address, 4 * len(row))[:] = row.astype("<f4").view(np.uint8)
-                rows += 1
-            if step.token is not None:
-                word = np.array([step.token], "<u4").view(np.uint8)
-                self._area(self._pair("TOKENS_ADDRESS") + 4 * tokens, 4)[:] = word
+        tokens = 0
+        for token in self._golden.run():
+            if token is not None:
                 tokens += 1
+                self._set("LAST_TOKEN", token)
                 self._set("TOKEN_COUNT", tokens)
             self._set("STREAM_BUSY", self.register("STREAM_BUSY") + 1)
         self.runs += 1
