@@ -12,6 +12,7 @@ from sim.bench import bench_config, bench_parameters
 from sim.links.simulated_bench import start
 from sw.image import ModelImage
 from sw.job import JobResult, execute
+from sw.registers import Machine
 from sw.requests import request_from
 
 
@@ -20,10 +21,10 @@ async def run_job(dut: Any) -> None:
     """Tokens, logits, clocks and counters go to a file."""
     parameters: dict[str, Any] = bench_parameters()
     config = bench_config()
-    bus = await start(dut, parameters["limit_cycles"])
+    machine = Machine(await start(dut, parameters["limit_cycles"]))
     result = JobResult()
     image = ModelImage.open(Path(parameters["image"]), config)
-    tokens = [token async for token in execute(bus, image.plan, request_from(parameters["request"]), result)]
+    tokens = [token async for token in execute(machine, image.plan, request_from(parameters["request"]), result)]
     content = {"tokens": tokens, "logits": [row.tolist() for row in result.logits], "cycles": result.cycles,
                "counters": result.counters}
     Path(parameters["result"]).write_text(json.dumps(content))

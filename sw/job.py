@@ -1,68 +1,33 @@
 """A request on a machine with registers and memory, board or simulator alike: the protocol of docs/registers.md.
 
-The bus is asynchronous, so that a simulator can let clocks pass inside `await`. No wait is endless: a run is given up
-when the machine's own counters say that nothing moves, and a run that did not end by itself is aborted, so that the
-machine is ready for the next one.
+No wait is endless: a run is given up when the machine's own counters say that nothing moves, and a run that did not
+end by itself is aborted, so that the machine is ready for the next one. Registers are written and read in lists: over
+a serial line a list takes no more waiting than a single register.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import AccelConfig
 from hw.contract.payloads import BATCH_ENTRY
-from hw.contract.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, ErrorCode, LogitsMode, find
+from hw.contract.register_map import ERROR_SENTENCES, ErrorCode, LogitsMode
 from sw.errors import HardwareError
 from sw.layout import Layout
 from sw.model_plan import ModelPlan
+from sw.pace import Liveness, Pace, patience
+from sw.registers import BUSY, DONE, Bus, Machine, abort, pair
 from sw.requests import Batch, Request
 
-__all__ = [
-    "COUNTERS", "Bus", "JobResult", "abort", "check_identity", "execute", "patience", "read_build_id",
-]
-
-ABORT_PAUSES = 1000
-"""Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
-
-PATIENCE_CLOCKS = 1_000_000
-"""Clocks that a run may spend on anything but a long ATTEND without a beat of the packet stream."""
-
-FROZEN_PAUSES = 10
-"""Pauses in which a running machine may fail to count clocks, before its clock counts as dead."""
+__all__ = ["COUNTERS", "JobResult", "execute"]
 
 COUNTERS = (
     "STREAM_BUSY", "STREAM_STARVED", "STREAM_WAITING", "ARRAY_WAITING", "EMBED_BUSY", "NORM_BUSY", "MATMUL_BUSY",
     "ATTENTION_BUSY", "HEAD_BUSY",
 )
-
-
-class Bus(Protocol):
-    """Registers and memory of a machine."""
-
-    async def read(self, address: int) -> int:
-        """A 32-bit register."""
-        ...
-
-    async def write(self, address: int, value: int) -> None:
-        """A 32-bit register."""
-        ...
-
-    async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
-        """Bytes of memory."""
-        ...
-
-    async def write_memory(self, address: int, content: bytes) -> None:
-        """Bytes of memory."""
-        ...
-
-    async def pause(self) -> None:
-        """Lets the machine run for a moment, some thousand clocks, before it is asked again."""
-        ...
 
 
 @dataclass
@@ -74,94 +39,53 @@ class JobResult:
     counters: dict[str, int] = field(default_factory=dict)
 
 
-async def _write(bus: Bus, name: str, value: int) -> None:
-    await bus.write(find(name).address, value)
+@dataclass(frozen=True)
+class _Look:
+    """A run at a moment. `newest` is the last of its tokens, if that is known. STATUS is read first: of a run that was
+    over by then everything is final."""
 
+    status: int
+    tokens: int
+    newest: int | None
+    cycles: int
+    counters: dict[str, int]
 
-async def _write_pair(bus: Bus, name: str, value: int) -> None:
-    await _write(bus, f"{name}_LO", value & 0xFFFFFFFF)
-    await _write(bus, f"{name}_HI", value >> 32)
+    @classmethod
+    async def at(cls, machine: Machine) -> _Look:
+        """One list. TOKEN_COUNT is read on both sides of LAST_TOKEN, which belongs to it if it stayed the same."""
+        status, tokens, newest, again, low, *counters, high = await machine.read(
+            ("STATUS", "TOKEN_COUNT", "LAST_TOKEN", "TOKEN_COUNT", "CYCLES_LO", *COUNTERS, "CYCLES_HI"))
+        return cls(status, tokens, newest if again == tokens else None, low | high << 32,
+                   dict(zip(COUNTERS, counters, strict=True)))
 
+    @property
+    def done(self) -> bool:
+        """The run has ended."""
+        return bool(self.status & DONE)
 
-async def _read(bus: Bus, name: str) -> int:
-    return await bus.read(find(name).address)
+    @property
+    def beats(self) -> int:
+        """Taken from the packet stream."""
+        return self.counters["STREAM_BUSY"]
 
+    def check(self, request: Request) -> None:
+        """Raises HardwareError: the sentence of the error code, or something that no run shows."""
+        code = self.status >> 8 & 31
+        if code:
+            raise HardwareError(_sentence(code, self.status >> 16 & 3))
+        if not self.status & (BUSY | DONE):
+            raise HardwareError("the accelerator did not start, or was aborted by somebody else")
+        if self.tokens > request.most_tokens:
+            raise HardwareError(f"the accelerator counts {self.tokens} tokens; {request.most_tokens} were asked for")
 
-async def _read_pair(bus: Bus, name: str) -> int:
-    """The lower half first: that holds the upper one."""
-    return await _read(bus, f"{name}_LO") | await _read(bus, f"{name}_HI") << 32
-
-
-async def read_build_id(bus: Bus) -> int:
-    """Raises HardwareError if nothing sensible answers."""
-    identity = await _read(bus, "ID")
-    if identity >> 16 != ID_MAGIC:
-        raise HardwareError(f"no accelerator answers: its ID register reads {identity:#010x}")
-    if identity & 0xFFFF != ID_VERSION:
-        raise HardwareError(f"the accelerator has register map {identity & 0xFFFF}, this driver {ID_VERSION}")
-    return await _read_pair(bus, "BUILD_ID")
-
-
-async def check_identity(bus: Bus, config: AccelConfig) -> None:
-    """Raises HardwareError if nothing sensible answers, or a machine of another build."""
-    build_id = await read_build_id(bus)
-    if build_id != config.build_id:
-        raise HardwareError(
-            f"the accelerator is build {build_id:016x}, preset {config.name} is {config.build_id:016x}: "
-            "use the preset that it was built with"
-        )
-
-
-async def abort(bus: Bus) -> None:
-    """Ends a run, clears its error, and returns when the machine is ready for the next one.
-
-    Raises HardwareError if it does not get there, because its memory owes an answer that never comes.
-    """
-    await _write(bus, "CONTROL", 1 << 1)
-    for _ in range(ABORT_PAUSES):
-        if not await _read(bus, "STATUS"):
-            return
-        await bus.pause()
-    raise HardwareError(
-        "the accelerator did not come to rest after an abort, its memory still owes an answer: reset both"
-    )
-
-
-def patience(plan: ModelPlan, request: Request) -> int:
-    """Clocks without a beat of the packet stream after which a run counts as hung.
-
-    The longest healthy pause is an ATTEND of a full context: every query head of every column plays the cache of its KV
-    head. A memory that does not answer is reported by the machine itself, long before.
-    """
-    cache_beats = plan.head_stride // plan.config.beat_bytes
-    return PATIENCE_CLOCKS + plan.config.timeout_cycles + 4 * request.columns * plan.shape.heads * cache_beats
-
-
-class _Progress:
-    """Watches the counters of a run. Clocks are the machine's own, so that a slow bus is not taken for a hang."""
-
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
-        self._moved = self._since = self._clock = -1
-        self._frozen = 0
-
-    async def check(self, bus: Bus) -> None:
-        """Raises HardwareError if the run hangs."""
-        moved = await _read(bus, "STREAM_BUSY")
-        if moved != self._moved:
-            self._moved, self._since, self._frozen = moved, -1, 0
-            return
-        clock = await _read_pair(bus, "CYCLES")
-        self._frozen = self._frozen + 1 if clock == self._clock else 0
-        self._clock = clock
-        if self._frozen > FROZEN_PAUSES:
-            raise HardwareError("the accelerator says that it runs, but its counter of clocks stands still")
-        if self._since < 0:
-            self._since = clock
-        if clock - self._since > self._patience:
-            raise HardwareError(
-                f"the accelerator hangs: for {clock - self._since} clocks it took nothing from the packet stream"
-            )
+    async def tokens_after(self, bus: Bus, layout: Layout, seen: int) -> list[int]:
+        """Those that are new, from memory where they are not known."""
+        if self.tokens == seen + 1 and self.newest is not None:
+            return [self.newest]
+        if self.tokens <= seen:
+            return []
+        area = await bus.read_memory(layout.tokens + 4 * seen, 4 * (self.tokens - seen))
+        return [int(token) for token in area.view("<u4")]
 
 
 async def _stop(bus: Bus, error: BaseException) -> None:
@@ -174,7 +98,7 @@ async def _stop(bus: Bus, error: BaseException) -> None:
 
 
 async def execute(
-    bus: Bus, plan: ModelPlan, request: Request, result: JobResult, base: int = 0
+    machine: Machine, plan: ModelPlan, request: Request, result: JobResult, base: int = 0
 ) -> AsyncGenerator[int, None]:
     """Runs a checked request; yields its tokens as they come and fills `result` at the end. The plan's image is at
     `base`.
@@ -184,42 +108,36 @@ async def execute(
 
     Raises HardwareError: another build, the sentence of the error code, or a run that hangs.
     """
-    await check_identity(bus, plan.config)
-    if await _read(bus, "STATUS") & ~(1 << 1):
-        await abort(bus)
+    bus = machine.bus
+    await machine.settle(plan.config)
     layout = plan.layout(base)
-    await _prepare(bus, plan, request, layout)
+    content, registers = _prompt(request)
+    await bus.write_memory(layout.prompt, content)
     try:
-        await _write(bus, "CONTROL", 1)
-        progress = _Progress(patience(plan, request))
-        seen = done = 0
-        while not done:
-            await bus.pause()
-            status = await _read(bus, "STATUS")
-            busy, done, code = status & 1, status >> 1 & 1, status >> 8 & 31
-            if code:
-                raise HardwareError(_sentence(code, status >> 16 & 3))
-            if not busy and not done:
-                raise HardwareError("the accelerator did not start, or was aborted by somebody else")
-            count = await _read(bus, "TOKEN_COUNT")
-            if count > request.most_tokens:
-                raise HardwareError(f"the accelerator counts {count} tokens; {request.most_tokens} were asked for")
-            if count > seen:
-                area = await bus.read_memory(layout.tokens + 4 * seen, 4 * (count - seen))
-                seen = count
-                for token in area.view("<u4"):
-                    yield int(token)
-            if not done:
-                await progress.check(bus)
+        await machine.start(_registers(plan, request, layout) | registers)
+        liveness, pace = Liveness(patience(plan, request)), Pace(machine, plan, request)
+        seen, wait = 0, pace.clocks(0, 0, 0)
+        while True:
+            await bus.pause(wait)
+            look = await _Look.at(machine)
+            look.check(request)
+            for token in await look.tokens_after(bus, layout, seen):
+                yield token
+            seen = max(seen, look.tokens)
+            if look.done:
+                break
+            liveness.check(look.cycles, look.beats)
+            wait = pace.clocks(seen, look.cycles, look.beats)
     except BaseException as error:
         await _stop(bus, error)
         raise
-    result.cycles = await _read_pair(bus, "CYCLES")
-    result.counters = {name.lower(): await _read(bus, name) for name in COUNTERS}
+    pace.learn(seen, look.cycles, look.beats)
+    result.cycles, result.counters = look.cycles, {name.lower(): count for name, count in look.counters.items()}
     rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(seen)
     if rows:
         area = await bus.read_memory(layout.logits, rows * layout.row_bytes)
         result.logits = list(area.view("<f4").reshape(rows, -1)[:, : plan.shape.vocab].copy())
+    machine.ended(look.cycles)
 
 
 def _sentence(code: int, port: int) -> str:
@@ -247,28 +165,24 @@ def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:
     }
 
 
-async def _prepare(bus: Bus, plan: ModelPlan, request: Request, layout: Layout) -> None:
-    """The prompt into memory, and every register of a run."""
+def _registers(plan: ModelPlan, request: Request, layout: Layout) -> dict[str, int]:
+    """What a run finds in the registers, but for those that `_prompt` gives."""
     config, shape, regions = plan.config, plan.shape, plan.regions
-    content, registers = _prompt(request)
     end = layout.used_end(request)
-    await bus.write_memory(layout.prompt, content)
+    values: dict[str, int] = {}
     for name, value in (
         ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", plan.slot_stride),
         ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
         ("READ_BASE", layout.image), ("READ_END", end), ("WRITE_BASE", layout.kv), ("WRITE_END", end),
     ):
-        await _write_pair(bus, name, value)
-    for name, value in (
-        ("STREAM_OFFSET", regions["stream"].offset), ("STREAM_BEATS", regions["stream"].size // config.stream_bytes),
-        ("HEAD_OFFSET", regions["head"].offset), ("HEAD_BEATS", regions["head"].size // config.stream_bytes),
-        ("EMBED_OFFSET", regions["embed"].offset), ("EMBED_STRIDE", plan.embed_stride),
-        ("ROPE_OFFSET", regions["rope"].offset), ("ROPE_STRIDE", plan.rope_stride),
-        ("LOGITS_BEATS", layout.row_bytes // config.beat_bytes), ("CONTEXT", shape.context),
-        ("MAX_NEW_TOKENS", min(request.max_new_tokens, shape.context)),
-        ("VOCABULARY", shape.vocab),
-        *registers.items(),
-        ("END_COUNT", len(request.end_ids)), *((f"END_ID_{n}", token) for n, token in enumerate(request.end_ids)),
-        ("LOGITS_MODE", request.logits_mode.value),
-    ):
-        await _write(bus, name, value)
+        values |= pair(name, value)
+    return values | {
+        "STREAM_OFFSET": regions["stream"].offset, "STREAM_BEATS": regions["stream"].size // config.stream_bytes,
+        "HEAD_OFFSET": regions["head"].offset, "HEAD_BEATS": regions["head"].size // config.stream_bytes,
+        "EMBED_OFFSET": regions["embed"].offset, "EMBED_STRIDE": plan.embed_stride,
+        "ROPE_OFFSET": regions["rope"].offset, "ROPE_STRIDE": plan.rope_stride,
+        "LOGITS_BEATS": layout.row_bytes // config.beat_bytes, "CONTEXT": shape.context,
+        "MAX_NEW_TOKENS": min(request.max_new_tokens, shape.context), "VOCABULARY": shape.vocab,
+        "END_COUNT": len(request.end_ids), **{f"END_ID_{n}": token for n, token in enumerate(request.end_ids)},
+        "LOGITS_MODE": request.logits_mode.value,
+    }

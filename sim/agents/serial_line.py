@@ -69,7 +69,7 @@ class SerialLine:
 class SimulatedPort:
     """A serial port for the host. What the board sends can be read `latency_s` later, as through a USB chip."""
 
-    def __init__(self, line: SerialLine, latency_s: float = 0.0, timeout_s: float = 0.02) -> None:
+    def __init__(self, line: SerialLine, latency_s: float = 0.0, timeout_s: float = 0.0002) -> None:
         self._line, self._latency_ns, self._timeout_ns = line, latency_s * 1e9, timeout_s * 1e9
 
     @staticmethod

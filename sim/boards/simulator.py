@@ -15,9 +15,9 @@ from sw.errors import HardwareError
 
 __all__ = ["BoardSimulator"]
 
-STILL_LOOKS = 6000
+STILL_LOOKS = 120_000
 """Looks at a clock that stands still before the simulator counts as hung: 120 s at least, because the serial link waits
-for 20 ms between two of them. Seconds would also pass while this process is stopped, and the simulator with it."""
+for 1 ms between two of them. Seconds would also pass while this process is stopped, and the simulator with it."""
 
 END_S = 5
 """Seconds that a simulator which has closed its port may take to end."""

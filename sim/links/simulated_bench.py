@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,11 +22,13 @@ from sim.links.simulator_process import ALIVE_S, STOP, Reply
 from sim.memory.top import memory_bytes
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import ABORT_PAUSES, JobResult, execute
+from sw.job import JobResult, execute
+from sw.registers import ABORT_PAUSES, Machine
 from sw.requests import Request
 
 PERIOD_NS = 10
 POLL_CLOCKS = 1000
+"""A pause has at least these, and is watched as often."""
 
 
 class SimulatedBus:
@@ -41,11 +43,12 @@ class SimulatedBus:
         self._clock = dut.aclk
         self.left_cycles, self._watch = limit_cycles, watch
 
-    async def read(self, address: int) -> int:
-        return await self._port.read(address)
+    async def read_registers(self, addresses: Sequence[int]) -> list[int]:
+        return [await self._port.read(address) for address in addresses]
 
-    async def write(self, address: int, value: int) -> None:
-        await self._port.write(address, value)
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        for address, value in pairs:
+            await self._port.write(address, value)
 
     def _area(self, address: int, size: int) -> NDArray[np.uint8]:
         if address + size > len(self._memory):
@@ -60,13 +63,15 @@ class SimulatedBus:
     async def write_memory(self, address: int, content: bytes) -> None:
         self._area(address, len(content))[:] = np.frombuffer(content, dtype=np.uint8)
 
-    async def pause(self) -> None:
-        self.left_cycles -= POLL_CLOCKS
-        if self.left_cycles < 0:
-            self.left_cycles = POLL_CLOCKS * ABORT_PAUSES  # for the abort that follows
-            raise HardwareError("the simulated accelerator did not finish within its limit of clocks")
-        self._watch()
-        await Timer(POLL_CLOCKS * PERIOD_NS, "ns")
+    async def pause(self, clocks: int) -> None:
+        for start in range(0, max(clocks, POLL_CLOCKS), POLL_CLOCKS):
+            part = min(POLL_CLOCKS, max(clocks, POLL_CLOCKS) - start)
+            self.left_cycles -= part
+            if self.left_cycles < 0:
+                self.left_cycles = POLL_CLOCKS * ABORT_PAUSES  # for the abort that follows
+                raise HardwareError("the simulated accelerator did not finish within its limit of clocks")
+            self._watch()
+            await Timer(part * PERIOD_NS, "ns")
         await RisingEdge(self._clock)
 
 
@@ -87,6 +92,7 @@ class Server:
 
     def __init__(self, dut: Any, image: ModelImage, channel: Connection, bus: SimulatedBus) -> None:
         self._dut, self._image, self._channel, self._bus = dut, image, channel, bus
+        self._machine = Machine(bus)
         self.read_memory, self.write_memory = bus.read_memory, bus.write_memory
 
     def _beats(self) -> dict[str, int]:
@@ -101,7 +107,7 @@ class Server:
         """Runs a request; tokens are replied as they come. What was measured, and the rows of logits."""
         self._bus.left_cycles = limit_cycles
         before, result = self._beats(), JobResult()
-        async for token in execute(self._bus, self._image.plan, request, result):
+        async for token in execute(self._machine, self._image.plan, request, result):
             self._channel.send((Reply.TOKEN, token))
         beats = {name: beats - before[name] for name, beats in self._beats().items()}
         return {"cycles": result.cycles, "counters": result.counters, **beats}, result.logits

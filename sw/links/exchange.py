@@ -26,6 +26,8 @@ MOST_TIMEOUTS, MOST_REPETITIONS = 8, 16
 
 HELLO_TRIES = 3
 
+TOO_MANY_ERRORS = "too many errors on the line: use a lower bit rate or a shorter cable"
+
 LONGEST_FRAME_BYTES = 2048
 """More bytes without an end are noise."""
 
@@ -75,7 +77,8 @@ class Exchange:
 
     An interrupted `run` leaves its requests in flight; the next one waits for their answers first.
 
-    `counters`: requests, sent_bytes, received_bytes (of the line), resent (requests), damaged (frames), timeouts.
+    `counters`: exchanges (lists of requests; the host waits for the answers to each once), requests, sent_bytes,
+    received_bytes (of the line), resent (requests), damaged (frames), timeouts.
     `identity` is what the board said of itself (`IDENTITY`).
 
     Raises LinkError, here and in `run`, and the same one again once the link is given up: no answer, another version,
@@ -97,6 +100,7 @@ class Exchange:
         """A new session; whatever comes from an older one is ignored."""
         nonce = secrets.randbits(32)
         for _ in range(HELLO_TRIES):
+            self.counters["exchanges"] += 1
             self._write(b"\0" + Request(Command.HELLO, address=nonce).frame(0))
             end = self._clock() + self._timeout_s
             while self._clock() < end:
@@ -116,17 +120,20 @@ class Exchange:
         if self._broken:
             raise self._broken
         self._progress()
+        self.counters["exchanges"] += 1
         pending, mine = deque(requests), []
         while pending or self._waiting:
+            fresh = []
             while pending and self._has_room(pending[0]):
                 sent = _Sent(pending[0], pending.popleft().frame(self._next))
                 self._waiting[self._next] = sent
                 self._next = (self._next + 1) % 256
-                mine.append(sent)
-                self.counters["requests"] += 1
-                self._send([sent])
-            for answer in self._receive():
-                self._take(answer)
+                fresh.append(sent)
+            if fresh:
+                mine += fresh
+                self.counters["requests"] += len(fresh)
+                self._send(fresh)
+            self.listen()
             if self._waiting and self._clock() > self._deadline:
                 self._timeouts += 1
                 self.counters["timeouts"] += 1
@@ -135,6 +142,21 @@ class Exchange:
                 self._deadline = self._clock() + self._timeout_s
                 self._send_again(list(self._waiting.values()))
         return [sent.answer for sent in mine if sent.answer]
+
+    def run_anew(self, reads: Sequence[Request]) -> list[Answer]:
+        """As `run`, for reads of things that change: each is executed after the one before it. A read that has to be
+        sent again is executed later than those behind it, so all are asked for anew then."""
+        for _ in range(MOST_REPETITIONS):
+            resent = self.counters["resent"]
+            answers = self.run(reads)
+            if self.counters["resent"] == resent:
+                return answers
+        self._give_up(TOO_MANY_ERRORS)
+
+    def listen(self) -> None:
+        """Takes what the board says, for a moment."""
+        for answer in self._receive():
+            self._take(answer)
 
     def _has_room(self, request: Request) -> bool:
         """Whether the board has room for it too."""
@@ -169,7 +191,7 @@ class Exchange:
         if lost:
             self._repetitions += 1
             if self._repetitions > MOST_REPETITIONS:
-                self._give_up("too many errors on the line: use a lower bit rate or a shorter cable")
+                self._give_up(TOO_MANY_ERRORS)
             self.counters["resent"] += len(lost)
             self._write(b"\0")  # ends what a lost byte may have left open
             self._send(lost)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from hw.contract.config import AccelConfig
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import Bus, JobResult, check_identity, execute, read_build_id
+from sw.job import JobResult, execute
 from sw.links.link import Link, RunStats, Step
+from sw.registers import Bus, Machine, check_identity, read_build_id
 from sw.requests import Request
 from sw.scrub import Progress, scrub
 
@@ -67,8 +68,10 @@ class MachineLink(Link):
     def __init__(self, config: AccelConfig, image: ModelImage, bus: MachineBus, base: int = 0) -> None:
         super().__init__(config, image.plan)
         self.image, self.bus, self.base = image, bus, base
+        self._machine = Machine(bus)
         self._stats: RunStats | None = None
         self._loaded = False
+        self._reached = 0
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Its result; `stop` ends it."""
@@ -129,8 +132,10 @@ class MachineLink(Link):
         raise HardwareError(f"the memory does not keep the image: {where}")
 
     async def _reach(self, end: int) -> None:
-        """Raises HardwareError, as the bus does, where memory ends before an address."""
-        await self.bus.read_memory(end - self.config.beat_bytes, self.config.beat_bytes)
+        """Raises HardwareError, as the bus does, where memory ends before an address. Asks where it was not yet."""
+        if end > self._reached:
+            await self.bus.read_memory(end - self.config.beat_bytes, self.config.beat_bytes)
+            self._reached = end
 
     def close(self) -> None:
         """Frees the bus; a run that has ended left the machine at rest."""
@@ -154,7 +159,7 @@ class MachineLink(Link):
             self.load()
         self._wait(self._reach(self.plan.layout(self.base).used_end(request)))
         self._stats, started, result = None, time.perf_counter(), JobResult()
-        tokens = execute(self.bus, self.plan, request, result, self.base)
+        tokens = execute(self._machine, self.plan, request, result, self.base)
 
         async def following() -> int | None:
             return await anext(tokens, None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from hw.contract.config import ceil_div
 from hw.contract.register_map import ADDRESS_BITS
 from sw.errors import HardwareError
-from sw.job import read_build_id
 from sw.layout import ALIGNMENT
 from sw.links.found import Found, Identity
 from sw.links.machine import piece_checksums
+from sw.registers import read_build_id
 
 __all__ = [
     "BUFFER_NAME", "CACHE_LINE_BYTES", "REGISTER_BYTES", "UIO_NAME", "DmaBuffer", "MmapBus", "connect", "find",
@@ -118,7 +119,7 @@ class DmaBuffer:
 
 
 class MmapBus:
-    """`sw.job.Bus` by memory mapping. `base` is where an image may start: the first multiple of 64 KiB in the buffer.
+    """`sw.registers.Bus` by memory mapping. `base` is where an image may start: the buffer's first multiple of 64 KiB.
 
     `root` is the folder that holds /sys and /dev. Raises HardwareError, here and in every access, for a device that is
     missing, too small or closed to this user, and for memory outside of the buffer.
@@ -141,13 +142,14 @@ class MmapBus:
         """Device and memory."""
         return self._described
 
-    async def read(self, address: int) -> int:
-        """One aligned 32-bit load: an item of a `uint32` array."""
-        return int(self._registers[address // 4])
+    async def read_registers(self, addresses: Sequence[int]) -> list[int]:
+        """An aligned 32-bit load each: an item of a `uint32` array."""
+        return [int(self._registers[address // 4]) for address in addresses]
 
-    async def write(self, address: int, value: int) -> None:
-        """One aligned 32-bit store."""
-        self._registers[address // 4] = value
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """An aligned 32-bit store each."""
+        for address, value in pairs:
+            self._registers[address // 4] = value
 
     def _offset(self, address: int, size: int) -> int:
         offset = address - self.memory.address
@@ -175,7 +177,8 @@ class MmapBus:
         """Of a copy."""
         return piece_checksums(await self.read_memory(address, size))
 
-    async def pause(self) -> None:
+    async def pause(self, clocks: int) -> None:
+        """For a moment: a look costs a few microseconds."""
         await asyncio.sleep(PAUSE_S)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A board on a serial port: `sw.job.Bus` by the requests of docs/link-protocol.md."""
+"""A board on a serial port: `sw.registers.Bus` by the requests of docs/link-protocol.md."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ BAUDS = (3_000_000, 1_000_000, 115_200)
 USB_CHIPS = {(0x0403, 0x6015): "FT231X (ULX3S)", (0x0403, 0x6010): "FT2232H (ECPIX-5)"}
 """Vendor and product of the serial chips on the boards, for a search."""
 
-PAUSE_S = 0.002
-READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.02, 5.0
+PAUSE_S = 0.001
+READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.001, 5.0
+"""`pause` is as exact as a read is short."""
 
 _SENTENCES = {
     LinkStatus.BAD_REQUEST: "the board does not know this request: load a bitstream of the same release",
@@ -56,7 +57,7 @@ class SerialBus:
     """
 
     def __init__(self, port: Port, baud: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._port, self._baud = port, baud
+        self._port, self._baud, self._clock = port, baud, clock
         self.exchange = Exchange(port, baud, clock)
 
     base = 0
@@ -75,8 +76,8 @@ class SerialBus:
         """Frees the port. May be called again."""
         self._port.close()
 
-    def _run(self, requests: Sequence[Request]) -> list[Answer]:
-        answers = self.exchange.run(requests)
+    def _run(self, requests: Sequence[Request], anew: bool = False) -> list[Answer]:
+        answers = self.exchange.run_anew(requests) if anew else self.exchange.run(requests)
         for request, answer in zip(requests, answers, strict=True):
             if answer.status:
                 raise HardwareError(f"{request.command.name} at {request.address:#x} failed: {_why(answer.status)}")
@@ -91,13 +92,15 @@ class SerialBus:
             )
         return [(at, min(part_bytes, address + size - at)) for at in range(address, address + size, part_bytes)]
 
-    async def read(self, address: int) -> int:
-        """One request."""
-        return int.from_bytes(self._run([Request(Command.READ_REGISTER, address)])[0].data, "little")
+    async def read_registers(self, addresses: Sequence[int]) -> list[int]:
+        """One exchange, and more where the line loses something."""
+        answers = self._run([Request(Command.READ_REGISTER, address) for address in addresses], anew=True)
+        return [int.from_bytes(answer.data, "little") for answer in answers]
 
-    async def write(self, address: int, value: int) -> None:
-        """One request; it acts once, however often it has to be sent."""
-        self._run([Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little"))])
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """One exchange; each request acts once, however often it has to be sent, and after the one before."""
+        self._run([Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little"))
+                   for address, value in pairs])
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
         """At the speed of the line."""
@@ -121,8 +124,12 @@ class SerialBus:
         answers = self._run([Request(Command.CHECKSUM, at, length) for at, length in parts])
         return [int.from_bytes(answer.data, "little") for answer in answers]
 
-    async def pause(self) -> None:
-        await asyncio.sleep(PAUSE_S)
+    async def pause(self, clocks: int) -> None:
+        """By the clock of the time-outs. Whatever the line brings meanwhile belongs to nothing any more."""
+        end = self._clock() + max(PAUSE_S, clocks / self.exchange.identity.clock_hz)
+        while self._clock() < end:
+            self.exchange.listen()
+            await asyncio.sleep(0)  # an interruption may come in
 
 
 _REFUSALS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cocotb
@@ -16,6 +17,7 @@ from sim.bench import bench_config, bench_parameters
 from sw.image import ModelImage
 from sw.job import JobResult, execute
 from sw.links.frames import Answer, Request
+from sw.registers import Machine
 from sw.requests import request_from
 
 PARAMETERS = bench_parameters()
@@ -47,11 +49,13 @@ class LineBus:
             self.sequence = (self.sequence + 1) % 256
         return answer.data
 
-    async def read(self, address: int) -> int:
-        return int.from_bytes(await self.ask(Request(Command.READ_REGISTER, address)), "little")
+    async def read_registers(self, addresses: Sequence[int]) -> list[int]:
+        return [int.from_bytes(await self.ask(Request(Command.READ_REGISTER, address)), "little")
+                for address in addresses]
 
-    async def write(self, address: int, value: int) -> None:
-        await self.ask(Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little")))
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        for address, value in pairs:
+            await self.ask(Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little")))
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
         data = b""
@@ -65,7 +69,7 @@ class LineBus:
             part = content[start : start + PAYLOAD_BYTES]
             await self.ask(Request(Command.WRITE_MEMORY, address + start, len(part), part))
 
-    async def pause(self) -> None:
+    async def pause(self, clocks: int) -> None:
         await Timer(100, "us")
 
 
@@ -90,7 +94,7 @@ async def runs_a_model(dut) -> None:
         await bus.write_memory(address, bytes(image.memory[address : address + OVERWRITTEN_BYTES]))
     np.testing.assert_array_equal(await bus.read_memory(0, 64), np.frombuffer(bytes(image.memory[:64]), np.uint8))
     job, result = request_from(PARAMETERS["job"]), JobResult()
-    tokens = [token async for token in execute(bus, image.plan, job, result)]
+    tokens = [token async for token in execute(Machine(bus), image.plan, job, result)]
     Path(PARAMETERS["result"]).write_text(json.dumps({
         "tokens": tokens, "cycles": result.cycles, "logits": [row.tolist() for row in result.logits]}))
 
@@ -103,5 +107,5 @@ async def refuses(dut) -> None:
     for address in (0, 4096):
         await bus.ask(Request(Command.READ_MEMORY, address, 100), LinkStatus.READ_SLVERR)
         await bus.ask(Request(Command.WRITE_MEMORY, address, 9, b"123456789"), LinkStatus.WRITE_SLVERR)
-    await bus.read(0)
+    await bus.read_registers([0])
     assert not int(dut.ready.value)

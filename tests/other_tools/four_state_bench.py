@@ -4,6 +4,7 @@ moments. An X that reaches a handshake, an address, written data or a register e
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sim.bench import bench_config, bench_parameters
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
+from sw.registers import Machine
 from sw.requests import request_from
 from tests.hw.memory.agents import stalls
 
@@ -45,11 +47,12 @@ class RamBus:
         self._port = AxiLitePort(dut, "s_axi_ctrl", dut.aclk)
         self._clocks = 0
 
-    async def read(self, address: int) -> int:
-        return await self._port.read(address)
+    async def read_registers(self, addresses: Sequence[int]) -> list[int]:
+        return [await self._port.read(address) for address in addresses]
 
-    async def write(self, address: int, value: int) -> None:
-        await self._port.write(address, value)
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        for address, value in pairs:
+            await self._port.write(address, value)
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
         return np.frombuffer(self._ram.read(address, size), dtype=np.uint8)
@@ -57,7 +60,7 @@ class RamBus:
     async def write_memory(self, address: int, content: bytes) -> None:
         self._ram.write(address, content)
 
-    async def pause(self) -> None:
+    async def pause(self, clocks: int) -> None:
         if self._beats:
             await self._within_a_burst()
             self._beats = 0
@@ -124,5 +127,5 @@ async def run_job(dut: Any, channel_and_beats: tuple[str, int]) -> None:
 async def play(bus: RamBus, config: Any, image: ModelImage, request: Any) -> tuple[list[int], NDArray[np.float32]]:
     """One run by the driver."""
     result = JobResult()
-    tokens = [token async for token in execute(bus, image.plan, request, result)]
+    tokens = [token async for token in execute(Machine(bus), image.plan, request, result)]
     return tokens, np.stack(result.logits)

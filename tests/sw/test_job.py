@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
 from typing import Any
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from hw.contract.config import PRESETS, AccelConfig
 from hw.contract.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGISTERS, ErrorCode, find
 from sw.errors import HardwareError
-from sw.job import ABORT_PAUSES, COUNTERS, FROZEN_PAUSES, JobResult, abort, check_identity, execute, patience
+from sw.job import COUNTERS, JobResult, execute
 from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
+from sw.pace import FROZEN_PAUSES, patience
+from sw.registers import ABORT, ABORT_PAUSES, BUSY, DONE, START, Machine, abort, check_identity
 from sw.requests import Batch, Entry, Job, Request, request_from
 
 CONFIG = PRESETS["tiny"]
@@ -31,8 +33,6 @@ END_IDS = (7, 9, 31)
 JOB = Job(prompt=(3, 1, 30), max_new_tokens=4, slot=2, chunk=2, end_ids=END_IDS, all_logits=True)
 TOKENS = [5, 6, 32, 7]
 LAYOUT = PLAN.layout()
-START, ABORT = 1, 2
-BUSY, DONE = 1, 2
 Behaviour = Callable[["FakeBus"], None]
 
 
@@ -53,11 +53,14 @@ class FakeBus:
         self.clocks_per_pause = 1000
         self.deaf = False
 
-    async def read(self, address: int) -> int:
-        return self.values[NAMES[address]]
+    async def read_registers(self, addresses: Sequence[int]) -> list[int]:
+        return [self.values[NAMES[address]] for address in addresses]
 
-    async def write(self, address: int, value: int) -> None:
-        name = NAMES[address]
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        for address, value in pairs:
+            self.write(NAMES[address], value)
+
+    def write(self, name: str, value: int) -> None:
         assert 0 <= value < 1 << 32
         assert find(name).access != "r"
         assert not self.values["STATUS"] & BUSY or name == "CONTROL", f"{name} written while busy"
@@ -79,7 +82,7 @@ class FakeBus:
     async def write_memory(self, address: int, content: bytes) -> None:
         self.memory[address : address + len(content)] = np.frombuffer(content, dtype=np.uint8)
 
-    async def pause(self) -> None:
+    async def pause(self, clocks: int) -> None:
         if self.values["STATUS"] & BUSY:
             self.values["CYCLES_LO"] += self.clocks_per_pause
             self.behaviours[min(self.pauses, len(self.behaviours) - 1)](self)
@@ -104,7 +107,7 @@ def makes(count: int) -> Behaviour:
         area = np.full(SHAPE.context, 0xEEEEEEEE, dtype="<u4")
         area[:count] = TOKENS[:count]
         bus.memory[LAYOUT.tokens : LAYOUT.tokens + area.nbytes] = area.view(np.uint8)
-        bus.values["TOKEN_COUNT"] = count
+        bus.values |= {"TOKEN_COUNT": count, "LAST_TOKEN": TOKENS[count - 1] if count else 0}
     return act
 
 
@@ -125,7 +128,7 @@ def run(bus: FakeBus, job: Request = JOB, plan: ModelPlan = PLAN) -> tuple[list[
     result = JobResult()
 
     async def collect() -> list[int]:
-        return [token async for token in execute(bus, plan, job, result)]
+        return [token async for token in execute(Machine(bus), plan, job, result)]
 
     return asyncio.run(collect()), result
 
@@ -289,7 +292,7 @@ def test_everything_moves_with_the_base() -> None:
     bus, result = High(ends(4)), JobResult()
 
     async def collect() -> list[int]:
-        return [token async for token in execute(bus, PLAN, JOB, result, BASE)]
+        return [token async for token in execute(Machine(bus), PLAN, JOB, result, BASE)]
 
     assert asyncio.run(collect()) == TOKENS
     values = dict(bus.written)
@@ -346,7 +349,7 @@ def test_tokens_come_as_they_are_made() -> None:
     seen = []
 
     async def collect() -> None:
-        async for token in execute(bus, PLAN, JOB, JobResult()):
+        async for token in execute(Machine(bus), PLAN, JOB, JobResult()):
             seen.append((bus.pauses, token))
 
     asyncio.run(collect())
@@ -400,7 +403,7 @@ def test_tokens_before_an_error_were_given() -> None:
     seen = []
 
     async def collect() -> None:
-        async for token in execute(FakeBus(makes(2), fails(1)), PLAN, JOB, JobResult()):
+        async for token in execute(Machine(FakeBus(makes(2), fails(1))), PLAN, JOB, JobResult()):
             seen.append(token)
 
     with pytest.raises(HardwareError, match="READ_SLVERR"):
@@ -509,7 +512,7 @@ def test_patience_covers_the_longest_attention() -> None:
 
 def test_abort_waits_for_the_memory() -> None:
     class Slow(FakeBus):
-        async def pause(self) -> None:
+        async def pause(self, clocks: int) -> None:
             self.pauses += 1
             if self.pauses == 5:
                 self.values["STATUS"] = 0
@@ -545,7 +548,7 @@ def test_other_errors_stay_what_they_are(deaf: bool) -> None:
         async def read_memory(self, address: int, size: int) -> Any:
             raise ConnectionError("cable")
 
-    bus = Broken(makes(1))
+    bus = Broken(makes(2))
     bus.deaf = deaf
     with pytest.raises(ConnectionError, match="cable"):
         run(bus)
@@ -556,7 +559,7 @@ def test_who_wants_no_more_tokens_aborts() -> None:
     bus = FakeBus(makes(1), works)
 
     async def take_one() -> int:
-        iterator = execute(bus, PLAN, JOB, JobResult())
+        iterator = execute(Machine(bus), PLAN, JOB, JobResult())
         token = await anext(iterator)
         await iterator.aclose()
         return token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from sim.links.simulated_bench import PERIOD_NS, SimulatedBus, start
 from sim.memory.faults import FaultKind, MemoryFault, memory_fault
 from sw.errors import HardwareError
 from sw.job import JobResult, execute
+from sw.registers import ABORT, START, Machine
 from tests.system import faults_bench
 from tests.system.fault_table import Access, cells
 from tests.system.faults_bench import PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
 
 POLL_CLOCKS = 200
-START, ABORT = 1, 2
 
 
 class FaultyBus(ChangedBus):
@@ -32,16 +33,16 @@ class FaultyBus(ChangedBus):
         self._dut, self._fault = dut, fault
         self.started = self.cycles = 0
 
-    async def write(self, address: int, value: int) -> None:
-        control = address == find("CONTROL").address
-        if control and value == ABORT:
-            self.cycles = await self.bus.read(find("CYCLES_LO").address)
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        last = pairs[-1]
+        if last == (find("CONTROL").address, ABORT):
+            (self.cycles,) = await self.bus.read_registers([find("CYCLES_LO").address])
             self._fault.mend()
-        await self.bus.write(address, value)
-        if control and value == START:
+        await self.bus.write_registers(pairs)
+        if last == (find("CONTROL").address, START):
             self.started = get_sim_time("ns")
 
-    async def pause(self) -> None:
+    async def pause(self, clocks: int) -> None:
         await ClockCycles(self._dut.aclk, POLL_CLOCKS)
 
 
@@ -68,7 +69,7 @@ async def stop(dut: Any, bus: SimulatedBus, access: Access, kind: FaultKind) -> 
 
     looking, faulty, tokens, error = cocotb.start_soon(look()), FaultyBus(bus, dut, fault), [], ""
     try:
-        async for token in execute(faulty, image().plan, REQUEST, JobResult()):
+        async for token in execute(Machine(faulty), image().plan, REQUEST, JobResult()):
             tokens.append(token)
     except HardwareError as caught:
         error = str(caught)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sim.memory.faults import FaultKind, memory_fault
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
+from sw.registers import START, Machine
 from sw.requests import Batch, Request, request_from
 
 LIMIT_CYCLES = 20_000_000
@@ -32,13 +34,14 @@ class ChangedBus:
 
     def __init__(self, bus: SimulatedBus) -> None:
         self.bus = bus
-        self.read, self.read_memory, self.write_memory = bus.read, bus.read_memory, bus.write_memory
+        self.read_registers, self.read_memory = bus.read_registers, bus.read_memory
+        self.write_memory = bus.write_memory
 
-    async def write(self, address: int, value: int) -> None:
-        await self.bus.write(address, value)
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        await self.bus.write_registers(pairs)
 
-    async def pause(self) -> None:
-        await self.bus.pause()
+    async def pause(self, clocks: int) -> None:
+        await self.bus.pause(clocks)
 
 
 class MisledBus(ChangedBus):
@@ -48,8 +51,8 @@ class MisledBus(ChangedBus):
         super().__init__(bus)
         self.values = {find(name).address: value for name, value in values.items()}
 
-    async def write(self, address: int, value: int) -> None:
-        await self.bus.write(address, self.values.get(address, value))
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        await self.bus.write_registers([(address, self.values.get(address, value)) for address, value in pairs])
 
 
 class InterruptedBus(ChangedBus):
@@ -65,25 +68,25 @@ class InterruptedBus(ChangedBus):
         ports = [f"m_axi_{port}" for port in range(CONFIG.ports)]
         return {port: int(getattr(self.dut, f"{port}_beats_read").value) for port in ports}
 
-    async def write(self, address: int, value: int) -> None:
-        await self.bus.write(address, value)
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        await self.bus.write_registers(pairs)
         self.before = self._beats()
 
-    async def pause(self) -> None:
+    async def pause(self, clocks: int) -> None:
         if self.clocks:
             await ClockCycles(self.dut.aclk, self.clocks)
             self.clocks = 0
             raise InterruptedError
-        await self.bus.pause()
+        await self.bus.pause(clocks)
         self.owed |= {port for port, beats in self._beats().items() if beats > self.before[port]}
 
 
 class ImpatientBus(ChangedBus):
     """Starts again and again."""
 
-    async def pause(self) -> None:
-        await self.bus.write(find("CONTROL").address, 1)
-        await self.bus.pause()
+    async def pause(self, clocks: int) -> None:
+        await self.bus.write_registers([(find("CONTROL").address, START)])
+        await self.bus.pause(0)
 
 
 def image() -> ModelImage:
@@ -91,14 +94,18 @@ def image() -> ModelImage:
     return ModelImage.open(Path(PARAMETERS["image"]), CONFIG)
 
 
+async def read(bus: SimulatedBus, *names: str) -> list[int]:
+    return await bus.read_registers([find(name).address for name in names])
+
+
 async def status(bus: SimulatedBus) -> int:
-    return await bus.read(find("STATUS").address)
+    return (await read(bus, "STATUS"))[0]
 
 
 async def run(bus: Any, request: Request = REQUEST) -> tuple[list[int], list[NDArray[np.float32]], JobResult]:
     """Tokens and logits."""
     result = JobResult()
-    tokens = [token async for token in execute(bus, image().plan, request, result)]
+    tokens = [token async for token in execute(Machine(bus), image().plan, request, result)]
     return tokens, result.logits, result
 
 
@@ -222,7 +229,7 @@ async def abort_at_any_moment(dut: Any) -> None:
 async def closing_the_iterator_aborts(dut: Any) -> None:
     """A consumer that wants no more tokens leaves a machine at rest."""
     bus = await start(dut, LIMIT_CYCLES)
-    iterator = execute(bus, image().plan, REQUEST, JobResult())
+    iterator = execute(Machine(bus), image().plan, REQUEST, JobResult())
     assert await iterator.__anext__() == PARAMETERS["tokens"][0]
     assert await status(bus) & 1
     await iterator.aclose()
@@ -248,7 +255,7 @@ async def other_build(dut: Any) -> None:
     await run_into(bus, "the accelerator is build")
     await ClockCycles(dut.aclk, 2000)
     assert await status(bus) == 0
-    assert await bus.read(find("IMAGE_BASE_LO").address) == await bus.read(find("PROMPT_LENGTH").address) == 0
+    assert await read(bus, "IMAGE_BASE_LO", "PROMPT_LENGTH") == [0, 0]
     np.testing.assert_array_equal(await bus.read_memory(0, PARAMETERS["size"]), before)
     assert int(dut.m_axi_0_beats_read.value) == int(dut.m_axi_0_beats_written.value) == 0
     assert layout.end == PARAMETERS["size"]

@@ -17,9 +17,9 @@ from sw.cli.doctor.finding import Finding
 from sw.driver import Accelerator
 from sw.errors import HardwareError
 from sw.image import ModelImage
-from sw.job import check_identity
 from sw.links.machine import MachineBus, MachineLink
 from sw.pack import pack
+from sw.registers import check_identity
 from sw.scrub import Progress
 from sw.session import Session
 

@@ -146,9 +146,9 @@ def chip_in_folder(
     monkeypatch.setattr(os, "pwrite", chip.pwrite)
     pause = MmapBus.pause
 
-    async def settled(bus: MmapBus) -> None:
+    async def settled(bus: MmapBus, clocks: int) -> None:
         chip.settled()
-        await pause(bus)
+        await pause(bus, clocks)
 
     monkeypatch.setattr(MmapBus, "pause", settled)
     with chip:

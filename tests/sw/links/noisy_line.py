@@ -12,7 +12,7 @@ from sim.golden.link import GoldenBoard
 
 BAUD = 3_000_000
 BYTE_S = 10 / BAUD
-READ_S = 0.02
+READ_S = 0.001
 
 
 class NoisyLine:
@@ -24,6 +24,8 @@ class NoisyLine:
         latency_s: time from the end of a byte until the host can read it.
         muted: nothing gets to the board, or from it. pulled: every access fails. babbles: the board sends noise.
     """
+
+    name = "line"
 
     def __init__(self, board: GoldenBoard, *, error_rate: float = 0.0, seed: int = 0, latency_s: float = 0.001) -> None:
         self.board, self.error_rate, self.latency_s = board, error_rate, latency_s

@@ -146,7 +146,7 @@ def test_closing_a_run_aborts_it(chip: ChipInFolder, small: Path, tmp_path: Path
     next(run)
     run.close()
     chip.settled()
-    assert asyncio.run(bus.read(0x014)) == 0
+    assert asyncio.run(bus.read_registers([0x014])) == [0]
     assert link.stats is None
 
 

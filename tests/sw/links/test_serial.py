@@ -117,10 +117,10 @@ def test_registers_and_checksums() -> None:
     bus = bus_on(line)
 
     async def play() -> None:
-        await bus.write(0x20, 0xDEADBEEF)
-        assert await bus.read(0x20) == 0xDEADBEEF
+        await bus.write_registers([(0x20, 0xDEADBEEF)])
+        assert await bus.read_registers([0x20]) == [0xDEADBEEF]
         with pytest.raises(HardwareError, match="READ_REGISTER at 0x804 failed: the register answered with an error"):
-            await bus.read(REFUSED)
+            await bus.read_registers([0x20, REFUSED, 0x20])
         await bus.write_memory(3, bytes(5000) + b"x")
         assert not line.board.memory[3:5003].any()
         assert line.board.memory[5003] == ord("x")
@@ -184,8 +184,8 @@ def test_a_lost_answer_is_asked_for_at_once(lost: int) -> None:
     bus = bus_on(line)
     receive, answers = line.board.receive, []
 
-    def lossy(content: bytes) -> bytes:
-        answer = receive(content)
+    def lossy(line: bytes) -> bytes:
+        answer = receive(line)
         if answer:
             answers.append(answer)
         return b"" if answer and len(answers) == lost + 1 else answer
@@ -219,8 +219,8 @@ def test_noise(seed: int) -> None:
                     assert np.array_equal(await bus.read_memory(address, size), expected[address : address + size])
                 case 2:
                     count += 1
-                    await bus.write(COUNT, 1)
-                    assert await bus.read(COUNT) == count
+                    await bus.write_registers([(COUNT, 1)])
+                    assert await bus.read_registers([COUNT]) == [count]
                 case 3:
                     await bus.checksums(address, size)
 
@@ -406,7 +406,7 @@ def test_an_interrupted_request_is_ended_first() -> None:
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(bus.write_memory(0, b"a" * 1000 + b"b" * 9000))
     assert bytes(asyncio.run(bus.read_memory(998, 4))) == b"aabb"
-    assert asyncio.run(bus.read(0x20)) == 0
+    assert asyncio.run(bus.read_registers([0x20])) == [0]
 
 
 # ---- pyserial

@@ -1,0 +1,155 @@
+"""The registers of a machine on a bus, board or simulator alike: in lists, by name, and only those that change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hw.contract.config import AccelConfig
+from hw.contract.register_map import ID_MAGIC, ID_VERSION, find
+from sw.errors import HardwareError
+
+__all__ = [
+    "ABORT", "ABORT_PAUSES", "BUSY", "DONE", "START", "Bus", "Machine", "abort", "check_identity", "pair",
+    "read_build_id",
+]
+
+START, ABORT = 1, 2
+"""Values of CONTROL."""
+
+BUSY, DONE = 1, 2
+"""Bits of STATUS."""
+
+ABORT_PAUSES = 1000
+"""Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
+
+IDENTITY = ("ID", "BUILD_ID_LO", "BUILD_ID_HI")
+
+
+class Bus(Protocol):
+    """Registers and memory of a machine. It is asynchronous, so that a simulator can let clocks pass inside `await`."""
+
+    async def read_registers(self, addresses: Sequence[int]) -> list[int]:
+        """32-bit registers, each read after the one before."""
+        ...
+
+    async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Address and value of 32-bit registers, each written once, after the one before.
+
+        Where a write fails those behind it may have been done.
+        """
+        ...
+
+    async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Bytes of memory."""
+        ...
+
+    async def write_memory(self, address: int, content: bytes) -> None:
+        """Bytes of memory."""
+        ...
+
+    async def pause(self, clocks: int) -> None:
+        """Lets the machine run before it is asked again: for about so many of its clocks and at least for a moment, or
+        for a moment alone where it costs next to nothing to ask."""
+        ...
+
+
+def pair(name: str, value: int) -> dict[str, int]:
+    """The two registers of a 64-bit value."""
+    return {f"{name}_LO": value & 0xFFFFFFFF, f"{name}_HI": value >> 32}
+
+
+async def _read(bus: Bus, *names: str) -> dict[str, int]:
+    values = await bus.read_registers([find(name).address for name in names])
+    return dict(zip(names, values, strict=True))
+
+
+def _build_id(values: Mapping[str, int]) -> int:
+    identity = values["ID"]
+    if identity >> 16 != ID_MAGIC:
+        raise HardwareError(f"no accelerator answers: its ID register reads {identity:#010x}")
+    if identity & 0xFFFF != ID_VERSION:
+        raise HardwareError(f"the accelerator has register map {identity & 0xFFFF}, this driver {ID_VERSION}")
+    return values["BUILD_ID_LO"] | values["BUILD_ID_HI"] << 32
+
+
+def _check_build(values: Mapping[str, int], config: AccelConfig) -> None:
+    build_id = _build_id(values)
+    if build_id != config.build_id:
+        raise HardwareError(
+            f"the accelerator is build {build_id:016x}, preset {config.name} is {config.build_id:016x}: "
+            "use the preset that it was built with"
+        )
+
+
+async def read_build_id(bus: Bus) -> int:
+    """Raises HardwareError if nothing sensible answers."""
+    return _build_id(await _read(bus, *IDENTITY))
+
+
+async def check_identity(bus: Bus, config: AccelConfig) -> None:
+    """Raises HardwareError if nothing sensible answers, or a machine of another build."""
+    _check_build(await _read(bus, *IDENTITY), config)
+
+
+async def abort(bus: Bus) -> None:
+    """Ends a run, clears its error, and returns when the machine is ready for the next one.
+
+    Raises HardwareError if it does not get there, because its memory owes an answer that never comes.
+    """
+    await bus.write_registers([(find("CONTROL").address, ABORT)])
+    for _ in range(ABORT_PAUSES):
+        if not (await _read(bus, "STATUS"))["STATUS"]:
+            return
+        await bus.pause(0)
+    raise HardwareError(
+        "the accelerator did not come to rest after an abort, its memory still owes an answer: reset both"
+    )
+
+
+class Machine:
+    """A machine behind a bus, with what is known of it from run to run: the values of its registers, and its pace.
+
+    Registers keep their values, so a run writes only those that change, if the run before it ended well and nothing has
+    happened to the machine since: STATUS says `done`, and CYCLES is what that run left. A reset changes both, and a run
+    of another program changes CYCLES. Otherwise a run writes all registers.
+
+    `paces`: clocks per beat of the packet stream, by the kind of run; filled and used by `sw.pace.Pace`.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.paces: dict[tuple[type, int], float] = {}
+        self._written: dict[str, int] = {}
+        self._ended: int | None = None
+
+    async def settle(self, config: AccelConfig) -> None:
+        """To be called before a run. A machine that is busy, or keeps the error of a run before, is aborted.
+
+        Raises HardwareError as `check_identity` and `abort`.
+        """
+        ended, self._ended = self._ended, None
+        found = await _read(self.bus, *IDENTITY, "STATUS", *(() if ended is None else ("CYCLES_LO",)))
+        _check_build(found, config)
+        if ended is None or found["STATUS"] != DONE or found["CYCLES_LO"] != ended:
+            self._written.clear()
+        if found["STATUS"] & ~DONE:
+            await abort(self.bus)
+
+    async def start(self, values: Mapping[str, int]) -> None:
+        """Brings these values into the registers and starts a run, in one list: START is the last of it."""
+        changed = {name: value for name, value in values.items() if self._written.get(name) != value}
+        self._written |= changed
+        await self.bus.write_registers([(find(name).address, value) for name, value in changed.items()]
+                                       + [(find("CONTROL").address, START)])
+
+    async def read(self, names: Sequence[str]) -> list[int]:
+        """Registers by name, each read after the one before."""
+        return await self.bus.read_registers([find(name).address for name in names])
+
+    def ended(self, cycles: int) -> None:
+        """To be called after a run that ended well, with its clocks: the registers are what they were."""
+        self._ended = cycles & 0xFFFFFFFF
