@@ -13,16 +13,15 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from amaranth.hdl import Const, Module, Shape, Signal, Value
-from amaranth.hdl._ast import Operator, Slice
-from amaranth.lib.wiring import In
+from amaranth.hdl import Module, Value
 from amaranth.sim import Simulator
 
 from sim.bench_process import WAVES
 from sim.verilated import Verilated
+from tests.hw.context import Context, Place
 
 __all__ = ["SIMULATORS", "Bench", "Hung", "send", "simulate"]
 
@@ -179,7 +178,7 @@ def _in_verilator(dut: Any, running: list[_Running], limits: _Limits, waves: Any
     model = Verilated(dut, netlist=netlist, waves=waves)
     tasks: list[tuple[_Running, Coroutine[Any, Any, None]]] = []
     try:
-        context = _Context(dut, model)
+        context = Context(dut, model)
         model.pins["rst"].write(1)
         for _ in range(RESET_CLOCKS):
             model.clock()
@@ -205,112 +204,9 @@ def _in_verilator(dut: Any, running: list[_Running], limits: _Limits, waves: Any
         model.close()
 
 
-def _go_on(task: Coroutine[Any, Any, None], values: Any) -> list[_Place] | None:
+def _go_on(task: Coroutine[Any, Any, None], values: Any) -> list[Place] | None:
     """To the next clock; the places to look at there, or None when the task has ended."""
     try:
         return task.send(values)
     except StopIteration:
         return None
-
-
-class _Place:
-    """A port, or a part of one, of a Verilated unit."""
-
-    def __init__(self, pin: Any, start: int, width: int, shape: Any) -> None:
-        self.pin, self.start, self.mask, self.shape = pin, start, (1 << width) - 1, shape
-        self.plain = isinstance(shape, Shape)
-        self.sign = 1 << width - 1 if self.plain and shape.signed and width else 0
-
-    def get(self) -> Any:
-        """What it holds, as Amaranth's simulator shows it."""
-        bits = self.pin.read() >> self.start & self.mask
-        if not self.plain:
-            return self.shape.from_bits(bits)
-        return (bits ^ self.sign) - self.sign
-
-    def set(self, value: Any) -> None:
-        if not isinstance(value, int):
-            value = Const.cast(value if self.plain else self.shape.const(value)).value
-        elif not self.plain:
-            value = Const.cast(self.shape.const(value)).value
-        word = self.pin.read() & ~(self.mask << self.start)
-        self.pin.write(word | (value & self.mask) << self.start)
-
-
-class _Context:
-    """What a testbench gets in Verilator."""
-
-    def __init__(self, component: Any, model: Verilated) -> None:
-        self._model, self._pins, self._known, self._settled = model, {}, {}, False
-        for path, member, value in component.signature.flatten(component):
-            port = Value.cast(value)
-            if len(port):
-                self._pins[id(port)] = model.pins["__".join(map(str, path))]
-                if member.flow is In:
-                    self.set(port, port.init)
-
-    def _place(self, target: Any) -> _Place:
-        if isinstance(target, Signal):  # it lives as long as the component does, other values need not
-            if id(target) not in self._known:
-                self._known[id(target)] = self._find(target)
-            return self._known[id(target)]
-        return self._find(target)
-
-    def _find(self, target: Any) -> _Place:
-        value, start = Value.cast(target), 0
-        width = len(value)
-        while not isinstance(value, Signal):
-            if isinstance(value, Slice):
-                start, value = start + value.start, value.value
-            elif isinstance(value, Operator) and value.operator in ("s", "u"):
-                value = value.operands[0]
-            else:
-                raise TypeError(f"{target!r} is no part of a port")
-        return _Place(self._pins[id(value)], start, width, target.shape())
-
-    def settle(self) -> None:
-        if not self._settled:
-            self._model.settle()
-            self._settled = True
-
-    def get(self, target: Any) -> Any:
-        self.settle()
-        return self._place(target).get()
-
-    def set(self, target: Any, value: Any) -> None:
-        self._place(target).set(value)
-        self._settled = False
-
-    def tick(self) -> _Tick:
-        return _Tick(self, [])
-
-
-class _Tick:
-    """What `ctx.tick()` gives."""
-
-    def __init__(self, context: _Context, places: list[_Place]) -> None:
-        self._context, self._places = context, places
-
-    def sample(self, *values: Any) -> _Tick:
-        return _Tick(self._context, [*self._places, *map(self._context._place, values)])
-
-    def __await__(self) -> Generator[list[_Place], list[Any], tuple[Any, ...]]:
-        values = yield self._places
-        return (True, False, *values)
-
-    async def __aiter__(self) -> AsyncIterator[tuple[Any, ...]]:
-        while True:
-            yield await self
-
-    async def until(self, condition: Any) -> tuple[Any, ...]:
-        tick = self.sample(condition)
-        while True:
-            _, _, *values, ended = await tick
-            if ended:
-                return tuple(values)
-
-    async def repeat(self, count: int) -> tuple[Any, ...]:
-        values: Sequence[Any] = ()
-        for _ in range(count):
-            _, _, *values = await self
-        return tuple(values)

@@ -1,25 +1,19 @@
 """What is done with a unit, written down as steps, and played in any of the simulators.
 
 The steps say what plain inputs hold, what is sent into streams, what is waited for and what is looked at; at the ends
-of all streams are agents that stall as often as they are told, and look whether the unit keeps the rules of streams.
+of all streams are agents (`streams.py`).
 """
 
 from __future__ import annotations
 
-import random
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from functools import reduce
 from typing import Any
 
-from amaranth.hdl import Const, Shape, Value
-from amaranth.lib import data
-
 from tests.hw.simulation import CLOCKS, simulate
+from tests.hw.streams import Port, Sink, Source
 
-__all__ = ["SILENCE", "Run", "Step", "plain", "run_steps", "run_stream"]
+__all__ = ["SILENCE", "Run", "Step", "run_steps", "run_stream"]
 
 SILENCE = 40
 """Clocks without a transfer after which a run has ended, when no end stalls; more of them when ends do."""
@@ -52,14 +46,6 @@ class Run:
     received: dict[str, list[Any]] = field(default_factory=dict)
     clocks: dict[str, list[int]] = field(default_factory=dict)
     read: list[list[Any]] = field(default_factory=list)
-
-
-def plain(value: Any) -> Any:
-    """A payload constant as a dictionary of its fields, a list of its elements, or an integer."""
-    if not hasattr(value, "shape"):
-        return value.value if isinstance(value, Enum) else int(value)
-    fields = {name: plain(value[name]) for name, _ in value.shape()}
-    return list(fields.values()) if isinstance(value.shape(), data.ArrayLayout) else fields
 
 
 def run_steps(
@@ -105,88 +91,11 @@ def run_stream(
     return run.received[output], run.clocks
 
 
-class _Port:
-    """A port by its path, as bits."""
-
-    def __init__(self, dut: Any, path: str) -> None:
-        port = reduce(getattr, path.split("."), dut)
-        self.shape, self.value = port.shape(), Value.cast(port).as_unsigned()
-        self.mask = (1 << len(self.value)) - 1
-
-    def bits(self, value: Any) -> int:
-        """The port's own layout packs a value."""
-        plain_number = isinstance(self.shape, Shape) and not isinstance(value, Enum)
-        constant = value if plain_number else Const.cast(self.shape.const(value)).value
-        return int(constant) & self.mask
-
-    def plain(self, bits: int) -> Any:
-        if not isinstance(self.shape, Shape):
-            return plain(self.shape.from_bits(bits))
-        return bits - self.mask - 1 if self.shape.signed and bits > self.mask >> 1 else bits
-
-
-class _Source:
-    """Sends what waits into a stream."""
-
-    def __init__(self, dut: Any, name: str, stall: float, seed: int) -> None:
-        self.name, self.stall, self.choose = name, stall, random.Random(f"{seed} {name}")
-        self.valid, self.ready, self.payload = (_Port(dut, f"{name}.{part}") for part in ("valid", "ready", "payload"))
-        self.waiting: deque[int] = deque()
-        self.offers = False
-        self.clocks: list[int] = []
-
-    def drive(self, ctx: Any) -> None:
-        if self.offers or not self.waiting:
-            return
-        self.offers = self.choose.random() >= self.stall
-        ctx.set(self.payload.value, self.waiting[0] ^ (0 if self.offers else self.payload.mask))
-        ctx.set(self.valid.value, self.offers)
-
-    def look(self, ctx: Any, clock: int, ready: int) -> bool:
-        if not (self.offers and ready):
-            return False
-        self.clocks.append(clock)
-        ctx.set(self.payload.value, self.waiting.popleft() ^ self.payload.mask)
-        ctx.set(self.valid.value, 0)
-        self.offers = False
-        return True
-
-
-class _Sink:
-    """Takes what a stream gives."""
-
-    def __init__(self, dut: Any, name: str, stall: float, seed: int) -> None:
-        self.name, self.stall, self.choose = name, stall, random.Random(f"{seed} {name}")
-        self.valid, self.ready, self.payload = (_Port(dut, f"{name}.{part}") for part in ("valid", "ready", "payload"))
-        self.offered: int | None = None
-        self.ready_now = self.valid_first = False
-        self.received: list[int] = []
-        self.clocks: list[int] = []
-
-    def drive(self, ctx: Any) -> None:
-        chosen = self.choose.random() >= self.stall
-        self.ready_now = chosen and (self.offered is not None or not self.valid_first)
-        ctx.set(self.ready.value, self.ready_now)
-
-    def look(self, clock: int, valid: int, payload: int) -> bool:
-        number = len(self.received)
-        if self.offered is not None:
-            assert valid, f"{self.name}: valid fell before payload {number} was taken"
-            assert payload == self.offered, f"{self.name}: payload {number} changed before it was taken"
-        self.offered = payload if valid and not self.ready_now else None
-        if not (valid and self.ready_now):
-            return False
-        self.received.append(payload)
-        self.clocks.append(clock)
-        self.valid_first = self.stall > 0 and self.choose.random() < 0.5
-        return True
-
-
 class _Pulse:
     """What a plain output holds while another is high."""
 
     def __init__(self, dut: Any, name: str, of: str) -> None:
-        self.high, self.payload = _Port(dut, name), _Port(dut, of or name)
+        self.high, self.payload = Port(dut, name), Port(dut, of or name)
         self.received: list[int] = []
         self.clocks: list[int] = []
 
@@ -204,11 +113,11 @@ class _Play:
         seed: int, patience: int,
     ) -> None:
         self.dut, self.steps, self.patience = dut, steps, patience
-        self.sources = {name: _Source(dut, name, stall, seed) for step in steps for name in step.send}
-        self.sinks = {name: _Sink(dut, name, stall, seed) for name in outputs}
+        self.sources = {name: Source(dut, name, stall, seed) for step in steps for name in step.send}
+        self.sinks = {name: Sink(dut, name, stall, seed) for name in outputs}
         self.pulses = {name: _Pulse(dut, name, of) for name, of in pulses.items()}
-        self.plain = {name: _Port(dut, name) for step in steps for name in (*step.set, *step.read)}
-        self.plain |= {step.until: _Port(dut, step.until) for step in steps if step.until}
+        self.plain = {name: Port(dut, name) for step in steps for name in (*step.set, *step.read)}
+        self.plain |= {step.until: Port(dut, step.until) for step in steps if step.until}
         self.read: list[list[int]] = []
         self.clock = self.moved = 0
         self.step, self.high = -1, True
@@ -265,8 +174,7 @@ class _Play:
                 port = self.plain[name]
                 ctx.set(port.value, port.bits(value))
             for name, payloads in step.send.items():
-                source = self.sources[name]
-                source.waiting.extend(map(source.payload.bits, payloads))
+                self.sources[name].send(payloads)
             self.high, left = not step.until, step.clocks
             self.moved = self.clock
             while not self.high or left > 0 or any(self.sources[name].waiting for name in step.send):

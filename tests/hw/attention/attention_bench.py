@@ -15,7 +15,7 @@ from sim.agents.stream import StreamDriver, StreamMonitor
 from sim.bench import bench_config, bench_parameters
 from sim.golden.attention import KvHead, attend_head, rope
 from sim.golden.number import encode, rnd
-from tests.hw.steps import plain
+from tests.hw.streams import plain
 from tests.hw.with_memories import load_layout
 
 CONFIG = bench_config()

@@ -18,7 +18,8 @@ from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
 from sw.pack import pack
-from tests.hw.steps import Run, Step, plain, run_steps
+from tests.hw.steps import Run, Step, run_steps
+from tests.hw.streams import plain
 
 CONFIGS = {
     "64 bit": PRESETS["tiny"],
