@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from hw.feedforward.gated_relu2 import GatedRelu2
+from sim.bench import run_bench
 from sim.golden.feedforward import gated_relu2
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import ULP, pairs
 from tests.hw.steps import Step
 from tests.hw.vectors import CONFIGS, check, stored, words
+from tests.hw.with_memories import WithMemories
 
 CASES = {
     "zero_gate": (0.0, -3.0),
@@ -63,3 +65,10 @@ def test_verilated():
     vectors = [*(named(config, name) for name in CASES), random_vectors(config)]
     for stall in (0.0, 0.4):
         compare(config, vectors, stall, 2, "verilator")
+
+
+@pytest.mark.parametrize("name", ["scalar", "quad"])
+def test_bench(name):
+    """More of them in cocotb; the cases are in `gated_relu2_bench.py`."""
+    config = CONFIGS[name]
+    run_bench(WithMemories(GatedRelu2(config)), config, "tests.hw.feedforward.gated_relu2_bench")
