@@ -13,12 +13,15 @@ from hw.norm.pack_activations import PackActivations
 from hw.norm.quantize import Quantize
 from hw.norm.scale import NormScale
 from hw.norm.statistics import NormStatistics
+from sim.bench import run_bench
 from sim.golden import norm
 from sim.golden.number import encode, rnd
+from tests.hw.norm.norm_path import NormPath
 from tests.hw.norm.test_norm_memory import beats
 from tests.hw.norm.test_statistics import column_words, in_turn
 from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
 from tests.hw.simulation import send, simulate
+from tests.hw.with_memories import WithMemories
 
 EPS = float(rnd(1e-5))
 
@@ -114,3 +117,10 @@ def test_matches_golden(name, n):
         for address, word in enumerate(split(np.array(split(row, config.vector)).ravel(), config.inputs))
     ]
     assert writes == expected
+
+
+@pytest.mark.parametrize("name", ["scalar", "quad"])
+def test_bench(name):
+    """More vectors, with streams that stall, in cocotb; the cases are in `norm_bench.py`."""
+    config = CONFIGS[name]
+    run_bench(WithMemories(NormPath(config)), config, "tests.hw.norm.norm_bench")
