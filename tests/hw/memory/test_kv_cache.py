@@ -7,8 +7,10 @@ import pytest
 
 from hw.contract.config import PRESETS, AccelConfig
 from hw.memory.kv_cache import KvAppend
+from sim.bench import run_bench
 from sim.golden.attention import KvHead, quantize_kv
 from sim.golden.number import encode, rnd
+from tests.hw.memory.kv_cache_path import KvCachePath
 from tests.hw.steps import Step, run_steps
 
 TINY = PRESETS["tiny"]
@@ -71,3 +73,16 @@ def test_memory_equals_golden(name: str, stall: float) -> None:
 def test_verilated() -> None:
     for stall in (0.0, 0.5):
         check(TINY, stall, "verilator")
+
+
+BENCH_CONFIGS = {
+    "8 bit, V = 1": TINY.replace(vector=1, max_head_dim=64),
+    "16 bit, V = 4": TINY.replace(port_bits=128, rows=4, vector=4, kv_bits=16, max_head_dim=64),
+}
+
+
+@pytest.mark.parametrize("name", BENCH_CONFIGS)
+def test_bench(name: str) -> None:
+    """With a memory behind it, in cocotb: what is appended comes back; the cases are in `kv_cache_bench.py`."""
+    config = BENCH_CONFIGS[name]
+    run_bench(KvCachePath(config), config, "tests.hw.memory.kv_cache_bench")
