@@ -30,7 +30,7 @@ class SimulatedBoardLink(Link):
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, board: AnyBoard) -> None:
-        super().__init__(config, image.plan)
+        super().__init__(image.plan)
         self.image, self.board = image, check_simulated(board)
         self._simulator: BoardSimulator | None = None
         self._link: MachineLink | None = None

@@ -21,7 +21,7 @@ class GoldenLink(Link):
     """Executes requests in NumPy. The image file, mapped, is the machine's memory."""
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
-        super().__init__(config, image.plan)
+        super().__init__(image.plan)
         self.image, self.machine = image, GoldenMachine(image)
 
     def build(self) -> int:

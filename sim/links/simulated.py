@@ -34,7 +34,7 @@ class SimulatedLink(Link):
     """
 
     def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
-        super().__init__(config, image.plan)
+        super().__init__(image.plan)
         self.image, self.layout = image, image.plan.layout()
         self.memory_seed = memory_seed
         self._stats: RunStats | None = None

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import AccelConfig
 from sw.links.stop import Stop
 from sw.model_plan import ModelPlan
 from sw.requests import Request
@@ -85,8 +84,8 @@ class Link(ABC):
         stop: ends what the link does from another thread.
     """
 
-    def __init__(self, config: AccelConfig, plan: ModelPlan) -> None:
-        self.config, self.plan = config, plan
+    def __init__(self, plan: ModelPlan) -> None:
+        self.config, self.plan = plan.config, plan
         self.stop = Stop()
 
     @abstractmethod

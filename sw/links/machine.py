@@ -66,7 +66,7 @@ class MachineLink(Link):
     """Executes requests on the machine behind a bus; the image lies at `base` in its memory."""
 
     def __init__(self, config: AccelConfig, image: ModelImage, bus: MachineBus, base: int = 0) -> None:
-        super().__init__(config, image.plan)
+        super().__init__(image.plan)
         self.image, self.bus, self.base = image, bus, base
         self._machine = Machine(bus)
         self._stats: RunStats | None = None

@@ -33,7 +33,7 @@ class Endless(FakeLink):
     """Gives tokens until it is stopped. Keeps which thread did what, and how its runs ended."""
 
     def __init__(self) -> None:
-        super().__init__(PRESETS["tiny"], PLAN)
+        super().__init__(PLAN)
         self.threads: set[int] = set()
         self.ends: list[str] = []
         self.closed = 0

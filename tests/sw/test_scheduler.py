@@ -47,7 +47,7 @@ class Recorder(FakeLink):
     """A golden link that keeps what it is asked for."""
 
     def __init__(self, config: AccelConfig, image: ModelImage) -> None:
-        super().__init__(config, image.plan)
+        super().__init__(image.plan)
         self.link = GoldenLink(config, image)
         self.requests: list[Request] = []
         self.passes = 0
@@ -208,7 +208,7 @@ class Script(FakeLink):
     """A link that answers batches with a given number of tokens."""
 
     def __init__(self, plan: ModelPlan, first: int, following: int) -> None:
-        super().__init__(FOUR, plan)
+        super().__init__(plan)
         self.first, self.following = first, following
 
     def run(self, request: Request) -> Generator[Step, None, None]:
