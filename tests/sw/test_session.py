@@ -174,7 +174,7 @@ def test_closing_a_stream_aborts_its_run(
     chip: ChipInFolder, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its reader, or by closing the session from another thread while somebody waits for the next token."""
-    monkeypatch.setattr("sw.job.PATIENCE_CLOCKS", 1 << 60)  # nobody but the session gives the run up
+    monkeypatch.setattr("sw.pace.PATIENCE_CLOCKS", 1 << 60)  # nobody but the session gives the run up
     with Session(small, backend="mmap") as session:
         session.load()
         chip.stuck = True
@@ -201,7 +201,7 @@ def test_closing_a_stream_aborts_its_run(
 def test_an_interrupt_aborts_the_run_and_nothing_else(
     chip: ChipInFolder, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sw.job.PATIENCE_CLOCKS", 1 << 60)
+    monkeypatch.setattr("sw.pace.PATIENCE_CLOCKS", 1 << 60)
     with Session(small, backend="mmap") as session:
         session.load()
         chip.stuck = True
