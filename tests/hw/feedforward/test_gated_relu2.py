@@ -69,6 +69,6 @@ def test_verilated():
 
 @pytest.mark.parametrize("name", ["scalar", "quad"])
 def test_bench(name):
-    """More of them in cocotb; the cases are in `gated_relu2_bench.py`."""
+    """In cocotb, with agents that stall at both ends; the cases are in `gated_relu2_bench.py`."""
     config = CONFIGS[name]
     run_bench(WithMemories(GatedRelu2(config)), config, "tests.hw.feedforward.gated_relu2_bench")

@@ -1,5 +1,5 @@
-"""Inside the simulator: rows go through KvAppend into an AXI memory and come back as blocks; the golden cache is the
-measure of every byte."""
+"""Inside the simulator: rows go through KvAppend into an AXI memory and come back as blocks, compared with the golden
+cache byte for byte."""
 
 import random
 

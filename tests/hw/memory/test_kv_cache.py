@@ -83,6 +83,6 @@ BENCH_CONFIGS = {
 
 @pytest.mark.parametrize("name", BENCH_CONFIGS)
 def test_bench(name: str) -> None:
-    """With a memory behind it, in cocotb: what is appended comes back; the cases are in `kv_cache_bench.py`."""
+    """In cocotb, with a memory that stalls: what is appended comes back; the cases are in `kv_cache_bench.py`."""
     config = BENCH_CONFIGS[name]
     run_bench(KvCachePath(config), config, "tests.hw.memory.kv_cache_bench")

@@ -121,6 +121,6 @@ def test_matches_golden(name, n):
 
 @pytest.mark.parametrize("name", ["scalar", "quad"])
 def test_bench(name):
-    """More vectors, with streams that stall, in cocotb; the cases are in `norm_bench.py`."""
+    """In cocotb, with agents that stall at every stream; the cases are in `norm_bench.py`."""
     config = CONFIGS[name]
     run_bench(WithMemories(NormPath(config)), config, "tests.hw.norm.norm_bench")
