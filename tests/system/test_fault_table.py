@@ -14,7 +14,8 @@ from tests.system.test_faults import TINY, simulate
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 3])
 def test_every_fault_on_every_access(seed: int, tmp_path: Path) -> None:
     simulate(tmp_path, "every_fault", bench="tests.system.fault_table_bench", seed=seed, found=str(tmp_path / "found"))
     found = json.loads((tmp_path / "found").read_text())

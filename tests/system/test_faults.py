@@ -193,6 +193,7 @@ def test_start_while_busy_is_ignored(tmp_path: Path) -> None:
     simulate(tmp_path, "start_while_busy")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("latency", [610, 1500])
 def test_memory_too_slow(latency: int, tmp_path: Path) -> None:
     simulate(tmp_path, "memory_too_slow", config=SLOW, latency=latency, error="READ_TIMEOUT")
@@ -203,6 +204,7 @@ def test_read_errors_of_every_port(tmp_path: Path) -> None:
     simulate(tmp_path, "read_errors_of_every_port", config=TWO_PORTS)
 
 
+@pytest.mark.long
 def test_memory_that_never_answers(tmp_path: Path) -> None:
     simulate(tmp_path, "memory_that_never_answers", config=SLOW, latency=1 << 30)
 
@@ -215,6 +217,7 @@ def test_damaged_headers(seed: int, tmp_path: Path) -> None:
     simulate(tmp_path, "damaged_headers", seed=seed, headers=headers, images=6)
 
 
+@pytest.mark.long
 def test_logits_wait_for_the_row_before(tmp_path: Path) -> None:
     """The last beat of a row waits for a slow answer while the next column's logits are already there."""
     simulate(tmp_path, "same_as_golden", config=SLOW, request=replace(JOB, chunk=4), hidden=32, latency=300)

@@ -1,7 +1,4 @@
-"""Every shape on every preset: sim equals golden on each logit, and all presets give the same ones.
-
-What is not marked `long` is one small shape on `medium`.
-"""
+"""Every shape on every preset: sim equals golden on each logit, and all presets give the same ones."""
 
 from __future__ import annotations
 
@@ -23,7 +20,6 @@ pytestmark = pytest.mark.timeout(1800)  # the first test of a preset builds its 
 
 WIDE = ("medium", "wide4")
 NARROW = ("tiny", "ulx3s")
-QUICK = ("rows that are all zero", "medium")
 SHAPES: dict[str, dict[str, Any]] = {
     "FFN 6912, one query head per KV head": {
         "hidden": 128, "intermediate": 6912, "layers": 1, "heads": 2, "kv_heads": 2, "vocab": 259,
@@ -69,14 +65,12 @@ def score(
     print(f"\n{preset}: {cycles} cycles for {len(got.logits)} positions")
 
 
-EVERYWHERE = pytest.mark.parametrize(
-    "preset", [pytest.param(name, marks=pytest.mark.long) for name in (*WIDE, *NARROW)])
+EVERYWHERE = pytest.mark.parametrize("preset", [*WIDE, *NARROW])
 
 
-@pytest.mark.parametrize(("name", "preset"), [
-    pytest.param(name, preset, marks=[] if (name, preset) == QUICK else pytest.mark.long)
-    for name in SHAPES for preset in (*WIDE, *NARROW)
-])
+@pytest.mark.long
+@EVERYWHERE
+@pytest.mark.parametrize("name", SHAPES)
 def test_shapes(name: str, preset: str, tmp_path: Path) -> None:
     shape = SHAPES[name]
     write_random_checkpoint(tmp_path / "m", positions=64, seed=21, **shape)
@@ -84,11 +78,13 @@ def test_shapes(name: str, preset: str, tmp_path: Path) -> None:
     score(preset, tmp_path / "m", tmp_path, prompt)
 
 
+@pytest.mark.long
 @EVERYWHERE
 def test_prompt_of_one_token(preset: str, tmp_path: Path) -> None:
     score(preset, awkward(tmp_path), tmp_path, (776,))
 
 
+@pytest.mark.long
 @EVERYWHERE
 def test_context_filled_to_its_last_position(preset: str, tmp_path: Path) -> None:
     score(preset, awkward(tmp_path), tmp_path, tuple(range(100, 131)), context=33)

@@ -89,7 +89,8 @@ def test_awkward_shape(tmp_path: Path) -> None:
     assert_same(got, golden(config, image, job))
 
 
-@pytest.mark.parametrize("bits", [pytest.param(8, marks=pytest.mark.long), 12])
+@pytest.mark.long
+@pytest.mark.parametrize("bits", [8, 12])
 def test_narrow_embedding(bits: int, tmp_path: Path) -> None:
     config = PRESETS["tiny"].replace(name=f"embedding{bits}", embedding_bits=bits)
     image = image_of(DEMO, config, tmp_path)

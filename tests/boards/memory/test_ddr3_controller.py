@@ -26,6 +26,7 @@ PEAK_BYTES_PER_CLOCK = 8
 """A burst of 16 bytes takes the pins two clocks."""
 
 
+@pytest.mark.long
 def test_moves_data_and_fast(tmp_path: Path) -> None:
     ecpix5 = with_model(board("ecpix5"))
     ecpix5.platform().build(CopierTop(ecpix5), name="top", do_build=False).extract(tmp_path)

@@ -15,7 +15,8 @@ from tests.hw.link.machine import MEMORY_BYTES, LinkMachine
 CONFIG = PRESETS["tiny"]
 
 
-@pytest.mark.parametrize("latency_s", [0.001, pytest.param(0.016, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("latency_s", [0.001, 0.016])
 def test_bandwidth(latency_s: float, tmp_path: Path) -> None:
     """At least 90 % of the raw rate, both ways, also behind a USB chip that keeps answers for 16 ms."""
     found = tmp_path / "found.json"
