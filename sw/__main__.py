@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from sw import OURS
+
 __all__ = ["main"]
 
 NEEDED = (3, 11)
-OURS = ("hw", "sw", "sim", "boards")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

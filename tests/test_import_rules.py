@@ -154,13 +154,13 @@ def test_the_golden_model_knows_of_the_hardware_its_contract_alone() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def test_arrows_between_the_files_of_boards_run_one_way() -> None:
+def test_arrows_between_files_run_one_way() -> None:
     below = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): {
-            name for _, name in imported(path) if name.startswith("boards.")}
-        for path in sorted((ROOT / "boards").rglob("*.py"))
+            name for _, name in imported(path) if name.split(".")[0] in PACKAGES}
+        for package in PACKAGES for path in sources(package)
     }
-    TopologicalSorter(below).prepare()
+    TopologicalSorter(below).prepare()  # CycleError names the files of a circle
 
 
 def folder(module: str) -> str:

@@ -18,6 +18,7 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
+from sw import OURS
 from sw.cli.boards import boards
 from sw.cli.build import build
 from sw.cli.doctor.command import doctor
@@ -95,7 +96,6 @@ def _told(error: Exception) -> tuple[str, int]:
     from hw.contract.config import ConfigError
     from hw.extras import what_is_missing
     from hw.tool import ToolError
-    from sw.__main__ import OURS
 
     if isinstance(error, ImportError):
         absent = what_is_missing(error)
