@@ -172,11 +172,11 @@ def test_the_command_is_killed(checkpoint: Path) -> None:
 
 def test_a_simulator_that_stands_still(image: ModelImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its clock is that of all time-outs, so that somebody must look at the clock."""
-    monkeypatch.setattr(simulator_module, "STILL_LOOKS", 50)
     with closing(SimulatedBoardLink(image.plan.config, image, board("ulx3s"))) as link:
         with link._machine() as machine:
             assert machine.bus is not None
         (pid,) = children(os.getpid())
+        monkeypatch.setattr(simulator_module, "STILL_LOOKS", 1000)  # a second at least, of a simulator that has started
         os.kill(pid, signal.SIGSTOP)
         with pytest.raises(HardwareError, match=r"the simulator of the board stands still at 0\.\d+ s of its time"):
             link.load(lambda done, total: None)
