@@ -7,14 +7,12 @@ the folder itself is called is hidden from the makefiles (CURDIR), which would r
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from importlib.metadata import version
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -129,28 +127,11 @@ def _make(work: Path, log: Path) -> None:
     python = Path(sys.executable)
     path = os.pathsep.join([str(python.parent), os.environ.get("PATH", os.defpath)])
     ccache = _ccache(work)
-    kept = _kept_objects(work)
-    for file in kept.glob("*.o"):
-        shutil.copyfile(file, work / file.name)  # newer than its source, so that make leaves it alone
     run_tool(
         ["make", "-j", jobs, "-f", "Vtop.mk", "CURDIR=.", f"PYTHON3={python.name}", *MAKE_VARIABLES,
          *(["OBJCACHE=ccache"] if ccache else [])],
         work, log, timeout_s=TIMEOUT_S, environment={"PATH": path, **ccache},
     )
-    with suppress(OSError):  # a cache that can only be read does as well
-        kept.mkdir(parents=True, exist_ok=True)
-        for file in work.glob("verilated*.o"):
-            if not (kept / file.name).exists():
-                private = kept / f"{file.name}.{os.getpid()}"
-                shutil.copyfile(file, private)
-                private.replace(kept / file.name)
-
-
-def _kept_objects(work: Path) -> Path:
-    """The folder with what Verilator's own sources become; they take longer to compile than a small model."""
-    text = "".join((work / name).read_text() for name in ("Vtop.mk", "Vtop_classes.mk"))
-    facts = [sys.version, version("verilator"), *MAKE_VARIABLES, *re.findall(r"^VM_\w+ = [01]$|^\t-\S+", text, re.M)]
-    return simulators() / f"objects-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
 
 
 def _ccache(work: Path) -> dict[str, str]:

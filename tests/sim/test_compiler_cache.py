@@ -15,7 +15,6 @@ from tests.sim.fakes import fake
 
 ROOT = Path(__file__).parents[2]
 MAKE = """echo "$*"
-[ -e verilated.o ] || { echo compiles Verilator; touch verilated.o; }
 case "$*" in *OBJCACHE=ccache*) ccache g++ -c ../main.cpp -o main.o;; esac
 """
 """Stands for make: it takes little time, and calls the compiler cache as the real one would."""
@@ -78,14 +77,6 @@ def test_no_cache_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv(CACHE_VARIABLE, "/proc/cache")
     monkeypatch.delenv("CCACHE_DIR", raising=False)
     assert "OBJCACHE" not in build(tmp_path / "model")
-
-
-def test_what_verilator_brings_is_compiled_once(tmp_path: Path, cache: Path) -> None:
-    """The second model takes the objects of the first."""
-    said = [build(tmp_path / name) for name in ("first", "second")]
-    assert ["compiles Verilator" in words for words in said] == [True, False]
-    (kept,) = (cache / "simulators").glob("objects-*")
-    assert [file.name for file in kept.iterdir()] == ["verilated.o"]
 
 
 # ---- `make setup`
