@@ -29,7 +29,7 @@ demo: setup  ## text from the demo model, computed by the simulated accelerator
 	$(BIN)/python -m sw generate models/shakespeare-nano --backend sim --prompt "ROMEO:" --max-new-tokens 48
 
 test: setup  ## the tests but those that are marked long
-	$(BIN)/python -m pytest -q -n 2 -m "not long"
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not long"
 
 test-all: $(VENV)/.board  ## docs/results/tests.md: every test; saves what passed and goes on from there
 	$(BIN)/python -m tools.all_tests

@@ -130,7 +130,8 @@ def main(arguments: list[str]) -> int:
     os.environ[PASSED] = str(passed)
     start = datetime.now(UTC)
     try:
-        code = pytest.main(["-q", "-n", "2", "-p", "tools.all_tests", *arguments], plugins=[Recorder(path)])
+        options = ["-q", "-n", "2", "--dist", "worksteal", "-p", "tools.all_tests"]
+        code = pytest.main([*options, *arguments], plugins=[Recorder(path)])
     finally:
         with walls.open("a") as file:
             file.write(f"{(datetime.now(UTC) - start).total_seconds()}\n")

@@ -170,6 +170,7 @@ def test_abort_at_any_moment(seed: int, tmp_path: Path) -> None:
     simulate(tmp_path, "abort_at_any_moment", seed=seed, aborts=12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seed", "latency"), [(1, 200), (2, 32), (3, 5), (4, 80)])
 def test_abort_at_any_moment_of_two_ports(seed: int, latency: int, tmp_path: Path) -> None:
     """Random latency and order, pauses on all five channels, and each of the four moments at which the memory may look
@@ -199,6 +200,7 @@ def test_memory_too_slow(latency: int, tmp_path: Path) -> None:
     simulate(tmp_path, "memory_too_slow", config=SLOW, latency=latency, error="READ_TIMEOUT")
 
 
+@pytest.mark.long
 def test_read_errors_of_every_port(tmp_path: Path) -> None:
     """On a machine with two ports the error and its port are named, and both ports work again after the abort."""
     simulate(tmp_path, "read_errors_of_every_port", config=TWO_PORTS)

@@ -55,7 +55,7 @@ def assert_same(got: Generation, expected: Generation) -> None:
     np.testing.assert_array_equal(np.stack(got.logits), np.stack(expected.logits))
 
 
-@pytest.mark.parametrize("preset", ["tiny", "tiny-kv16"])
+@pytest.mark.parametrize("preset", ["tiny", pytest.param("tiny-kv16", marks=pytest.mark.long)])
 def test_demo_model(preset: str, tmp_path: Path) -> None:
     config = PRESETS[preset]
     image = image_of(DEMO, config, tmp_path)
