@@ -73,6 +73,7 @@ def test_demo_model(seed: int, tmp_path: Path) -> None:
     check(TINY, image, jobs, seed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [0, 7])
 def test_random_model(seed: int, tmp_path: Path) -> None:
     """Four columns, sequences that end for every reason, a slot that serves several of them."""
@@ -87,6 +88,7 @@ def test_random_model(seed: int, tmp_path: Path) -> None:
     assert all(reason in reasons for reason in ("end id", "reached", "full"))
 
 
+@pytest.mark.long
 def test_as_many_sequences_as_columns(tmp_path: Path) -> None:
     """Every number of sequences decodes on its own columns; fewer slots than columns limit them."""
     image = image_of(random_checkpoint(tmp_path), FOUR, tmp_path, sequences=3)

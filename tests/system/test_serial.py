@@ -28,7 +28,7 @@ REQUESTS = (
 )
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [0, pytest.param(2, marks=pytest.mark.long)])
 def test_equals_golden(seed: int, tmp_path: Path) -> None:
     """Tokens and every logit of three requests, after one load."""
     checkpoint = write_random_checkpoint(tmp_path / "c", hidden=64, intermediate=96, layers=2, heads=2, kv_heads=1,
