@@ -72,7 +72,7 @@ def _compare(folder: Path) -> list[str]:
     write_random_checkpoint(folder / "checkpoint", **MODEL, seed=3)
     pack(Checkpoint.open(folder / "checkpoint"), folder / "model.img", SMALL)
     image = ModelImage.open(folder / "model.img", SMALL)
-    golden = driver.Accelerator(SMALL, GoldenLink(SMALL, image)).generate(JOB)
+    golden = driver.Accelerator(GoldenLink(image)).generate(JOB)
     lines = []
     for seed in SEEDS:
         with _step(f"memory seed {seed}"):

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import AccelConfig
 from hw.contract.register_map import MAX_END_IDS
 from sw.errors import HardwareError, JobError
 from sw.links.link import Link, RunStats
@@ -43,8 +42,8 @@ class Generation:
 class Accelerator:
     """A model on a link. `total` is the sum of what the link measured of all runs; None where it measures nothing."""
 
-    def __init__(self, config: AccelConfig, link: Link) -> None:
-        self.config, self.link, self.shape = config, link, link.plan.shape
+    def __init__(self, link: Link) -> None:
+        self.config, self.link, self.shape = link.config, link, link.plan.shape
         self.total: RunStats | None = None
 
     def check(self, job: Job) -> None:

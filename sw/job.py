@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.payloads import BATCH_ENTRY
+from hw.contract.record import record_bytes
 from hw.contract.register_map import ERROR_SENTENCES, ErrorCode, LogitsMode
 from sw.errors import HardwareError
 from sw.layout import Layout
@@ -153,10 +154,9 @@ def _sentence(code: int, port: int) -> str:
 def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:
     """What goes to the prompt area, and the registers that say how it is fed."""
     if isinstance(request, Batch):
-        entries = (BATCH_ENTRY.const({"token": e.token, "position": e.position, "slot": e.slot})
-                   for e in request.entries)
-        content = b"".join(entry.as_bits().to_bytes(BATCH_ENTRY.size // 8, "little") for entry in entries)
-        return content, {
+        entries = [record_bytes(BATCH_ENTRY, {"token": e.token, "position": e.position, "slot": e.slot})
+                   for e in request.entries]
+        return b"".join(entries), {
             "BATCH": 1, "PROMPT_LENGTH": request.columns, "START_POSITION": 0, "SLOT": 0, "CHUNK": 0,
         }
     return np.array(request.prompt, dtype="<u4").tobytes(), {

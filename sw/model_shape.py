@@ -46,7 +46,7 @@ class ModelShape:
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
-            value = getattr(self, name)
+            value = vars(self)[name]
             if type(value) is not int or not 1 <= value <= most:
                 raise ConfigError(f"{name} must be 1 to {most}, not {str(value)[:40]}")
         if self.heads % self.kv_heads:

@@ -40,9 +40,7 @@ BACKENDS = ("golden", "sim", "mmap", "serial")
 DEFAULT_PRESET = "tiny"
 
 
-def open_link(
-    backend: str, config: AccelConfig, image: ModelImage, *, port: str = "auto", memory_seed: int = 0
-) -> Link:
+def open_link(backend: str, image: ModelImage, *, port: str = "auto", memory_seed: int = 0) -> Link:
     """The link of a backend on an image. `port` is for serial, `memory_seed` for sim.
 
     Raises JobError that lists the backends, HardwareError where no machine answers.
@@ -51,22 +49,16 @@ def open_link(
         case "golden":
             from sim.links.golden import GoldenLink
 
-            return GoldenLink(config, image)
+            return GoldenLink(image)
         case "sim":
             from sim.links.simulated import SimulatedLink
 
-            return SimulatedLink(config, image, memory_seed)
-        case "mmap":
-            from sw.links import mmap
+            return SimulatedLink(image, memory_seed)
+        case "mmap" | "serial":
             from sw.links.machine import MachineLink
+            from sw.links.machines import connect
 
-            chip = mmap.connect()
-            return MachineLink(config, image, chip, chip.base)
-        case "serial":
-            from sw.links import serial
-            from sw.links.machine import MachineLink
-
-            return MachineLink(config, image, serial.connect(port))
+            return MachineLink(image, connect(backend, port))
     raise JobError(f"no backend named {backend!r}; there are: {', '.join(BACKENDS)}")
 
 
@@ -147,12 +139,12 @@ class Session:
             if simulate and declared:
                 from sim.links.board import SimulatedBoardLink
 
-                self._link: Link = SimulatedBoardLink(self.config, packed, declared)
+                self._link: Link = SimulatedBoardLink(packed, declared)
             else:
-                self._link = open_link(backend, self.config, packed, port=port, memory_seed=memory_seed)
+                self._link = open_link(backend, packed, port=port, memory_seed=memory_seed)
             self._machine = MachineThread(self._link)
             stack.callback(self._machine.close)
-            self._accelerator = Accelerator(self.config, self._link)
+            self._accelerator = Accelerator(self._link)
             self._release = weakref.finalize(self, stack.pop_all().close)
 
     @property

@@ -20,9 +20,6 @@ PACKAGES = set(ALLOWED)
 BY_NAME = {"import_module", "__import__", "hasattr", "getattr", "setattr"}
 """What finds a thing by a string."""
 
-OWN_FIELDS = {"sw/model_shape.py"}
-"""Looks at fields of its own dataclass, one after the other."""
-
 
 def roof(path: Path) -> bool:
     """Whether a file of sw may know of simulators and boards."""
@@ -39,6 +36,8 @@ def imported(path: Path) -> list[tuple[int, str]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module in ("amaranth", "amaranth.lib"):  # packages of modules
+            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.append((node.lineno, node.module))
     return found
@@ -93,7 +92,7 @@ def test_the_roof_of_sw_imports_simulators_and_boards_inside_of_functions() -> N
 def test_nothing_of_sw_or_of_the_table_of_boards_is_looked_up_by_a_string() -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno} uses {name}"
-        for path in [*sources("sw"), ROOT / "boards" / "__init__.py"] if str(path.relative_to(ROOT)) not in OWN_FIELDS
+        for path in [*sources("sw"), ROOT / "boards" / "__init__.py"]
         for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Name, ast.Attribute, ast.alias))
         for name in [node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute)
                      else node.name]
@@ -120,24 +119,11 @@ CONTRACT = ROOT / "hw" / "contract"
 BELOW_CONTRACT = {"numpy", "amaranth.hdl", "amaranth.lib.data", "amaranth.lib.enum", "amaranth.lib.crc"}
 
 
-def modules(path: Path) -> list[tuple[int, str]]:
-    """As `imported`, and with `from package import module` as the module."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module in ("amaranth", "amaranth.lib"):
-            found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append((node.lineno, node.module))
-        elif isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
-    return found
-
-
 def test_the_contract_imports_nothing_of_the_hardware() -> None:
     wrong = [
         f"{path.name}:{line} imports {name}"
         for path in sorted(CONTRACT.rglob("*.py"))
-        for line, name in modules(path)
+        for line, name in imported(path)
         if not (name.startswith("hw.contract.") or name in BELOW_CONTRACT or name == "numpy.typing"
                 or name.split(".")[0] in sys.stdlib_module_names)
     ]
@@ -148,7 +134,7 @@ def test_the_golden_model_knows_of_the_hardware_its_contract_alone() -> None:
     wrong = [
         f"{path.name}:{line} imports {name}"
         for path in sources("sim/golden")
-        for line, name in modules(path)
+        for line, name in imported(path)
         if name.startswith("hw.") and not name.startswith("hw.contract.")
     ]
     assert not wrong, "\n".join(wrong)

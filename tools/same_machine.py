@@ -87,8 +87,8 @@ def hashed(content: bytes) -> str:
 class Recorded(SimulatedLink):
     """Keeps what each run measured."""
 
-    def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int) -> None:
-        super().__init__(config, image, memory_seed)
+    def __init__(self, image: ModelImage, memory_seed: int) -> None:
+        super().__init__(image, memory_seed)
         self.runs: list[dict[str, Any]] = []
 
     def run(self, request: Request) -> Generator[Step, None, None]:
@@ -103,10 +103,11 @@ class Recorded(SimulatedLink):
 
 def run(config: AccelConfig, image: Path, seed: int, steps: list[list[Job]]) -> dict[str, Any]:
     """What the results and the measurements of all steps are, in a simulator of their own, whose memory starts with
-    the same random timing whatever ran before."""
+    the same random timing whatever ran before. Behind random timing the clocks of the second run and later ones depend
+    on the clock at which the driver starts them."""
     results: list[Generation] = []
-    with closing(Recorded(config, ModelImage.open(image, config), seed)) as link:
-        accelerator = Accelerator(config, link)
+    with closing(Recorded(ModelImage.open(image, config), seed)) as link:
+        accelerator = Accelerator(link)
         for step in steps:
             if len(step) == 1:
                 results.append(accelerator.generate(step[0]))

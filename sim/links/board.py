@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from boards.board import AnyBoard
-from hw.contract.config import AccelConfig
 from sim.boards.build import baud, build_simulator, check_simulated
 from sim.boards.simulator import BoardSimulator
 from sw.errors import HardwareError
@@ -29,7 +28,7 @@ class SimulatedBoardLink(Link):
     has ended, one that says so.
     """
 
-    def __init__(self, config: AccelConfig, image: ModelImage, board: AnyBoard) -> None:
+    def __init__(self, image: ModelImage, board: AnyBoard) -> None:
         super().__init__(image.plan)
         self.image, self.board = image, check_simulated(board)
         self._simulator: BoardSimulator | None = None
@@ -53,7 +52,7 @@ class SimulatedBoardLink(Link):
                 self._simulator = BoardSimulator(build_simulator(self.board), baud(self.board))
             if self._link is None:
                 bus = connect(self._simulator.port, BAUDS[:1], self._simulator.clock)
-                self._link = MachineLink(self.config, self.image, bus)
+                self._link = MachineLink(self.image, bus)
                 self._link.stop = self.stop
             yield self._link
         except LinkError as error:

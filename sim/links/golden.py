@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from hw.contract.config import AccelConfig
 from hw.contract.register_map import LogitsMode
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
@@ -20,7 +19,7 @@ __all__ = ["GoldenLink"]
 class GoldenLink(Link):
     """Executes requests in NumPy. The image file, mapped, is the machine's memory."""
 
-    def __init__(self, config: AccelConfig, image: ModelImage) -> None:
+    def __init__(self, image: ModelImage) -> None:
         super().__init__(image.plan)
         self.image, self.machine = image, GoldenMachine(image)
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.accelerator import Accelerator
-from hw.contract.config import AccelConfig
 from sim.bench import build_model
 from sim.links.simulator_process import TOP, Reply, SimulatorProcess
 from sim.memory.top import SimulatedMemory
@@ -33,7 +32,7 @@ class SimulatedLink(Link):
     between. When it ends before, the link is of no more use: open another one.
     """
 
-    def __init__(self, config: AccelConfig, image: ModelImage, memory_seed: int = 0) -> None:
+    def __init__(self, image: ModelImage, memory_seed: int = 0) -> None:
         super().__init__(image.plan)
         self.image, self.layout = image, image.plan.layout()
         self.memory_seed = memory_seed

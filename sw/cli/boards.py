@@ -85,8 +85,8 @@ def boards(
     Of a board whose packages are not installed it says which to install; a port that needs one is not asked.
     """
     from boards import BOARDS, board
-    from sw.cli.machines import find
     from sw.cli.progress import console
+    from sw.links.machines import find
 
     known, absent = _ready(BOARDS, board)
     with console().status("asking the ports"):

@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass
 
 from hw.contract.link_protocol import FRAME_EXTRA, REQUEST, Command
+from hw.contract.record import record_bytes
 
 __all__ = ["Answer", "Request", "decode", "encode"]
 
@@ -62,10 +63,10 @@ class Request:
 
     def frame(self, sequence: int) -> bytes:
         """As it goes over the line."""
-        header = REQUEST.const({
+        header = record_bytes(REQUEST, {
             "command": self.command.value, "sequence": sequence, "length": self.length, "address": self.address,
         })
-        return encode(header.as_bits().to_bytes(REQUEST.size // 8, "little") + self.payload)
+        return encode(header + self.payload)
 
 
 @dataclass(frozen=True)

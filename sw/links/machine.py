@@ -11,7 +11,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import AccelConfig
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
@@ -63,11 +62,11 @@ class MachineBus(Bus, Protocol):
 
 
 class MachineLink(Link):
-    """Executes requests on the machine behind a bus; the image lies at `base` in its memory."""
+    """Executes requests on the machine behind a bus; the image lies at `bus.base` in its memory."""
 
-    def __init__(self, config: AccelConfig, image: ModelImage, bus: MachineBus, base: int = 0) -> None:
+    def __init__(self, image: ModelImage, bus: MachineBus) -> None:
         super().__init__(image.plan)
-        self.image, self.bus, self.base = image, bus, base
+        self.image, self.bus, self.base = image, bus, bus.base
         self._machine = Machine(bus)
         self._stats: RunStats | None = None
         self._loaded = False

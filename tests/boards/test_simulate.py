@@ -118,7 +118,7 @@ def test_demo_model(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_doctor_finds_nothing_wrong(image: ModelImage) -> None:
     """Its memory tests and known answers, on the board's own memory, checksums and machine."""
-    with closing(SimulatedBoardLink(image.plan.config, image, board("ulx3s"))) as link, link._machine() as machine:
+    with closing(SimulatedBoardLink(image, board("ulx3s"))) as link, link._machine() as machine:
         found = list(examine(image.plan.config, machine.bus, full=False, progress=lambda done, total: None))
     assert all(finding.ok for finding in found), found
     assert found[-1].check == "token"
@@ -172,7 +172,7 @@ def test_the_command_is_killed(checkpoint: Path) -> None:
 
 def test_a_simulator_that_stands_still(image: ModelImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its clock is that of all time-outs, so that somebody must look at the clock."""
-    with closing(SimulatedBoardLink(image.plan.config, image, board("ulx3s"))) as link:
+    with closing(SimulatedBoardLink(image, board("ulx3s"))) as link:
         with link._machine() as machine:
             assert machine.bus is not None
         (pid,) = children(os.getpid())

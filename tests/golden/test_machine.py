@@ -32,7 +32,7 @@ def accelerator(checkpoint: Path, config: AccelConfig, path: Path, sequences: in
     pack(Checkpoint.open(checkpoint), path, config, sequences=sequences)
     image = ModelImage.open(path, config)
     image.verify()
-    return Accelerator(config, GoldenLink(config, image))
+    return Accelerator(GoldenLink(image))
 
 
 def scores(acc: Accelerator, prompt: tuple[int, ...], chunk: int, slot: int = 0) -> np.ndarray:

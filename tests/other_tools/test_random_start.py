@@ -30,5 +30,5 @@ def test_random_start(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         *plusargs(self), f"+verilator+seed+{seed}", "+verilator+rand+reset+2"])
     config = preset("tiny")
     image = image_of(small_model(tmp_path), config, tmp_path)
-    link = SimulatedLink(config, image, memory_seed=seed)
-    assert_same(Accelerator(config, link).generate(JOB), golden(config, image, JOB))
+    link = SimulatedLink(image, memory_seed=seed)
+    assert_same(Accelerator(link).generate(JOB), golden(config, image, JOB))

@@ -48,7 +48,7 @@ async def generate(dut: Any) -> None:
     results = []
 
     def host() -> None:
-        link = MachineLink(CONFIG, image, SerialBus(port, BAUD, port.clock))
+        link = MachineLink(image, SerialBus(port, BAUD, port.clock))
         for plain in PARAMETERS["requests"]:
             tokens, rows = [], []
             for step in link.run(request_from(plain)):

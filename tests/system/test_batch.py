@@ -50,11 +50,11 @@ def assert_same(got: Generation, expected: Generation) -> None:
 
 def check(config: AccelConfig, image: ModelImage, jobs: Sequence[Job], seed: int = 0) -> list[Generation]:
     """The simulated batch, the golden batch, and each job alone on a fresh golden machine; the results."""
-    simulated = dict(generate_batch(Accelerator(config, SimulatedLink(config, image, seed)), jobs))
-    golden = dict(generate_batch(Accelerator(config, GoldenLink(config, image)), jobs))
+    simulated = dict(generate_batch(Accelerator(SimulatedLink(image, seed)), jobs))
+    golden = dict(generate_batch(Accelerator(GoldenLink(image)), jobs))
     assert sorted(simulated) == sorted(golden) == list(range(len(jobs)))
     for number, job in enumerate(jobs):
-        alone = Accelerator(config, GoldenLink(config, image)).generate(job)
+        alone = Accelerator(GoldenLink(image)).generate(job)
         assert_same(simulated[number], alone)
         assert_same(golden[number], alone)
     return [simulated[number] for number in range(len(jobs))]
@@ -105,7 +105,7 @@ def test_clocks_of_a_batch(tmp_path: Path) -> None:
     jobs = [Job(prompt=(50, 47), max_new_tokens=9, chunk=2), Job(prompt=(17, 300), max_new_tokens=9, chunk=2)]
     clocks = {}
     for name, some in (("both", jobs), ("first", jobs[:1]), ("second", jobs[1:])):
-        accelerator = Accelerator(TINY, SimulatedLink(TINY, image))
+        accelerator = Accelerator(SimulatedLink(image))
         results = [result for _, result in generate_batch(accelerator, some)]
         assert all(len(result.tokens) == 9 for result in results)
         assert accelerator.total

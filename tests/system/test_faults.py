@@ -62,7 +62,7 @@ def simulate(
     expected_config = driver_config or config
     good = image_of(folder, expected_config, hidden=hidden)
     golden = driver.Generation([])
-    driver.Accelerator(expected_config, GoldenLink(expected_config, good)).run(request, [golden])
+    driver.Accelerator(GoldenLink(good)).run(request, [golden])
     np.save(folder / "logits.npy", np.stack(golden.logits))
     size = good.plan.layout().end
     run_bench(
@@ -119,10 +119,10 @@ def first(image: ModelImage, opcode: Opcode) -> int:
 def test_bad_opcode(region: str, number: int, fields: dict[str, int], tmp_path: Path) -> None:
     """In the machine's memory: a file that holds it is refused before anything runs."""
     image = image_of(tmp_path)
-    with closing(SimulatedLink(TINY, image)) as link:
+    with closing(SimulatedLink(image)) as link:
         link.write_memory(*other_header(image, region, number, **fields))
         with pytest.raises(HardwareError, match="BAD_OPCODE: The packet stream holds an unknown command"):
-            driver.Accelerator(TINY, link).generate(JOB)
+            driver.Accelerator(link).generate(JOB)
 
 
 def test_a_damaged_header_on_the_command_line(
@@ -252,7 +252,7 @@ def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_before_anything_runs(name: str, link: Callable[..., Any], tmp_path: Path) -> None:
     changes, sentence = REFUSED[name]
-    accelerator = driver.Accelerator(TINY, link(TINY, image_of(tmp_path)))
+    accelerator = driver.Accelerator(link(image_of(tmp_path)))
     with pytest.raises(JobError, match=sentence):
         accelerator.generate(replace(JOB, **changes))
 

@@ -38,7 +38,7 @@ def image(tmp_path: Path) -> ModelImage:
 
 
 def golden(image: ModelImage) -> Accelerator:
-    return Accelerator(TINY, GoldenLink(TINY, image))
+    return Accelerator(GoldenLink(image))
 
 
 def same(got: Generation, expected: Generation) -> bool:
@@ -58,8 +58,8 @@ def test_golden_and_simulated_draw_the_same(image: ModelImage) -> None:
     """Bit-equal logits and the same seed: alone and in a batch, whose partners change nothing."""
     alone = [golden(image).generate(job) for job in mixed_jobs()]
     assert not same(alone[0], alone[1])
-    with closing(SimulatedLink(TINY, image, 3)) as link:
-        accelerator = Accelerator(TINY, link)
+    with closing(SimulatedLink(image, 3)) as link:
+        accelerator = Accelerator(link)
         for job, expected in list(zip(mixed_jobs(), alone, strict=True))[:4]:
             assert same(accelerator.generate(job), expected)
         for machine in (accelerator, golden(image)):
@@ -79,8 +79,8 @@ def rows_of(link: Link, job: Job) -> list[np.ndarray]:
 @pytest.mark.parametrize("most", [0, 1, 4])
 def test_last_logits_are_the_last_of_all(most: int, image: ModelImage) -> None:
     job = replace(JOB, prompt=(3, 1, 30), max_new_tokens=most, sampling=None)
-    with closing(SimulatedLink(TINY, image)) as link:
-        for machine in (GoldenLink(TINY, image), link):
+    with closing(SimulatedLink(image)) as link:
+        for machine in (GoldenLink(image), link):
             every = rows_of(machine, replace(job, all_logits=True))
             last = rows_of(machine, replace(job, last_logits=True))
             assert len(last) == most
@@ -150,10 +150,10 @@ def test_clocks_of_drawing(tmp_path: Path) -> None:
     pack(Checkpoint.open(DEMO), tmp_path / "model.img", TINY)
     image = ModelImage.open(tmp_path / "model.img", TINY)
     greedy = Job(prompt=(50, 47, 45, 37, 47, 26), max_new_tokens=24, chunk=2)
-    with closing(SimulatedLink(TINY, image)) as link:
+    with closing(SimulatedLink(image)) as link:
         clocks, tokens = [], []
         for sampling in (None, Sampling(temperature=1.0, top_k=1)):
-            accelerator = Accelerator(TINY, link)
+            accelerator = Accelerator(link)
             tokens.append(accelerator.generate(replace(greedy, sampling=sampling)).tokens)
             assert accelerator.total
             clocks.append(accelerator.total.cycles)

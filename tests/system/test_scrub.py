@@ -15,7 +15,7 @@ from sim.links.simulated import SimulatedLink
 from sw import driver
 from sw.__main__ import main
 from sw.errors import HardwareError
-from tests.system.test_faults import JOB, TINY, checkpoint_of, image_of
+from tests.system.test_faults import JOB, checkpoint_of, image_of
 
 
 def nothing(done: int, total: int) -> None:
@@ -28,17 +28,17 @@ def test_a_flipped_bit_is_named(name: str, tmp_path: Path) -> None:
     region = image.plan.regions[name]
     at = region.offset + region.area // 2
     good = image.memory[at : at + 1].tobytes()
-    with closing(SimulatedLink(TINY, image)) as link:
+    with closing(SimulatedLink(image)) as link:
         link.scrub(nothing)
         link.write_memory(at, bytes([good[0] ^ 0x40]))
         with pytest.raises(HardwareError, match=f"region {name} of the image .* byte {region.area // 2} of it"):
             link.scrub(nothing)
         link.write_memory(at, good)
         link.scrub(nothing)
-        accelerator = driver.Accelerator(TINY, link)
+        accelerator = driver.Accelerator(link)
         got = accelerator.generate(JOB)
         link.scrub(nothing)
-    expected = driver.Accelerator(TINY, GoldenLink(TINY, image)).generate(JOB)
+    expected = driver.Accelerator(GoldenLink(image)).generate(JOB)
     np.testing.assert_array_equal(np.stack(got.logits), np.stack(expected.logits))
 
 

@@ -40,7 +40,7 @@ def test_equals_golden(seed: int, tmp_path: Path) -> None:
               memory=SimulatedMemory(size=MEMORY_BYTES, seed=seed),
               parameters={"found": str(path), "image": str(image.path), "requests": [asdict(one) for one in REQUESTS]})
     found = json.loads(path.read_text())
-    golden = GoldenLink(CONFIG, image)
+    golden = GoldenLink(image)
     for request, one in zip(REQUESTS, found, strict=True):
         steps = list(golden.run(request))
         assert one["tokens"] == [step.token for step in steps if step.token is not None]

@@ -39,14 +39,14 @@ def awkward(folder: Path) -> Path:
 
 
 def simulated(config: AccelConfig, image: ModelImage, job: Job, seed: int = 0) -> tuple[Generation, int]:
-    link = SimulatedLink(config, image, seed)
-    result = Accelerator(config, link).generate(job)
+    link = SimulatedLink(image, seed)
+    result = Accelerator(link).generate(job)
     assert link.stats
     return result, link.stats.cycles
 
 
 def golden(config: AccelConfig, image: ModelImage, job: Job) -> Generation:
-    return Accelerator(config, GoldenLink(config, image)).generate(job)
+    return Accelerator(GoldenLink(image)).generate(job)
 
 
 def assert_same(got: Generation, expected: Generation) -> None:
@@ -69,8 +69,8 @@ def test_bytes_read_are_the_bytes_needed(tmp_path: Path) -> None:
     """Nothing is fetched twice: what is not stream, head or table is each position's blocks, once per KV head."""
     config = PRESETS["tiny"]
     image = image_of(DEMO, config, tmp_path)
-    link = SimulatedLink(config, image)
-    result = Accelerator(config, link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
+    link = SimulatedLink(image)
+    result = Accelerator(link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
     fed = len(PROMPT) + len(result.tokens) - 1
     blocks = sum(position // 16 + 1 for position in range(fed))
     shape = image.plan.shape
@@ -200,12 +200,12 @@ def test_a_sequence_goes_on_in_a_later_job(tmp_path: Path) -> None:
     config = PRESETS["tiny"]
     image = image_of(DEMO, config, tmp_path, context=64)
     whole = golden(config, image, Job(prompt=PROMPT * 2, max_new_tokens=0, chunk=2, all_logits=True))
-    link, twin = SimulatedLink(config, image), GoldenLink(config, image)
+    link, twin = SimulatedLink(image), GoldenLink(image)
     for device in (link, twin):
         rows = []
         for start in (0, len(PROMPT)):
             job = Job(prompt=PROMPT, max_new_tokens=0, chunk=2, all_logits=True, start_position=start)
-            rows += Accelerator(config, device).generate(job).logits
+            rows += Accelerator(device).generate(job).logits
         np.testing.assert_array_equal(np.stack(rows), np.stack(whole.logits))
     kv = twin.machine.kv
     np.testing.assert_array_equal(link.read_memory(link.layout.kv, kv.size), kv.ravel())
@@ -218,7 +218,7 @@ def test_last_positions_of_a_full_context(tmp_path: Path) -> None:
         tmp_path / "m", hidden=128, intermediate=64, layers=1, heads=2, kv_heads=1, vocab=64, positions=4096, seed=10
     )
     image = image_of(tmp_path / "m", config, tmp_path)
-    link, twin = SimulatedLink(config, image), GoldenLink(config, image)
+    link, twin = SimulatedLink(image), GoldenLink(image)
     rng = np.random.default_rng(11)
     blocks = rng.integers(1, 256, size=(256, config.kv_block_bytes(64)), dtype=np.uint8)
     scales = np.float32(2.0) ** rng.integers(-9, -4, size=(256, 32)).astype(np.float32)
@@ -226,7 +226,7 @@ def test_last_positions_of_a_full_context(tmp_path: Path) -> None:
     twin.machine.kv[0] = blocks.ravel()
     link.write_memory(link.layout.kv, blocks.tobytes())
     job = Job(prompt=(1, 2, 3), max_new_tokens=9, chunk=2, all_logits=True, start_position=4091)
-    got, expected = (Accelerator(config, device).generate(job) for device in (link, twin))
+    got, expected = (Accelerator(device).generate(job) for device in (link, twin))
     assert expected.stopped == "context of 4096 full"
     assert_same(got, expected)
 

@@ -22,8 +22,8 @@ __all__ = ["doctor"]
 def _findings(board: AnyBoard, port: str, full: bool) -> Iterator[Finding]:
     """The link, then what `examine` finds behind it."""
     from sw.cli.doctor.examine import examine
-    from sw.cli.machines import connect
     from sw.cli.progress import console
+    from sw.links.machines import connect
 
     try:
         bus = connect(board.backend, port)

@@ -72,7 +72,7 @@ def _known_answer(config: AccelConfig, bus: MachineBus, case: Case) -> str:
         with Session(path, preset=config) as golden:
             expected = golden.generate(job)
         assert expected.logits is not None
-        found = Accelerator(config, MachineLink(config, image, bus, bus.base)).generate(job)
+        found = Accelerator(MachineLink(image, bus)).generate(job)
         for position, (row, right) in enumerate(zip(found.logits, expected.logits, strict=False)):
             wrong = np.flatnonzero(row != right)
             if len(wrong):

@@ -38,7 +38,7 @@ def small_image(folder: Path) -> ModelImage:
 
 def golden(image: ModelImage, job: Job) -> list[int]:
     """The tokens that are right."""
-    return Accelerator(CONFIG, GoldenLink(CONFIG, image)).generate(job).tokens
+    return Accelerator(GoldenLink(image)).generate(job).tokens
 
 
 class Bench:
@@ -54,10 +54,10 @@ class Bench:
         self.line = NoisyLine(board, latency_s=latency_s, seed=seed)
         self.registers.connect(lambda address, size: board.memory[address : address + size], self.line.clock)
         self.bus = SerialBus(self.line, BAUD, self.line.clock)
-        self.link = MachineLink(CONFIG, image, self.bus)
+        self.link = MachineLink(image, self.bus)
         self.link.load()
         self.counters = self.bus.exchange.counters
-        self.accelerator = Accelerator(CONFIG, self.link)
+        self.accelerator = Accelerator(self.link)
 
     def generate(self, job: Job, on_token: Callable[[int], None] = lambda token: None) -> Generation:
         """As the driver does."""

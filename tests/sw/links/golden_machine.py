@@ -38,7 +38,7 @@ class GoldenMachine:
             self._path.write_bytes(content)
             image = ModelImage.open(self._path, self.config)
             image.verify()
-            self._golden = GoldenLink(self.config, image)
+            self._golden = GoldenLink(image)
         return self._golden
 
     def request(self) -> Request:

@@ -17,7 +17,7 @@ from sw.image import ModelImage
 from sw.links.exchange import LinkError
 from sw.links.machine import MachineLink
 from sw.links.serial import SerialBus
-from tests.sw.links.golden_bench import CONFIG, DRAWN, GREEDY, WRITABLE, Bench, golden, small_image
+from tests.sw.links.golden_bench import DRAWN, GREEDY, WRITABLE, Bench, golden, small_image
 from tests.sw.links.golden_registers import START
 from tests.sw.links.noisy_line import BAUD
 
@@ -159,5 +159,5 @@ def test_a_board_that_was_reset_is_not_gone_on_with(image: ModelImage, tmp_path:
         bench.generate(GREEDY)
     bus = SerialBus(bench.line, BAUD, bench.line.clock)
     bench.registers.accesses.clear()
-    assert Accelerator(CONFIG, MachineLink(CONFIG, image, bus)).generate(GREEDY).tokens == golden(image, GREEDY)
+    assert Accelerator(MachineLink(image, bus)).generate(GREEDY).tokens == golden(image, GREEDY)
     assert bench.names() == every

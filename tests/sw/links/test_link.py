@@ -42,13 +42,13 @@ def test_every_link_does_everything(kind: type[Link]) -> None:
 
 def test_the_golden_link(path: Path) -> None:
     """Its memory is the file: nothing is loaded, and a scrub says whether the file has changed."""
-    link, told = GoldenLink(TINY, ModelImage.open(path, TINY)), []
+    link, told = GoldenLink(ModelImage.open(path, TINY)), []
     assert link.build() == TINY.build_id
     link.load(lambda done, total: told.append(done))
     assert not told
     link.scrub(lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] > 0
-    accelerator = Accelerator(TINY, link)
+    accelerator = Accelerator(link)
     assert len(accelerator.generate(JOB).tokens) == 4
     assert link.stats is accelerator.total is None
     region = link.image.plan.regions["rope"]
@@ -63,8 +63,8 @@ def test_the_golden_link(path: Path) -> None:
 
 def test_a_golden_run_is_stopped_in_the_middle_of_a_pass(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The passes of a large model take seconds. The next run is as if nothing had been."""
-    link = GoldenLink(TINY, ModelImage.open(path, TINY))
-    expected, quantize, calls = Accelerator(TINY, link).generate(JOB), link.machine.quantize, []
+    link = GoldenLink(ModelImage.open(path, TINY))
+    expected, quantize, calls = Accelerator(link).generate(JOB), link.machine.quantize, []
 
     def asked(*arguments: object) -> None:
         calls.append(1)
@@ -74,10 +74,10 @@ def test_a_golden_run_is_stopped_in_the_middle_of_a_pass(path: Path, monkeypatch
 
     monkeypatch.setattr(link.machine, "quantize", asked)
     with pytest.raises(Stopped):
-        Accelerator(TINY, link).generate(JOB)
+        Accelerator(link).generate(JOB)
     assert len(calls) == 3
     link.stop.clear()
-    assert Accelerator(TINY, link).generate(JOB) == expected
+    assert Accelerator(link).generate(JOB) == expected
 
 
 def test_measurements_add_up() -> None:

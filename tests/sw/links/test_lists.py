@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -80,19 +81,22 @@ def test_drawn_tokens_over_noise(image: ModelImage, tmp_path: Path, seed: int) -
     assert bench.bus.exchange.counters["exchanges"] < 8 * DRAWN.max_new_tokens + 40
 
 
+def lose_answers(bench: Bench, is_lost: Callable[[int], bool]) -> None:
+    """Answers do not arrive where `is_lost` of their number says so; they are counted from 0."""
+    receive, numbers = bench.line.board.receive, count()
+
+    def lossy(line: bytes) -> bytes:
+        answer = receive(line)
+        return b"" if answer and is_lost(next(numbers)) else answer
+
+    bench.line.board.receive = lossy
+
+
 @pytest.mark.parametrize("lost", range(5))
 def test_reads_of_a_list_come_one_after_the_other(image: ModelImage, tmp_path: Path, lost: int) -> None:
     """An answer is lost: its register is read again, and so are those behind it."""
     bench = Bench(image, tmp_path)
-    receive, answers = bench.line.board.receive, 0
-
-    def lossy(line: bytes) -> bytes:
-        nonlocal answers
-        answer = receive(line)
-        answers += bool(answer)
-        return b"" if answer and answers == lost + 1 else answer
-
-    bench.line.board.receive = lossy
+    lose_answers(bench, lambda number: number == lost)
     bench.registers.accesses.clear()
     names = ["STATUS", "TOKEN_COUNT", "LAST_TOKEN", "CYCLES_LO", "CYCLES_HI"]
     asyncio.run(bench.bus.read_registers([find(name).address for name in names]))
@@ -103,15 +107,7 @@ def test_reads_of_a_list_come_one_after_the_other(image: ModelImage, tmp_path: P
 
 def test_a_list_that_never_comes_whole_is_given_up(image: ModelImage, tmp_path: Path) -> None:
     bench = Bench(image, tmp_path)
-    receive, answers = bench.line.board.receive, 0
-
-    def lossy(line: bytes) -> bytes:
-        nonlocal answers
-        answer = receive(line)
-        answers += bool(answer)
-        return b"" if answers % 3 == 0 else answer
-
-    bench.line.board.receive = lossy
+    lose_answers(bench, lambda number: number % 3 == 2)
     before = bench.counters["exchanges"]
     for _ in range(2):
         with pytest.raises(LinkError, match="too many errors on the line"):

@@ -106,7 +106,7 @@ def test_the_image_starts_at_the_first_aligned_address(chip: ChipInFolder, small
     image = packed(small, tmp_path / "i")
     bus = MmapBus(root=chip.root)
     assert bus.base == BASE
-    MachineLink(CONFIG, image, bus, bus.base).load()
+    MachineLink(image, bus).load()
     start = BASE - PHYSICAL
     np.testing.assert_array_equal(chip.memory[start : start + len(image.memory)], image.memory)
 
@@ -129,7 +129,7 @@ def test_a_write_keeps_what_the_machine_wrote_beside_it(chip: ChipInFolder) -> N
 def test_a_run_that_hangs_is_aborted(chip: ChipInFolder, small: Path, tmp_path: Path) -> None:
     image = packed(small, tmp_path / "i")
     bus = MmapBus(root=chip.root)
-    link = MachineLink(CONFIG, image, bus, bus.base)
+    link = MachineLink(image, bus)
     chip.stuck = True
     with pytest.raises(HardwareError, match=r"hangs: for .* clocks it took nothing"):
         list(link.run(Job(prompt=(1,), max_new_tokens=1, chunk=1)))
@@ -141,7 +141,7 @@ def test_a_run_that_hangs_is_aborted(chip: ChipInFolder, small: Path, tmp_path: 
 
 def test_closing_a_run_aborts_it(chip: ChipInFolder, small: Path, tmp_path: Path) -> None:
     bus = MmapBus(root=chip.root)
-    link = MachineLink(CONFIG, packed(small, tmp_path / "i"), bus, bus.base)
+    link = MachineLink(packed(small, tmp_path / "i"), bus)
     run = link.run(Job(prompt=(1,), max_new_tokens=3, chunk=1))
     next(run)
     run.close()
@@ -162,7 +162,7 @@ def test_memory_that_forgets_is_noticed(
 
     monkeypatch.setattr(os, "pwrite", forgetful)
     with pytest.raises(HardwareError, match=f"does not keep the image: the byte at {BASE + 5000:#x}"):
-        MachineLink(CONFIG, image, bus, bus.base).load()
+        MachineLink(image, bus).load()
 
 
 # ---- what is not there
@@ -174,9 +174,9 @@ def test_a_buffer_that_is_too_small(chip: ChipInFolder, small: Path, tmp_path: P
     layout, job = image.plan.layout(bus.base), Job(prompt=(1,), max_new_tokens=3, chunk=1)
     bus.memory.size = layout.logits - PHYSICAL - 1
     with pytest.raises(HardwareError, match="outside of the memory for the accelerator"):
-        MachineLink(CONFIG, image, bus, bus.base).load()
+        MachineLink(image, bus).load()
     bus.memory.size += 1
-    link = MachineLink(CONFIG, image, bus, bus.base)
+    link = MachineLink(image, bus)
     assert len(list(link.run(job))) == 3
     scored = replace(job, all_logits=True)
     bus.memory.size = layout.used_end(scored) - PHYSICAL - 1

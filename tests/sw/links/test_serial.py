@@ -137,7 +137,7 @@ def test_scrub_lets_the_board_compute(image: ModelImage) -> None:
     """Where nothing is wrong no memory goes over the line; where a bit is, a piece does, and it is told."""
     line = NoisyLine(board())
     bus = bus_on(line)
-    link = MachineLink(CONFIG, image, bus)
+    link = MachineLink(image, bus)
     link.load()
     received = bus.exchange.counters
     before = received["received_bytes"]
@@ -256,7 +256,7 @@ def test_load_over_noise(seed: int, image: ModelImage) -> None:
     bus = bus_on(line)
     line.error_rate = 0.0005
     steps: list[tuple[int, int]] = []
-    MachineLink(CONFIG, image, bus).load(lambda done, total: steps.append((done, total)))
+    MachineLink(image, bus).load(lambda done, total: steps.append((done, total)))
     assert np.array_equal(line.board.memory[: len(image.memory)], image.memory)
     assert steps[-1] == (len(image.memory), len(image.memory))
 
@@ -264,7 +264,7 @@ def test_load_over_noise(seed: int, image: ModelImage) -> None:
 def test_what_is_there_is_not_loaded_again(image: ModelImage) -> None:
     """Only the piece that differs goes over the line."""
     line = NoisyLine(board())
-    link = MachineLink(CONFIG, image, bus_on(line))
+    link = MachineLink(image, bus_on(line))
     link.load()
     size = len(image.memory)
     assert size > PIECE_BYTES + 1000
@@ -288,7 +288,7 @@ def test_memory_that_forgets_is_named(image: ModelImage) -> None:
 
     line.on_byte = flip
     with pytest.raises(HardwareError, match="the memory does not keep the image: the byte at 0x46 differs"):
-        MachineLink(CONFIG, image, bus).load()
+        MachineLink(image, bus).load()
 
 
 # ---- boards that go wrong
@@ -338,17 +338,17 @@ def test_accidents_while_loading(accident: Callable[[NoisyLine], None], at: int,
     started = line.now
     for _ in range(2):
         with pytest.raises(LinkError, match=ACCIDENTS[accident]):
-            MachineLink(CONFIG, image, bus).load()
+            MachineLink(image, bus).load()
     assert line.now - started < MOST_S
     again = NoisyLine(line.board)
-    MachineLink(CONFIG, image, bus_on(again)).load()
+    MachineLink(image, bus_on(again)).load()
     assert np.array_equal(line.board.memory[: len(image.memory)], image.memory)
 
 
 @pytest.mark.parametrize("accident", ACCIDENTS, ids=lambda accident: accident.__name__)
 def test_accidents_while_running(accident: Callable[[NoisyLine], None], image: ModelImage) -> None:
     line = NoisyLine(board())
-    link = MachineLink(CONFIG, image, bus_on(line))
+    link = MachineLink(image, bus_on(line))
     link.load()
     after(line, 5000, accident)
     started = line.now
@@ -377,7 +377,7 @@ def test_another_build(image: ModelImage) -> None:
     line = NoisyLine(board(build_id=5))
     before = line.board.memory.copy()
     with pytest.raises(HardwareError, match="the accelerator is build 0000000000000005, preset tiny is"):
-        MachineLink(CONFIG, image, bus_on(line)).load()
+        MachineLink(image, bus_on(line)).load()
     assert np.array_equal(line.board.memory, before)
 
 
@@ -449,7 +449,7 @@ def pty_board() -> Iterator[PtyBoard]:
 
 def test_pyserial(pty_board: PtyBoard, image: ModelImage) -> None:
     bus = connect(pty_board.name)
-    link = MachineLink(CONFIG, image, bus)
+    link = MachineLink(image, bus)
     link.load()
     assert np.array_equal(pty_board.board.memory[: len(image.memory)], image.memory)
     with pytest.raises(LinkError) as caught:

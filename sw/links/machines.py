@@ -1,4 +1,4 @@
-"""Machines by the name of their link: what `boards` looks for, and what `doctor` examines."""
+"""Machines by the name of their link: what a session connects to, `boards` looks for, and `doctor` examines."""
 
 from __future__ import annotations
 
