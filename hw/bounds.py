@@ -23,7 +23,7 @@ from hw.attention.weighted_values import value_sums
 from hw.contract.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, PRESETS, AccelConfig, ceil_div
 from hw.contract.payloads import acc_word, gather_request, kv_codes, vector_word, write_request
 from hw.float.rounding import BIAS
-from hw.logits.head import head_command
+from hw.logits.logit_engine import lm_head_command
 from hw.logits.logits_writer import MAX_BEATS, logits_row
 from hw.memory.kv_cache import kv_row
 from hw.memory.read_engine import GATHER_FIFO_BEATS
@@ -77,13 +77,14 @@ def _array(c: AccelConfig) -> list[Edge]:
         Edge("BitLinear sum", "127 max_k", INT8_LIMIT * c.max_k, -INT8_LIMIT * c.max_k, field=(acc_word, "sums"),
              parts=c.vector),
         Edge("its accumulator", "127 max_k", INT8_LIMIT * c.max_k, -INT8_LIMIT * c.max_k,
-             "array.column_0.accumulators", parts=c.rows),
-        Edge("sum of one beat and row", "128 Kc", 128 * c.inputs, -128 * c.inputs, "array.column_0.dot_0.o"),
-        Edge("row blocks that may be started", "4", OUTPUT_BLOCKS, signal="array.credits"),
+             "vectors.array.column_0.accumulators", parts=c.rows),
+        Edge("sum of one beat and row", "128 Kc", 128 * c.inputs, -128 * c.inputs, "vectors.array.column_0.dot_0.o"),
+        Edge("row blocks that may be started", "4", OUTPUT_BLOCKS, signal="vectors.array.credits"),
         Edge("words of a row", "ceil(max_k / Kc)", c.activation_words, field=(array_command, "words")),
         Edge("row blocks", "ceil(max_k / R)", ceil_div(c.max_k, c.rows), field=(array_command, "blocks")),
         Edge("word of a column", "column_words - 1", c.column_words - 1, field=(vector_word, "index")),
-        Edge("word of the scratchpad", "T column_words - 1", c.columns * c.column_words - 1, signal="writer.address"),
+        Edge("word of the scratchpad", "T column_words - 1", c.columns * c.column_words - 1,
+             signal="vectors.writer.address"),
     ]
 
 
@@ -122,18 +123,18 @@ def _norm_and_head(c: AccelConfig) -> list[Edge]:
     dot = HEAD_LIMIT * INT8_LIMIT * c.max_hidden
     logits_beats = ceil_div(4 * c.max_vocab, c.beat_bytes)
     return [
-        Edge("int8 code", "127", INT8_LIMIT, -INT8_LIMIT, "quantize.int8_0.o"),
+        Edge("int8 code", "127", INT8_LIMIT, -INT8_LIMIT, "vectors.quantize.int8_0.o"),
         Edge("16-bit code", "32767", HEAD_LIMIT, -HEAD_LIMIT, field=(code_word, "codes"), parts=c.vector),
-        Edge("norm weights to come", "max_k", c.max_k, signal="norm_memory.left"),
+        Edge("norm weights to come", "max_k", c.max_k, signal="vectors.norm_memory.left"),
         Edge("words to quantise", "ceil(max_k / V)", c.norm_words, field=(quantize_command, "words")),
-        Edge("codes of an unfinished word", "Kc - 1 + V", c.inputs - 1 + c.vector, signal="pack.total"),
-        Edge("word of activations, padding too", "ceil(max_k / Kc)", c.activation_words, signal="pack.address"),
-        Edge("head dot", "32767 * 127 max_hidden", dot, -dot, "head.engine.accumulator"),
-        Edge("rows of the head", "max_vocab", c.max_vocab, field=(head_command, "m")),
+        Edge("codes of an unfinished word", "Kc - 1 + V", c.inputs - 1 + c.vector, signal="vectors.pack.total"),
+        Edge("word of activations, padding too", "ceil(max_k / Kc)", c.activation_words, signal="vectors.pack.address"),
+        Edge("head dot", "32767 * 127 max_hidden", dot, -dot, "lm_head.engine.engine.accumulator"),
+        Edge("rows of the head", "max_vocab", c.max_vocab, field=(lm_head_command, "m")),
         Edge("beats of a row of logits", "4 max_vocab / beat", logits_beats, field=(logits_row, "beats")),
         Edge("token, or position, as a row of a table", "max_vocab - 1 or max_positions - 1",
              max(c.max_vocab, c.max_positions) - 1, field=(row_query, "index")),
-        Edge("token", "max_vocab - 1", c.max_vocab - 1, signal="executor.tokens", parts=c.columns),
+        Edge("token", "max_vocab - 1", c.max_vocab - 1, signal="sequencer.executor.feed__tokens", parts=c.columns),
     ]
 
 
@@ -148,13 +149,13 @@ def _memory_and_control(c: AccelConfig) -> list[Edge]:
         Edge("write bursts not answered", "outstanding", c.outstanding, signal=write + "unanswered"),
         Edge("clocks without an answer", "timeout_cycles", c.timeout_cycles, signal=read + "timer"),
         Edge("bits of an embedding row at hand", "port_bits + V embedding_bits - 1",
-             c.port_bits + c.vector * c.embedding_bits - 1, signal="embedding.level"),
+             c.port_bits + c.vector * c.embedding_bits - 1, signal="vectors.embedding.level"),
         Edge("bits of a RoPE row at hand", "port_bits + 32 V - 1", c.port_bits + 32 * c.vector - 1,
              signal="rope_rows.level"),
         Edge("beats of a header", "32 / beat of the stream", c.header_beats, signal="packets.count"),
-        Edge("columns done", "T", c.columns, signal="executor.finished"),
-        Edge("head passes to come", "T", c.columns, signal="loop.passes"),
-        Edge("tokens of a run", "T max_positions", c.columns * c.max_positions, signal="loop.token_count"),
+        Edge("columns done", "T", c.columns, signal="sequencer.executor.finished"),
+        Edge("head passes to come", "T", c.columns, signal="sequencer.loop.rows_left"),
+        Edge("tokens of a run", "T max_positions", c.columns * c.max_positions, signal="sequencer.loop.token_count"),
     ]
 
 
@@ -162,16 +163,17 @@ def _exponents(c: AccelConfig) -> list[Edge]:
     """Sums of exponent fields, which are 0 to 255. The widest integer that becomes a float has 64 bits."""
     product = (2 * FIELD - BIAS, -BIAS)
     return [
-        Edge("exponent of a product", "2 * 255 - 127", *product, "rescale.multiply_0.exponent_2"),
-        Edge("the same, normalised", "2 * 255 - 126", product[0] + 1, product[1], "rescale.multiply_0.exponent"),
-        Edge("exponent of a sum", "255 + 1", FIELD + 1, 1 - 31, "residual.add_0.exponent"),
+        Edge("exponent of a product", "2 * 255 - 127", *product, "vectors.rescale.multiply_0.exponent_2"),
+        Edge("the same, normalised", "2 * 255 - 126", product[0] + 1, product[1],
+             "vectors.rescale.multiply_0.exponent"),
+        Edge("exponent of a sum", "255 + 1", FIELD + 1, 1 - 31, "vectors.residual.add_0.exponent"),
         Edge("exponent of a quotient", "255 + 127", FIELD + BIAS, BIAS - FIELD - 1,
-             "norm_scale.divide.rounding_exponent"),
-        Edge("exponent of an integer", "127 + 63", BIAS + 63, 0, "rescale.convert_0.exponent"),
+             "vectors.norm_scale.divide.rounding_exponent"),
+        Edge("exponent of an integer", "127 + 63", BIAS + 63, 0, "vectors.rescale.convert_0.exponent"),
         Edge("exponent of a code times 2^shift", "255 - 126 + 255", FIELD - BIAS + 1 + 255, 1 - BIAS - 256,
-             "quantize.head_0.scale"),
+             "vectors.quantize.head_0.scale"),
         Edge("exponent of the guess of an int8 code", "2 * 255 - 252", 2 * FIELD - 2 * BIAS + 2, 2 - 2 * BIAS,
-             "quantize.int8_0.scale_2"),
+             "vectors.quantize.int8_0.scale_2"),
         Edge("shift of values in units", "255 - 1 - 6", FIELD - 1 - 6, signal="attention.kv_quantize.shift"),
         Edge("shift of a block's output", "255 - 141", FIELD - BIAS - 14, -BIAS - 14,
              "attention.chain.accumulate.shift"),

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
-from hw.contract.isa import Opcode, decode_header
+from hw.contract.isa import LAYOUTS, Opcode
 from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.record import record_bytes, record_fields
 from sw.errors import ImageError
 from sw.model_plan import ModelPlan
 from sw.packet import MODEL_FLOAT, Packet
@@ -37,7 +38,8 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
     at = 0
     for number, packet in enumerate(packets):
         found = read(at, at + config.header_bytes).tobytes()
-        fields = decode_header(found)
+        layout = LAYOUTS[packet.opcode]
+        fields = record_fields(layout, found)
         where = f"packet {number}, {packet.opcode.name},"
         free = MODEL_FLOAT.get(packet.opcode)
         word = fields[free] if free else 0
@@ -45,10 +47,12 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
             raise ImageError(f"{where} has {free} {word:#010x}, which is no number above 0 of the machine")
         expected = packet.header(config, word)
         if found != expected:
-            wanted = decode_header(expected)
-            name = next((name for name in fields if fields[name] != wanted[name]), None)
-            raise ImageError(f"{where} has {name} {fields[name]}, but the shape of the model implies {wanted[name]}"
-                             if name else f"{where} has a header that is not padded with zeros")
+            wanted = record_fields(layout, expected)
+            name = next(name for name in (*fields, "") if name != "crc" and fields.get(name) != wanted.get(name, 0))
+            if not name and found != record_bytes(layout, fields).ljust(len(found), b"\0"):
+                raise ImageError(f"{where} has bits set in its header that {packet.opcode.name} does not use")
+            name = name or "crc"
+            raise ImageError(f"{where} has {name} {fields[name]}, but the shape of the model implies {wanted[name]}")
         at += packet.total_bytes(config)
 
 

@@ -22,9 +22,9 @@ def token_bytes(plan: ModelPlan) -> dict[str, Any]:
     `read` is what is read; `required` is what weights take without padding: ceil(K M / 5) bytes of a BitLinear, and a
     head of int8 rows with float32 scales; `overhead` is the part by which more is read.
     """
-    matrices = [packet.fields for packet in plan.layer_packets if packet.opcode is Opcode.MATMUL]
+    matrices = [packet.operands for packet in plan.layer_packets if packet.opcode is Opcode.MATMUL]
     required = {
-        "weights": sum(ceil_div(fields["k"] * fields["m"], 5) for fields in matrices),
+        "weights": sum(ceil_div(one["in_features"] * one["out_features"], 5) for one in matrices),
         "head": plan.shape.vocab * (plan.shape.hidden + 4),
     }
     read = {"stream": plan.regions["stream"].size, "head": plan.regions["head"].size, "embed": plan.embed_stride,

@@ -15,20 +15,18 @@ from numpy.typing import NDArray
 
 from hw.contract.payloads import BATCH_ENTRY
 from hw.contract.record import record_bytes
-from hw.contract.register_map import ERROR_SENTENCES, ErrorCode, LogitsMode
+from hw.contract.register_map import COUNTERS, ERROR_SENTENCES, ErrorCode, LogitsMode
 from sw.errors import HardwareError
 from sw.layout import Layout
 from sw.model_plan import ModelPlan
 from sw.pace import Liveness, Pace, patience
-from sw.registers import BUSY, DONE, Bus, Machine, abort, pair
+from sw.registers import Bus, Machine, abort
 from sw.requests import Batch, Request
 
-__all__ = ["COUNTERS", "JobResult", "execute"]
+__all__ = ["JobResult", "execute"]
 
-COUNTERS = (
-    "STREAM_BUSY", "STREAM_STARVED", "STREAM_WAITING", "ARRAY_WAITING", "EMBED_BUSY", "NORM_BUSY", "MATMUL_BUSY",
-    "ATTENTION_BUSY", "HEAD_BUSY",
-)
+PROGRESS = ("busy", "done", "error", "error_port", "token_count", "last_token", "cycles", "stream_busy")
+"""What every look at a run reads, STATUS first: everything read after a `done` is final."""
 
 
 @dataclass
@@ -42,50 +40,37 @@ class JobResult:
 
 @dataclass(frozen=True)
 class _Look:
-    """A run at a moment. `newest` is the last of its tokens, if that is known. STATUS is read first: of a run that was
-    over by then everything is final."""
+    """Values at a moment of a run: those of PROGRESS, or all counters too. `last_token` is number `token_count`."""
 
-    status: int
-    tokens: int
-    newest: int | None
-    cycles: int
-    counters: dict[str, int]
+    values: dict[str, int]
 
     @classmethod
-    async def at(cls, machine: Machine) -> _Look:
-        """One list. TOKEN_COUNT is read on both sides of LAST_TOKEN, which belongs to it if it stayed the same."""
-        status, tokens, newest, again, low, *counters, high = await machine.read(
-            ("STATUS", "TOKEN_COUNT", "LAST_TOKEN", "TOKEN_COUNT", "CYCLES_LO", *COUNTERS, "CYCLES_HI"))
-        return cls(status, tokens, newest if again == tokens else None, low | high << 32,
-                   dict(zip(COUNTERS, counters, strict=True)))
+    async def at(cls, machine: Machine, last: bool) -> _Look:
+        """Read in one list. With `last`, where the run may have ended, the list has all counters: they cost less line
+        than a list of their own costs waiting."""
+        return cls(await machine.read(*PROGRESS, *(COUNTERS if last else ())))
 
-    @property
-    def done(self) -> bool:
-        """The run has ended."""
-        return bool(self.status & DONE)
-
-    @property
-    def beats(self) -> int:
-        """Taken from the packet stream."""
-        return self.counters["STREAM_BUSY"]
+    def __getitem__(self, name: str) -> int:
+        return self.values[name]
 
     def check(self, request: Request) -> None:
         """Raises HardwareError: the sentence of the error code, or something that no run shows."""
-        code = self.status >> 8 & 31
-        if code:
-            raise HardwareError(_sentence(code, self.status >> 16 & 3))
-        if not self.status & (BUSY | DONE):
+        if self["error"]:
+            raise HardwareError(_sentence(self["error"], self["error_port"]))
+        if not (self["busy"] or self["done"]):
             raise HardwareError("the accelerator did not start, or was aborted by somebody else")
-        if self.tokens > request.most_tokens:
-            raise HardwareError(f"the accelerator counts {self.tokens} tokens; {request.most_tokens} were asked for")
+        if self["token_count"] > request.most_tokens:
+            raise HardwareError(
+                f"the accelerator counts {self['token_count']} tokens; {request.most_tokens} were asked for")
 
     async def tokens_after(self, bus: Bus, layout: Layout, seen: int) -> list[int]:
-        """Those that are new, from memory where they are not known."""
-        if self.tokens == seen + 1 and self.newest is not None:
-            return [self.newest]
-        if self.tokens <= seen:
+        """Those behind the first `seen`: from memory if there are several."""
+        new = self["token_count"] - seen
+        if new <= 0:
             return []
-        area = await bus.read_memory(layout.tokens + 4 * seen, 4 * (self.tokens - seen))
+        if new == 1:
+            return [self["last_token"]]
+        area = await bus.read_memory(layout.tokens + 4 * seen, 4 * new)
         return [int(token) for token in area.view("<u4")]
 
 
@@ -112,33 +97,35 @@ async def execute(
     bus = machine.bus
     await machine.settle(plan.config)
     layout = plan.layout(base)
-    content, registers = _prompt(request)
+    content, fed = _prompt(request)
     await bus.write_memory(layout.prompt, content)
     try:
-        await machine.start(_registers(plan, request, layout) | registers)
+        await machine.start(_registers(plan, request, layout) | fed)
         liveness, pace = Liveness(patience(plan, request)), Pace(machine, plan, request)
         seen, wait = 0, pace.clocks(0, 0, 0)
         while True:
             await bus.pause(wait)
-            look = await _Look.at(machine)
+            look = await _Look.at(machine, last=pace.due(seen) == request.most_tokens)
             look.check(request)
             for token in await look.tokens_after(bus, layout, seen):
                 yield token
-            seen = max(seen, look.tokens)
-            if look.done:
+            seen = max(seen, look["token_count"])
+            if look["done"]:
                 break
-            liveness.check(look.cycles, look.beats)
-            wait = pace.clocks(seen, look.cycles, look.beats)
+            liveness.check(look["cycles"], look["stream_busy"])
+            wait = pace.clocks(seen, look["cycles"], look["stream_busy"])
     except BaseException as error:
         await _stop(bus, error)
         raise
-    pace.learn(seen, look.cycles, look.beats)
-    result.cycles, result.counters = look.cycles, {name.lower(): count for name, count in look.counters.items()}
+    pace.learn(seen, look["cycles"], look["stream_busy"])
+    result.cycles = look["cycles"]
+    counters = look.values if look.values.keys() >= COUNTERS.keys() else await machine.read(*COUNTERS)
+    result.counters = {name: counters[name] for name in COUNTERS if name != "cycles"}
     rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(seen)
     if rows:
         area = await bus.read_memory(layout.logits, rows * layout.row_bytes)
         result.logits = list(area.view("<f4").reshape(rows, -1)[:, : plan.shape.vocab].copy())
-    machine.ended(look.cycles)
+    machine.ended(look["cycles"])
 
 
 def _sentence(code: int, port: int) -> str:
@@ -152,37 +139,33 @@ def _sentence(code: int, port: int) -> str:
 
 
 def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:
-    """What goes to the prompt area, and the registers that say how it is fed."""
+    """Content of the prompt area, and the registers that say how it is fed."""
     if isinstance(request, Batch):
         entries = [record_bytes(BATCH_ENTRY, {"token": e.token, "position": e.position, "slot": e.slot})
                    for e in request.entries]
         return b"".join(entries), {
-            "BATCH": 1, "PROMPT_LENGTH": request.columns, "START_POSITION": 0, "SLOT": 0, "CHUNK": 0,
+            "batch": 1, "prompt_length": request.columns, "start_position": 0, "slot": 0, "chunk": 0,
         }
     return np.array(request.prompt, dtype="<u4").tobytes(), {
-        "BATCH": 0, "PROMPT_LENGTH": len(request.prompt), "START_POSITION": request.start_position,
-        "SLOT": request.slot, "CHUNK": request.chunk,
+        "batch": 0, "prompt_length": len(request.prompt), "start_position": request.start_position,
+        "slot": request.slot, "chunk": request.chunk,
     }
 
 
 def _registers(plan: ModelPlan, request: Request, layout: Layout) -> dict[str, int]:
-    """What a run finds in the registers, but for those that `_prompt` gives."""
+    """Values of the registers for a run, but for those that `_prompt` gives."""
     config, shape, regions = plan.config, plan.shape, plan.regions
     end = layout.used_end(request)
-    values: dict[str, int] = {}
-    for name, value in (
-        ("IMAGE_BASE", layout.image), ("KV_BASE", layout.kv), ("SLOT_STRIDE", plan.slot_stride),
-        ("PROMPT_ADDRESS", layout.prompt), ("TOKENS_ADDRESS", layout.tokens), ("LOGITS_ADDRESS", layout.logits),
-        ("READ_BASE", layout.image), ("READ_END", end), ("WRITE_BASE", layout.kv), ("WRITE_END", end),
-    ):
-        values |= pair(name, value)
-    return values | {
-        "STREAM_OFFSET": regions["stream"].offset, "STREAM_BEATS": regions["stream"].size // config.stream_bytes,
-        "HEAD_OFFSET": regions["head"].offset, "HEAD_BEATS": regions["head"].size // config.stream_bytes,
-        "EMBED_OFFSET": regions["embed"].offset, "EMBED_STRIDE": plan.embed_stride,
-        "ROPE_OFFSET": regions["rope"].offset, "ROPE_STRIDE": plan.rope_stride,
-        "LOGITS_BEATS": layout.row_bytes // config.beat_bytes, "CONTEXT": shape.context,
-        "MAX_NEW_TOKENS": min(request.max_new_tokens, shape.context), "VOCABULARY": shape.vocab,
-        "END_COUNT": len(request.end_ids), **{f"END_ID_{n}": token for n, token in enumerate(request.end_ids)},
-        "LOGITS_MODE": request.logits_mode.value,
+    return {
+        "image_base": layout.image, "kv_base": layout.kv, "slot_stride": plan.slot_stride,
+        "prompt_address": layout.prompt, "tokens_address": layout.tokens, "logits_address": layout.logits,
+        "read_base": layout.image, "read_end": end, "write_base": layout.kv, "write_end": end,
+        "stream_offset": regions["stream"].offset, "stream_beats": regions["stream"].size // config.stream_bytes,
+        "lm_head_offset": regions["head"].offset, "lm_head_beats": regions["head"].size // config.stream_bytes,
+        "embed_offset": regions["embed"].offset, "embed_stride": plan.embed_stride,
+        "rope_offset": regions["rope"].offset, "rope_stride": plan.rope_stride,
+        "logits_beats": layout.row_bytes // config.beat_bytes, "context": shape.context,
+        "max_new_tokens": min(request.max_new_tokens, shape.context), "vocabulary": shape.vocab,
+        "end_count": len(request.end_ids), **{f"end_id_{n}": token for n, token in enumerate(request.end_ids)},
+        "logits_mode": request.logits_mode.value,
     }

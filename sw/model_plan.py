@@ -144,7 +144,8 @@ class ModelPlan:
     def head_packet(self) -> Packet:
         """The packet of the LM head, without the content of its payload."""
         size = ceil_div(self.shape.vocab, self.head_group_rows) * self.head_group_bytes
-        return Packet(Opcode.HEAD, payload_bytes=size, fields={"k": self.shape.hidden, "m": self.shape.vocab})
+        operands = {"hidden": self.shape.hidden, "vocabulary": self.shape.vocab}
+        return Packet(Opcode.LM_HEAD, payload_bytes=size, operands=operands)
 
     # ---- layers ----
     @cached_property
@@ -156,14 +157,14 @@ class ModelPlan:
     @cached_property
     def _first(self) -> tuple[Packet, ...]:
         """In front of the layers."""
-        fields = {"k": self.shape.hidden, "m": self.shape.head_dim}
+        operands = {"hidden": self.shape.hidden, "head_dim": self.shape.head_dim}
         return (self._norm("model.layers.0.input_layernorm", self.shape.hidden),
-                Packet(Opcode.EMBED, Flags.STATISTICS, fields=fields))
+                Packet(Opcode.EMBED, Flags.STATISTICS, operands=operands))
 
     @cached_property
     def _last(self) -> tuple[Packet, ...]:
         """Behind the layers."""
-        return self._quantize(self.shape.hidden, Flags.HEAD16), Packet(Opcode.END)
+        return self._quantize(self.shape.hidden, Flags.LM_HEAD), Packet(Opcode.END)
 
     def _layer(self, number: int) -> tuple[Packet, ...]:
         """The packets of one layer: as many, and as long, as those of any other."""
@@ -176,13 +177,13 @@ class ModelPlan:
         return (
             self._quantize(hidden),
             self._matmul(at + "self_attn.q_proj", hidden, width),
-            self._matmul(at + "self_attn.k_proj", hidden, kv_width, offset=k_offset),
-            self._matmul(at + "self_attn.v_proj", hidden, kv_width, offset=v_offset),
+            self._matmul(at + "self_attn.k_proj", hidden, kv_width, destination=k_offset),
+            self._matmul(at + "self_attn.v_proj", hidden, kv_width, destination=v_offset),
             self._norm(at + "self_attn.attn_sub_norm", width),
-            Packet(Opcode.ATTEND, Flags.STATISTICS, fields={
-                "k": shape.head_dim, "m": shape.heads // shape.kv_heads | shape.kv_heads << 16,
-                "scale": self._softmax_scale, "eps": self.head_stride, "offset": k_offset, "offset2": v_offset,
-                "address": number * self.layer_stride,
+            Packet(Opcode.ATTEND, Flags.STATISTICS, operands={
+                "head_dim": shape.head_dim, "group": shape.heads // shape.kv_heads, "kv_heads": shape.kv_heads,
+                "softmax_scale": self._softmax_scale, "kv_head_stride": self.head_stride,
+                "k_offset": k_offset, "v_offset": v_offset, "layer_offset": number * self.layer_stride,
             }),
             self._quantize(width, Flags.WORK),
             self._norm(at + "post_attention_layernorm", hidden),
@@ -201,15 +202,17 @@ class ModelPlan:
         return float32_code(self.shape.head_dim**-0.5 * np.log2(np.e))
 
     def _norm(self, name: str, k: int) -> Packet:
-        return Packet(Opcode.LOAD_NORM, None, self._stream_beats(2 * k), name + ".weight", {"k": k})
+        return Packet(Opcode.LOAD_NORM, None, self._stream_beats(2 * k), name + ".weight", {"elements": k})
 
     def _quantize(self, k: int, flags: Flags | None = None) -> Packet:
-        return Packet(Opcode.QUANTIZE, flags, fields={"k": k, "scale": float32_code(1 / k)})
+        return Packet(Opcode.QUANTIZE, flags, operands={"elements": k, "per_n": float32_code(1 / k)})
 
-    def _matmul(self, name: str, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> Packet:
-        blocks, words = ceil_div(m, self.config.rows), ceil_div(k, self.config.inputs)
-        return Packet(Opcode.MATMUL, flags, blocks * words * self.config.stream_bytes, name + ".weight",
-                      {"k": k, "m": m, "offset": offset, "offset2": words, "address": blocks})
+    def _matmul(self, name: str, k: int, m: int, flags: Flags | None = None, destination: int = 0) -> Packet:
+        blocks, beats = ceil_div(m, self.config.rows), ceil_div(k, self.config.inputs)
+        return Packet(Opcode.MATMUL, flags, blocks * beats * self.config.stream_bytes, name + ".weight", {
+            "in_features": k, "out_features": m, "destination": destination, "block_beats": beats,
+            "row_blocks": blocks,
+        })
 
     # ---- image ----
     @cached_property

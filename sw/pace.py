@@ -18,9 +18,6 @@ FROZEN_PAUSES = 10
 STANDING_SHARE = 16
 """While a run takes nothing from the stream, as in an ATTEND, it is looked at again after this part of its age."""
 
-WRAP = 1 << 32
-"""STREAM_BUSY counts modulo this."""
-
 
 def patience(plan: ModelPlan, request: Request) -> int:
     """Clocks without a beat of the packet stream after which a run counts as hung.
@@ -77,15 +74,19 @@ class Pace:
         """Of the packet stream, until so many tokens are made."""
         return self._request.passes(tokens) * self._stream + self._request.heads(tokens) * self._head
 
+    def due(self, tokens: int) -> int:
+        """How many tokens there are when the next ones are made."""
+        return min(tokens + self._step, self._request.most_tokens)
+
     def clocks(self, tokens: int, cycles: int, beats: int) -> int:
         """Until the next look, after one that found these: TOKEN_COUNT, CYCLES and STREAM_BUSY. 0: a moment."""
         self.learn(tokens, cycles, beats)
         stands, self._seen_beats = beats == self._seen_beats, beats
-        due = self._beats(min(tokens + self._step, self._request.most_tokens))
-        left = (due - beats) % WRAP
+        due = self._beats(self.due(tokens))
+        left = due - beats
         if stands:
             return (cycles - self._token[1]) // STANDING_SHARE
-        if left > due - (self._beats(tokens) if tokens else 0):  # the pass after it has begun
+        if left < 0:  # the pass after it has begun
             return 0
         pace = self._paces.get(self._kind)
         if pace is not None:
@@ -96,7 +97,7 @@ class Pace:
         """As `clocks`, after the last look. Learns from one token to another, because the two counters are not read in
         the same clock, which would count between two looks in quick succession."""
         tokens_before, cycles_before, beats_before = self._token
-        taken = (beats - beats_before) % WRAP
+        taken = beats - beats_before
         if taken and tokens != tokens_before:
             self._paces[self._kind] = (cycles - cycles_before) / taken
             self._token = tokens, cycles, beats

@@ -5,35 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hw.contract.config import AccelConfig, ConfigError, ceil_div
-from hw.contract.isa import HEADER, Flags, Opcode, encode_header
+from hw.contract.isa import LAYOUTS, Flags, Opcode, encode_header
 
 __all__ = ["MODEL_FLOAT", "Packet"]
 
-MODEL_FLOAT = {Opcode.QUANTIZE: "eps", Opcode.MATMUL: "scale"}
-"""Header fields that hold a float32 of the model, above 0, and do not follow from its shape."""
+MODEL_FLOAT = {Opcode.QUANTIZE: "eps", Opcode.MATMUL: "weight_scale"}
+"""Operands that hold a positive float32 of the model, and do not follow from its shape."""
 
 
 @dataclass(frozen=True)
 class Packet:
-    """A command. `fields` are numbers of its header by name; `payload_bytes` follow it, made of `tensor` if named."""
+    """A command: operands of its header by name, and the size of its payload, which is made from `tensor` if named."""
 
     opcode: Opcode
     flags: Flags | None = None
     payload_bytes: int = 0
     tensor: str = ""
-    fields: dict[str, int] = field(default_factory=dict)
+    operands: dict[str, int] = field(default_factory=dict)
 
     def header(self, config: AccelConfig, model_float: int = 0) -> bytes:
-        """The header, padded to a beat; `model_float` goes to the field of MODEL_FLOAT, if it has one.
+        """The header, padded to a beat; `model_float` is the operand of MODEL_FLOAT, if it has one.
 
-        Raises ConfigError for a number that its field does not hold.
+        Raises ConfigError for a number that is too large for its field.
         """
         values = {"opcode": self.opcode.value, "flags": self.flags.value if self.flags else 0,
-                  "payload_beats": ceil_div(self.payload_bytes, config.stream_bytes), **self.fields}
+                  "payload_beats": ceil_div(self.payload_bytes, config.stream_bytes), **self.operands}
         if self.opcode in MODEL_FLOAT:
             values[MODEL_FLOAT[self.opcode]] = model_float
+        layout = LAYOUTS[self.opcode]
         for name, value in values.items():
-            if value >> HEADER[name].width:
+            if value >> layout[name].width:
                 raise ConfigError(
                     f"the model is too large for the packet stream: field {name} of {self.opcode.name} is {value}"
                 )

@@ -9,24 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
-from hw.contract.register_map import ID_MAGIC, ID_VERSION, find
+from hw.contract.register_map import ID_MAGIC, ID_VERSION, decode, encode, find, registers_of
 from sw.errors import HardwareError
 
-__all__ = [
-    "ABORT", "ABORT_PAUSES", "BUSY", "DONE", "START", "Bus", "Machine", "abort", "check_identity", "pair",
-    "read_build_id",
-]
-
-START, ABORT = 1, 2
-"""Values of CONTROL."""
-
-BUSY, DONE = 1, 2
-"""Bits of STATUS."""
+__all__ = ["ABORT_PAUSES", "Bus", "Machine", "abort", "check_identity", "read_build_id"]
 
 ABORT_PAUSES = 1000
 """Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
 
-IDENTITY = ("ID", "BUILD_ID_LO", "BUILD_ID_HI")
+IDENTITY = ("id_version", "id_magic", "build_id")
+STATUS = ("busy", "done", "error", "error_port")
 
 
 class Bus(Protocol):
@@ -57,23 +49,25 @@ class Bus(Protocol):
         ...
 
 
-def pair(name: str, value: int) -> dict[str, int]:
-    """The two registers of a 64-bit value."""
-    return {f"{name}_LO": value & 0xFFFFFFFF, f"{name}_HI": value >> 32}
-
-
 async def _read(bus: Bus, *names: str) -> dict[str, int]:
-    values = await bus.read_registers([find(name).address for name in names])
-    return dict(zip(names, values, strict=True))
+    """Values by name. Their registers are read one after the other, in the order of the names."""
+    registers = registers_of(names)
+    words = await bus.read_registers([find(name).address for name in registers])
+    return decode(dict(zip(registers, words, strict=True)))
+
+
+async def _write(bus: Bus, words: Mapping[str, int]) -> None:
+    """Words of registers by name, one after the other."""
+    await bus.write_registers([(find(name).address, word) for name, word in words.items()])
 
 
 def _build_id(values: Mapping[str, int]) -> int:
-    identity = values["ID"]
-    if identity >> 16 != ID_MAGIC:
-        raise HardwareError(f"no accelerator answers: its ID register reads {identity:#010x}")
-    if identity & 0xFFFF != ID_VERSION:
-        raise HardwareError(f"the accelerator has register map {identity & 0xFFFF}, this driver {ID_VERSION}")
-    return values["BUILD_ID_LO"] | values["BUILD_ID_HI"] << 32
+    if values["id_magic"] != ID_MAGIC:
+        word = encode({name: values[name] for name in ("id_version", "id_magic")})["ID"]
+        raise HardwareError(f"no accelerator answers: its ID register reads {word:#010x}")
+    if values["id_version"] != ID_VERSION:
+        raise HardwareError(f"the accelerator has register map {values['id_version']}, this driver {ID_VERSION}")
+    return values["build_id"]
 
 
 def _check_build(values: Mapping[str, int], config: AccelConfig) -> None:
@@ -100,9 +94,9 @@ async def abort(bus: Bus) -> None:
 
     Raises HardwareError if it does not get there, because its memory owes an answer that never comes.
     """
-    await bus.write_registers([(find("CONTROL").address, ABORT)])
+    await _write(bus, encode({"abort": 1}))
     for _ in range(ABORT_PAUSES):
-        if not (await _read(bus, "STATUS"))["STATUS"]:
+        if not any((await _read(bus, *STATUS)).values()):
             return
         await bus.pause(0)
     raise HardwareError(
@@ -132,24 +126,24 @@ class Machine:
         Raises HardwareError as `check_identity` and `abort`.
         """
         ended, self._ended = self._ended, None
-        found = await _read(self.bus, *IDENTITY, "STATUS", *(() if ended is None else ("CYCLES_LO",)))
+        found = await _read(self.bus, *IDENTITY, *STATUS, *(() if ended is None else ("cycles",)))
         _check_build(found, config)
-        if ended is None or found["STATUS"] != DONE or found["CYCLES_LO"] != ended:
+        unclean = found["busy"] or found["error"] or found["error_port"]
+        if ended is None or unclean or not found["done"] or found["cycles"] != ended:
             self._written.clear()
-        if found["STATUS"] & ~DONE:
+        if unclean:
             await abort(self.bus)
 
     async def start(self, values: Mapping[str, int]) -> None:
-        """Brings these values into the registers and starts a run, in one list: START is the last of it."""
-        changed = {name: value for name, value in values.items() if self._written.get(name) != value}
+        """Writes these values, by name, to the registers and starts a run, in one list that ends with the start."""
+        changed = {name: word for name, word in encode(values).items() if self._written.get(name) != word}
         self._written |= changed
-        await self.bus.write_registers([(find(name).address, value) for name, value in changed.items()]
-                                       + [(find("CONTROL").address, START)])
+        await _write(self.bus, changed | encode({"start": 1}))
 
-    async def read(self, names: Sequence[str]) -> list[int]:
-        """Registers by name, each read after the one before."""
-        return await self.bus.read_registers([find(name).address for name in names])
+    async def read(self, *names: str) -> dict[str, int]:
+        """Values by name; their registers are read one after the other, in the order of the names."""
+        return await _read(self.bus, *names)
 
     def ended(self, cycles: int) -> None:
         """To be called after a run that ended well, with its clocks: the registers are what they were."""
-        self._ended = cycles & 0xFFFFFFFF
+        self._ended = cycles

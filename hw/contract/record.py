@@ -9,12 +9,12 @@ from amaranth.lib import data
 __all__ = ["record_bytes", "record_fields"]
 
 
-def record_bytes(layout: data.StructLayout, fields: Mapping[str, int]) -> bytes:
+def record_bytes(layout: data.StructLayout | data.FlexibleLayout, fields: Mapping[str, int]) -> bytes:
     """A record of these fields, the others 0."""
     return layout.const(fields).as_bits().to_bytes(layout.size // 8, "little")
 
 
-def record_fields(layout: data.StructLayout, content: bytes) -> dict[str, int]:
+def record_fields(layout: data.StructLayout | data.FlexibleLayout, content: bytes) -> dict[str, int]:
     """The fields, by name, of the record at the start of a content."""
     bits = int.from_bytes(content[: layout.size // 8], "little")
     return {str(name): bits >> field.offset & (1 << field.width) - 1 for name, field in layout}

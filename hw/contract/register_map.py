@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +13,9 @@ from typing import Literal
 from amaranth.lib import enum
 
 __all__ = [
-    "ADDRESS_BITS", "ERROR_SENTENCES", "ID_MAGIC", "ID_VERSION", "MAX_END_IDS", "REGISTERS", "ErrorCode", "Field",
-    "LogitsMode", "Register", "find", "markdown", "ports",
+    "ADDRESS_BITS", "CONSTANTS", "COUNTERS", "COUNTER_BITS", "ERROR_SENTENCES", "ID_MAGIC", "ID_VERSION",
+    "MAX_END_IDS", "REGISTERS", "ErrorCode", "Field", "LogitsMode", "Register", "decode", "encode", "find", "markdown",
+    "registers_of", "values",
 ]
 
 ADDRESS_BITS = 12
@@ -25,7 +27,7 @@ MAX_END_IDS = 4
 ID_MAGIC = 0xB158
 """Upper half of ID: something else answers if it differs."""
 
-ID_VERSION = 2
+ID_VERSION = 3
 """Lower half of ID: raised when the meaning of a register changes."""
 
 
@@ -82,52 +84,79 @@ class LogitsMode(enum.Enum, shape=2):
     ALL = 2
 
 
+COUNTERS = {
+    "cycles": "Clocks of the run.",
+    "stream_busy": "Clocks in which a beat of the packet stream was consumed.",
+    "stream_starved": "Clocks in which a unit was ready for a beat of the packet stream and none was there.",
+    "array_waiting": "Clocks in which weights were there and the array could not take them.",
+    "stream_waiting": "Clocks in which a beat of the packet stream was there and no unit was ready for it.",
+    "attention_busy": "Clocks spent in ATTEND.",
+    "lm_head_busy": "Clocks spent in LM_HEAD.",
+    "embed_busy": "Clocks spent in EMBED.",
+    "norm_busy": "Clocks spent in LOAD_NORM and QUANTIZE.",
+    "matmul_busy": "Clocks spent in MATMUL.",
+}
+"""Counters of a run by name, in the order of their registers. Hardware, driver and reports take the names from here."""
+
+COUNTER_BITS = 64
+"""They do not wrap around: 2^64 clocks are 2,300 years at 250 MHz."""
+
+CONSTANTS = ("id_version", "id_magic", "build_id")
+"""Values that the register file holds itself; all others are members of its signatures."""
+
+Access = Literal["r", "rw", "pulse"]
+
+
 @dataclass(frozen=True)
 class Field:
-    """Bits of a register.
+    """Bits of a register, which are bits of a value of the machine.
 
     Attributes:
         name: lower case, unique in its register.
         bits: width.
         sentence: what it means.
+        value: the value that it is part of: a member of the machine's signatures, and what the driver reads or writes.
         low: lowest bit inside the register.
-        port: port of the register file that carries it; empty for a constant.
-        port_low: bit of the port that `low` is.
+        value_low: bit of the value that `low` is.
     """
 
     name: str
     bits: int
     sentence: str
+    value: str
     low: int = 0
-    port: str = ""
-    port_low: int = 0
+    value_low: int = 0
 
 
 @dataclass(frozen=True)
 class Register:
-    """A 32-bit word. Access `r` is read-only, `rw` keeps what was written, `pulse` acts once and reads 0."""
+    """A 32-bit word. Access `r` is read-only, `rw` keeps what was written, `pulse` acts once and reads 0.
+
+    A `held` register reads as it was when the register before it was last read, so that the two belong together.
+    """
 
     name: str
     address: int
-    access: Literal["r", "rw", "pulse"]
+    access: Access
     fields: tuple[Field, ...]
+    held: bool = False
 
 
-def _word(name: str, address: int, access: Literal["r", "rw"], sentence: str, bits: int = 32) -> list[Register]:
-    """A register with one field and the port of its name."""
-    return [Register(name, address, access, (Field("value", bits, sentence, port=name.lower()),))]
+def _word(
+    name: str, address: int, access: Literal["r", "rw"], sentence: str, bits: int = 32, held: bool = False
+) -> list[Register]:
+    """A register with one field, which is the value of its name."""
+    return [Register(name, address, access, (Field("value", bits, sentence, name.lower()),), held)]
 
 
-def _pair(name: str, address: int, access: Literal["r", "rw"], sentence: str, constant: bool = False) -> list[Register]:
-    """A 64-bit value in two registers and one port."""
-    port = "" if constant else name.lower()
-    latched = " Holds the value of the moment when the lower half was last read." if access == "r" and port else ""
+def _pair(name: str, address: int, access: Literal["r", "rw"], sentence: str) -> list[Register]:
+    """A 64-bit value in two registers."""
+    value = name.lower()
     return [
-        Register(f"{name}_LO", address, access, (Field("value", 32, f"{sentence} Bits 31:0.", port=port),)),
-        Register(
-            f"{name}_HI", address + 4, access,
-            (Field("value", 32, f"{sentence} Bits 63:32.{latched}", port=port, port_low=32),),
-        ),
+        Register(f"{name}_LO", address, access, (Field("value", 32, f"{sentence} Bits 31:0.", value),)),
+        Register(f"{name}_HI", address + 4, access,
+                 (Field("value", 32, f"{sentence} Bits 63:32.", value, value_low=32),),
+                 held=access == "r" and value not in CONSTANTS),
     ]
 
 
@@ -135,30 +164,30 @@ _PAGES = "In units of 4 KB: bits 11:0 count as 0."
 
 REGISTERS: tuple[Register, ...] = (
     Register("ID", 0x000, "r", (
-        Field("version", 16, f"Version of this register map: {ID_VERSION}."),
-        Field("magic", 16, f"Always 0x{ID_MAGIC:04X}.", low=16),
+        Field("version", 16, f"Version of this register map: {ID_VERSION}.", "id_version"),
+        Field("magic", 16, f"Always 0x{ID_MAGIC:04X}.", "id_magic", low=16),
     )),
-    *_pair("BUILD_ID", 0x008, "r", "`AccelConfig.build_id`; an image fits if it holds the same number.", constant=True),
+    *_pair("BUILD_ID", 0x008, "r", "`AccelConfig.build_id`; an image fits if it holds the same number."),
     Register("CONTROL", 0x010, "pulse", (
         Field("start", 1, "Writing 1 starts a run with the values of the registers below. Ignored while `busy`, and "
-              "until an error of memory or of the packet stream is aborted.", low=0, port="start"),
+              "until an error of memory or of the packet stream is aborted.", "start"),
         Field("abort", 1, "Writing 1 ends a run and clears the error; `busy` stays 1 until the memory has answered all "
-              "that it owes.", low=1, port="abort"),
+              "that it owes.", "abort", low=1),
     )),
     Register("STATUS", 0x014, "r", (
         Field("busy", 1, "A run or an abort is in progress; writing other registers than CONTROL is not allowed.",
-              low=0, port="busy"),
-        Field("done", 1, "The last run has ended, with or without an error; 0 after an abort.", low=1, port="done"),
-        Field("error", 5, "Why the run ended early: an error code.", low=8, port="error"),
-        Field("error_port", 2, "The memory port of a read error.", low=16, port="error_port"),
+              "busy"),
+        Field("done", 1, "The last run has ended, with or without an error; 0 after an abort.", "done", low=1),
+        Field("error", 5, "Why the run ended early: an error code.", "error", low=8),
+        Field("error_port", 2, "The memory port of a read error.", "error_port", low=16),
     )),
     *_pair("IMAGE_BASE", 0x020, "rw", "Byte address of the model image."),
     *_pair("KV_BASE", 0x028, "rw", "Byte address of slot 0 of the KV memory."),
     *_pair("SLOT_STRIDE", 0x030, "rw", "Bytes from one KV slot to the next."),
     *_word("STREAM_OFFSET", 0x040, "rw", "Bytes from the image to the packets of the layers."),
     *_word("STREAM_BEATS", 0x044, "rw", "Beats of the packets of the layers."),
-    *_word("HEAD_OFFSET", 0x048, "rw", "Bytes from the image to the packets of the LM head."),
-    *_word("HEAD_BEATS", 0x04C, "rw", "Beats of the packets of the LM head."),
+    *_word("LM_HEAD_OFFSET", 0x048, "rw", "Bytes from the image to the packets of the LM head."),
+    *_word("LM_HEAD_BEATS", 0x04C, "rw", "Beats of the packets of the LM head."),
     *_word("EMBED_OFFSET", 0x050, "rw", "Bytes from the image to the embedding table."),
     *_word("EMBED_STRIDE", 0x054, "rw", "Bytes from one row of the embedding table to the next."),
     *_word("ROPE_OFFSET", 0x058, "rw", "Bytes from the image to the RoPE table."),
@@ -180,41 +209,66 @@ REGISTERS: tuple[Register, ...] = (
     *_word("BATCH", 0x0AC, "rw", "1: a batch, see below.", 1),
     *_word("VOCABULARY", 0x0B0, "rw", "Token ids of the prompt must be below."),
     *_word("TOKEN_COUNT", 0x0C0, "r", "Tokens generated so far."),
-    *_word("LAST_TOKEN", 0x0C4, "r", "Token generated last."),
+    *_word("LAST_TOKEN", 0x0C4, "r", "Token generated last.", held=True),
     *_pair("READ_BASE", 0x0D0, "rw", f"First byte that may be read. {_PAGES}"),
     *_pair("READ_END", 0x0D8, "rw", f"First byte behind those that may be read. {_PAGES}"),
     *_pair("WRITE_BASE", 0x0E0, "rw", f"First byte that may be written. {_PAGES}"),
     *_pair("WRITE_END", 0x0E8, "rw", f"First byte behind those that may be written. {_PAGES}"),
-    *_pair("CYCLES", 0x100, "r", "Clocks of the run."),
-    *_word("STREAM_BUSY", 0x108, "r", "Clocks in which a beat of the packet stream was consumed."),
-    *_word("STREAM_STARVED", 0x10C, "r", "Clocks in which the machine waited for the packet stream."),
-    *_word("ARRAY_WAITING", 0x110, "r", "Clocks in which weights were there and the array could not take them."),
-    *_word("STREAM_WAITING", 0x114, "r", "Clocks in which a beat of the packet stream was there and nobody took it."),
-    *_word("ATTENTION_BUSY", 0x118, "r", "Clocks spent in ATTEND."),
-    *_word("HEAD_BUSY", 0x11C, "r", "Clocks spent in HEAD."),
-    *_word("EMBED_BUSY", 0x120, "r", "Clocks spent in EMBED."),
-    *_word("NORM_BUSY", 0x124, "r", "Clocks spent in LOAD_NORM and QUANTIZE."),
-    *_word("MATMUL_BUSY", 0x128, "r", "Clocks spent in MATMUL."),
+    *(r for n, (name, sentence) in enumerate(COUNTERS.items())
+      for r in _pair(name.upper(), 0x100 + 8 * n, "r", sentence)),
 )
 """All registers, by address."""
 
 
+_BY_NAME = {register.name: register for register in REGISTERS}
+
+
 def find(name: str) -> Register:
     """The register of that name. Raises KeyError."""
-    for register in REGISTERS:
-        if register.name == name:
-            return register
-    raise KeyError(f"no register named {name!r}")
+    return _BY_NAME[name]
 
 
-def ports(access: Literal["r", "rw", "pulse"]) -> dict[str, int]:
-    """Name and width of every port of the register file that belongs to registers of this access."""
+def values(access: Access) -> dict[str, int]:
+    """Name and width of every value that belongs to registers of this access, without those of CONSTANTS."""
     widths: dict[str, int] = {}
     for register in REGISTERS:
         for field in register.fields:
-            if register.access == access and field.port:
-                widths[field.port] = max(widths.get(field.port, 0), field.port_low + field.bits)
+            if register.access == access and field.value not in CONSTANTS:
+                widths[field.value] = max(widths.get(field.value, 0), field.value_low + field.bits)
     return widths
+
+
+def registers_of(names: Iterable[str]) -> list[str]:
+    """Registers that hold these values, in the order of the values, each once."""
+    found = {register.name: None for name in names for register in REGISTERS
+             if any(field.value == name for field in register.fields)}
+    return list(found)
+
+
+def encode(numbers: Mapping[str, int]) -> dict[str, int]:
+    """Words of the registers, by name, that hold these values, by name. Raises ValueError for one that is too large."""
+    words = dict.fromkeys(registers_of(numbers), 0)
+    kept = dict.fromkeys(numbers, 0)
+    for name in words:
+        for field in find(name).fields:
+            if field.value in numbers:
+                part = numbers[field.value] >> field.value_low & (1 << field.bits) - 1
+                words[name] |= part << field.low
+                kept[field.value] |= part << field.value_low
+    wrong = next((name for name in numbers if kept[name] != numbers[name]), None)
+    if wrong is not None:
+        raise ValueError(f"value {wrong} cannot be {numbers[wrong]}: its register has too few bits")
+    return words
+
+
+def decode(words: Mapping[str, int]) -> dict[str, int]:
+    """Values, by name, that the words of these registers hold, by name. Inverse of `encode`."""
+    found: dict[str, int] = {}
+    for name, word in words.items():
+        for field in find(name).fields:
+            part = word >> field.low & (1 << field.bits) - 1
+            found[field.value] = found.get(field.value, 0) | part << field.value_low
+    return found
 
 
 def markdown() -> str:
@@ -229,6 +283,10 @@ def markdown() -> str:
         "register reads 0 and answers SLVERR; a write there or to an `r` register changes nothing and answers SLVERR.",
         "All `rw` registers are 0 after reset.",
         "",
+        "A `held` register belongs to the register before it, and reads as it was when that one was read. There is one",
+        "register for all of them, so read such a pair one directly after the other: lower half, upper half. Counters",
+        "are cleared by the start of a run.",
+        "",
         "| address | register | access | bits | field | meaning |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
@@ -237,7 +295,8 @@ def markdown() -> str:
             high = field.low + field.bits - 1
             bits = f"{high}:{field.low}" if field.bits > 1 else f"{high}"
             head = f"0x{register.address:03X} | {register.name} | {register.access}" if n == 0 else "| |"
-            lines.append(f"| {head} | {bits} | {field.name} | {field.sentence} |")
+            held = " `held`." if register.held else ""
+            lines.append(f"| {head} | {bits} | {field.name} | {field.sentence}{held} |")
     lines += [
         "",
         "## A run",
@@ -248,12 +307,12 @@ def markdown() -> str:
         "2. `STATUS` is 0, or `done` alone; else abort, and wait until `STATUS` is 0.",
         "3. The prompt goes to memory, then every `rw` register gets its value (of the end ids the first `END_COUNT`).",
         "   Registers keep their values: those that a run of the same program wrote are left out where `STATUS` is",
-        "   still `done`, and `CYCLES_LO` what it was at the end of that run.",
+        "   still `done`, and `CYCLES` what it was at the end of that run.",
         "4. `CONTROL.start`. From then on `busy`, and at the end `done`.",
         "5. Read `STATUS`, then `TOKEN_COUNT`: the tokens up to there are in memory, and with `done` they are all.",
-        "   `LAST_TOKEN` is the newest of them where `TOKEN_COUNT` is the same before and after it is read.",
+        "   `LAST_TOKEN`, read next, is the newest of those.",
         "   `STREAM_BUSY` grows as long as the run lives, but for the time of one ATTEND, and tells when a token is",
-        "   due: a pass takes `STREAM_BEATS`, and the head `HEAD_BEATS` for each row of logits.",
+        "   due: a pass takes `STREAM_BEATS`, and the head `LM_HEAD_BEATS` for each row of logits.",
         "6. `done` without `error`: counters and logits can be read. Anything else: abort, and wait until `STATUS` is",
         "   0. If it stays, the memory owes an answer that never comes: only a reset of both helps.",
         "",

@@ -1,38 +1,41 @@
-"""Where the clocks of a run went."""
+"""Counters of the clocks of a run, by what they were spent on."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Module
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+
+from hw.contract.register_map import COUNTERS
+from hw.control.registers import counters_signature
 
 __all__ = ["Counters"]
 
 
 class Counters(wiring.Component):
-    """One counter per name of NAMES, which counts the clocks with `<name>_en`; `clear` sets all to 0. They wrap around.
+    """One counter for each name of COUNTERS.
 
-    Cost: 64 bits for `cycles`, 32 for each of the others.
+    Latency: a clock is counted one clock later. Cost: 64 bits each.
+
+    Members:
+        enable: a bit per counter, high in the clocks that it counts.
+        clear: sets all of them to 0.
+        count: their values.
     """
 
-    NAMES = (
-        "cycles", "stream_busy", "stream_starved", "array_waiting", "stream_waiting", "attention_busy", "head_busy",
-        "embed_busy", "norm_busy", "matmul_busy",
-    )
-
     def __init__(self) -> None:
-        super().__init__(
-            {"clear": In(1)}
-            | {f"{name}_en": In(1) for name in self.NAMES}
-            | {name: Out(64 if name == "cycles" else 32) for name in self.NAMES}
-        )
+        super().__init__({
+            "clear": In(1),
+            "enable": In(data.StructLayout(dict.fromkeys(COUNTERS, 1))),
+            "count": Out(counters_signature()),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name in self.NAMES:
-            counter = getattr(self, name)
+        for name in COUNTERS:
+            counter = getattr(self.count, name)
             with m.If(self.clear):
                 m.d.sync += counter.eq(0)
-            with m.Elif(getattr(self, f"{name}_en")):
+            with m.Elif(self.enable[name]):
                 m.d.sync += counter.eq(counter + 1)
         return m

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import HEADER_BYTES, AccelConfig
-from hw.contract.isa import HEADER, Opcode
+from hw.contract.isa import CARRIES_PAYLOAD, HEADER, Opcode
 from hw.contract.payloads import stream_beat
 from hw.contract.register_map import ErrorCode
 from hw.control.header_crc import HeaderCrc
@@ -103,10 +103,9 @@ def payload_beat(config: AccelConfig) -> data.StructLayout:
 
 def _is_command(m: Module, header: data.View) -> Value:
     """Whether the opcode exists and carries a payload exactly if it must."""
-    with_payload = (Opcode.LOAD_NORM, Opcode.MATMUL, Opcode.HEAD)
     known, needs = Signal(), Signal()
     with m.Switch(header.opcode):
         for opcode in Opcode:
             with m.Case(opcode.value):
-                m.d.comb += [known.eq(1), needs.eq(opcode in with_payload)]
+                m.d.comb += [known.eq(1), needs.eq(opcode in CARRIES_PAYLOAD)]
     return known & (needs == (header.payload_beats != 0))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
-from hw.contract.register_map import ADDRESS_BITS, ID_MAGIC, ID_VERSION, REGISTERS, Register, ports
+from hw.contract.register_map import (
+    ADDRESS_BITS,
+    CONSTANTS,
+    COUNTER_BITS,
+    COUNTERS,
+    ID_MAGIC,
+    ID_VERSION,
+    REGISTERS,
+    Register,
+    values,
+)
 from hw.memory.axi import RESPONSE_OKAY, RESPONSE_SLVERR
 
-__all__ = ["RegisterFile", "axi_lite_signature"]
+__all__ = ["RegisterFile", "axi_lite_signature", "counters_signature", "job_signature", "status_signature"]
 
 
 def axi_lite_signature(address_bits: int) -> wiring.Signature:
@@ -24,6 +34,21 @@ def axi_lite_signature(address_bits: int) -> wiring.Signature:
     })
 
 
+def job_signature() -> wiring.Signature:
+    """Every `rw` value, from the register file to the units that execute a run: `image_base`, `slot`, ..."""
+    return wiring.Signature({name: Out(bits) for name, bits in values("rw").items()})
+
+
+def status_signature() -> wiring.Signature:
+    """Every `r` value but the counters, from the machine to the register file: `busy`, `error`, ..."""
+    return wiring.Signature({name: Out(bits) for name, bits in values("r").items() if name not in COUNTERS})
+
+
+def counters_signature() -> wiring.Signature:
+    """The counters, to the register file."""
+    return wiring.Signature({name: Out(COUNTER_BITS) for name in COUNTERS})
+
+
 class RegisterFile(wiring.Component):
     """Registers of the accelerator.
 
@@ -32,57 +57,57 @@ class RegisterFile(wiring.Component):
     clock after its address. No output of the bus depends combinationally on an input. The lowest two address bits are
     ignored.
 
-    Reading the lower half of a 64-bit `r` value keeps its upper half for the next read of that.
+    A read of the register in front of a `held` one keeps the value of the latter for the next read: 32 flip-flops for
+    all of them, since the two are read one after the other.
 
     Members:
         axi: the bus.
-        One output for each `rw` value (`image_base`, `slot`, ...; 64 bits for a pair of registers).
-        One output for each bit of a `pulse` register (`start`, `abort`): 1 for the clock after a 1 was written.
-        One input for each `r` value (`busy`, `error`, `cycles`, ...). Names and widths: `register_map.ports`.
+        job: the `rw` values. start, abort: 1 for the clock after a 1 was written to that bit of CONTROL.
+        status, counters: the `r` values.
     """
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
-        super().__init__(
-            {"axi": In(axi_lite_signature(ADDRESS_BITS))}
-            | {name: Out(bits) for access in ("rw", "pulse") for name, bits in ports(access).items()}
-            | {name: In(bits) for name, bits in ports("r").items()}
-        )
-        build_id = config.build_id
-        self._constants = {
-            ("ID", "version"): ID_VERSION,
-            ("ID", "magic"): ID_MAGIC,
-            ("BUILD_ID_LO", "value"): build_id & 0xFFFFFFFF,
-            ("BUILD_ID_HI", "value"): build_id >> 32,
+        super().__init__({
+            "axi": In(axi_lite_signature(ADDRESS_BITS)),
+            "job": Out(job_signature()),
+            "status": In(status_signature()),
+            "counters": In(counters_signature()),
+            **{name: Out(bits) for name, bits in values("pulse").items()},
+        })
+        constants = dict(zip(CONSTANTS, (ID_VERSION, ID_MAGIC, config.build_id), strict=True))
+        self._values: dict[str, Value] = {
+            **{name: Const(value, 64) for name, value in constants.items()},
+            **{name: getattr(self.job, name) for name in values("rw")},
+            **{name: getattr(self, name) for name in values("pulse")},
+            **{name: getattr(self.counters if name in COUNTERS else self.status, name) for name in values("r")},
         }
-        self._held = {
-            field.port: Signal(field.bits, name=f"{field.port}_held")
-            for register in REGISTERS if register.access == "r"
-            for field in register.fields if field.port_low
-        }
+        self._held = Signal(32, name="held")
+        self._keeps = {register.address - 4: register for register in REGISTERS if register.held}
+
+    def _word(self, register: Register) -> Value:
+        """What a register that is not held reads."""
+        word = Const(0, 32)
+        if register.access != "pulse":
+            for field in register.fields:
+                part = self._values[field.value][field.value_low : field.value_low + field.bits]
+                word = word | (part << field.low)
+        return word
 
     def _read(self, m: Module, register: Register, data: Signal) -> None:
         """Put the value of a register on `data`."""
-        for field in register.fields:
-            here = data[field.low : field.low + field.bits]
-            if not field.port:
-                m.d.sync += here.eq(Const(self._constants[register.name, field.name], field.bits))
-            elif register.access == "r" and field.port_low:
-                m.d.sync += here.eq(self._held[field.port])
-            elif register.access != "pulse":
-                value = getattr(self, field.port)
-                m.d.sync += here.eq(value[field.port_low : field.port_low + field.bits])
-                if field.port in self._held:
-                    m.d.sync += self._held[field.port].eq(value[field.bits :])
+        m.d.sync += data.eq(self._held if register.held else self._word(register))
+        if register.address in self._keeps:
+            m.d.sync += self._held.eq(self._word(self._keeps[register.address]))
 
     def _write(self, m: Module, register: Register, data: Signal, strobe: Signal) -> None:
         """Take the bytes that are strobed."""
         enable = Cat(strobe[n // 8] for n in range(32))
         for field in register.fields:
-            port = getattr(self, field.port)[field.port_low : field.port_low + field.bits]
+            value = self._values[field.value][field.value_low : field.value_low + field.bits]
             mask, new = (s[field.low : field.low + field.bits] for s in (enable, data))
-            kept = 0 if register.access == "pulse" else port & ~mask
-            m.d.sync += port.eq(new & mask | kept)
+            kept = 0 if register.access == "pulse" else value & ~mask
+            m.d.sync += value.eq(new & mask | kept)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -96,7 +121,7 @@ class RegisterFile(wiring.Component):
         with m.If(axi.wvalid & axi.wready):
             m.d.sync += [has_data.eq(1), data.eq(axi.wdata), strobe.eq(axi.wstrb)]
 
-        m.d.sync += [getattr(self, name).eq(0) for name in ports("pulse")]
+        m.d.sync += [getattr(self, name).eq(0) for name in values("pulse")]
         with m.If(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
         with m.If(has_address & has_data & ~axi.bvalid):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Array, C, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
-from hw.attention.attention_control import descriptor
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import BATCH_ENTRY, beat, gather_request, write_beat, write_request
-from hw.contract.register_map import ErrorCode, LogitsMode
-from hw.control.executor import TOKEN_BITS
+from hw.contract.register_map import MAX_END_IDS, ErrorCode, LogitsMode
+from hw.control.interfaces import TOKEN_BITS, feed_signature
+from hw.control.registers import job_signature
 from hw.logits.argmax import best_row
 from hw.logits.logits_writer import logits_row
 from hw.memory.read_engine import stream_command
@@ -38,34 +39,23 @@ class TokenLoop(wiring.Component):
     batch), a few clocks per chosen token and the latency of their writes once.
 
     Members:
-        start and the registers of a job; busy, done, error (BAD_PARAMETER, CONTEXT_FULL, BAD_TOKEN); token_count,
-            last_token.
-        columns, tokens, descriptors, head_column: to the executor. ended, head_done, i_best: from it.
+        start, job: the registers. busy, done, error (BAD_PARAMETER, CONTEXT_FULL, BAD_TOKEN), token_count, last_token:
+            for them.
+        feed: the columns of the pass, to the executor. i_best: the row of the column that it reports with
+            `lm_head_done`.
         o_stream: the regions to prefetch. o_gather, i_gather: prompt tokens. o_request, o_write, write_idle: tokens.
         o_logits: a row of logits to write; logits_idle.
     """
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
-        address = config.address_bits
         super().__init__({
             "start": In(1),
-            "image_base": In(address), "prompt_address": In(address), "logits_address": In(address),
-            "tokens_address": In(address),
-            "stream_offset": In(32), "stream_beats": In(32), "head_offset": In(32), "head_beats": In(32),
-            "logits_beats": In(24),
-            "batch": In(1),
-            "prompt_length": In(32), "start_position": In(32), "slot": In(16), "chunk": In(7),
-            "max_new_tokens": In(32), "context": In(32), "vocabulary": In(32),
-            "end_count": In(3), "logits_mode": In(2),
-            "end_ids": In(data.ArrayLayout(unsigned(32), 4)),
+            "job": In(job_signature()),
             "busy": Out(1), "done": Out(1), "error": Out(ErrorCode),
             "token_count": Out(32), "last_token": Out(32),
-            "columns": Out(range(config.columns + 1)),
-            "tokens": Out(data.ArrayLayout(unsigned(TOKEN_BITS), config.columns)),
-            "descriptors": Out(data.ArrayLayout(descriptor(config), config.columns)),
-            "head_column": Out(config.column_bits),
-            "ended": In(1), "head_done": In(1), "i_best": In(best_row(config)),
+            "feed": Out(feed_signature(config)),
+            "i_best": In(best_row(config)),
             "o_stream": Out(stream.Signature(stream_command(config))),
             "o_gather": Out(stream.Signature(gather_request(config))),
             "i_gather": In(stream.Signature(data.StructLayout({"data": beat(config), "last": 1}))),
@@ -75,212 +65,237 @@ class TokenLoop(wiring.Component):
             "o_logits": Out(stream.Signature(logits_row(config))),
             "logits_idle": In(1),
         })
+        self._beat_shift, columns = exact_log2(config.beat_bytes), range(config.columns + 1)
+        self._left = Signal(32, name="left")  # prompt tokens or entries not fetched
+        self._together = Signal(32, name="together")  # columns of a pass over the prompt
+        # the prompt token or entry under way, word by word in the order of BATCH_ENTRY
+        self._entry, self._field = Signal(BATCH_ENTRY, name="entry"), Signal(range(ENTRY_WORDS + 1), name="field")
+        self._bad_slot = Signal(name="bad_slot")
+        self._prompt_at, self._tokens_at, self._logits_at = (
+            Signal(config.address_bits, name=f"{name}_at") for name in ("prompt", "tokens", "logits"))
+        self._wanted, self._rows_left = Signal(name="wanted"), Signal(columns, name="rows_left")
+        self._row_column = Signal(columns, name="row_column")
+        self._chooser, self._rounds, self._ending = (
+            Signal(columns, name="chooser"), Signal(32, name="rounds"), Signal(name="ending"))
+        # the token that a column chose, and the position where it is fed
+        self._token, self._newest = Signal(TOKEN_BITS, name="token"), Signal(TOKEN_BITS, name="newest")
+        self._following = Signal(range(config.max_positions + 1), name="following")
+
+    def _word_of(self, address: Signal):
+        """The place of a 32-bit word inside its beat."""
+        return address[2 : self._beat_shift]
+
+    def _fails(self, m: Module, code: ErrorCode) -> None:
+        m.d.sync += self.error.eq(code)
+        m.next = "DRAIN"  # logits of the chunk before may wait for their answer
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for name in ("o_stream", "o_gather", "o_request", "o_write", "o_logits"):
             watch_stream(m, platform, getattr(self, name), name)
-        config = self.config
-        beat_shift = config.beat_bytes.bit_length() - 1
-        words = config.beat_bytes // TOKEN_BYTES
-        left = Signal(32)  # prompt tokens or entries not fetched
-        together = Signal(32)  # columns of a pass over the prompt
-        # the prompt token or entry under way, word by word in the order of BATCH_ENTRY
-        entry, field = Signal(BATCH_ENTRY), Signal(range(ENTRY_WORDS + 1))
-        prompt_at, tokens_at, logits_at = (Signal(config.address_bits, name=n) for n in ("prompt", "made", "row"))
-        wanted, chooses = Signal(), Signal()
-        passes = Signal(range(config.columns + 1))  # head regions not yet asked for
-        head = Signal(range(config.columns + 1))
-        chooser, rounds, ending = Signal(range(config.columns + 1)), Signal(32), Signal()
-        token, following, newest = Signal(TOKEN_BITS), Signal(range(config.max_positions + 1)), Signal(TOKEN_BITS)
-        all_logits, is_end = Signal(), Signal()
-        m.d.comb += [
-            together.eq(Mux(self.batch, self.prompt_length, self.chunk)),
-            all_logits.eq(self.logits_mode == LogitsMode.ALL.value),
-            chooses.eq((left == 0) & (self.max_new_tokens != 0)),
-            self.busy.eq(1),
-            self.head_column.eq(head),
-            # the token that a column chose, and the position where it is fed
-            token.eq(self.tokens[chooser[: config.column_bits]]),
-            following.eq(self.descriptors[chooser[: config.column_bits]].position + 1),
-            is_end.eq(Cat(*((self.end_count > n) & (self.end_ids[n] == token) for n in range(4))).any()),
-        ]
-
-        watch(m, platform, self.columns <= config.columns, "{} columns are in use", self.columns)
-        bad_slot = Signal()
-        m.d.comb += bad_slot.eq(entry.slot >> len(self.descriptors[0].slot) != 0)
-
-        def word_of(address: Signal):
-            """The place of a 32-bit word inside its beat."""
-            return address[2:beat_shift]
-
-        def fails(code: ErrorCode) -> None:
-            m.d.sync += self.error.eq(code)
-            m.next = "DRAIN"  # logits of the chunk before may wait for their answer
-
-        m.d.comb += [
-            self.o_gather.payload.address.eq(prompt_at >> beat_shift << beat_shift),
-            self.o_gather.payload.beats.eq(1),
-            self.o_request.payload.address.eq(tokens_at >> beat_shift << beat_shift),
-            self.o_request.payload.beats.eq(1),
-            self.o_write.payload.data.as_value().eq(Cat(*([token, C(0, 32 - TOKEN_BITS)] * words))),
-            self.o_write.payload.strobe.eq(0b1111 << (word_of(tokens_at) << 2)),
-            self.o_logits.payload.address.eq(logits_at),
-            self.o_logits.payload.beats.eq(self.logits_beats),
-        ]
-        fetched = Array(Cat(*self.i_gather.payload.data).word_select(n, 32) for n in range(words))
-
+        watch(m, platform, self.feed.columns <= self.config.columns, "{} columns are in use", self.feed.columns)
+        self._requests(m)
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.busy.eq(0)
-                with m.If(self.start):
-                    m.d.sync += [self.done.eq(0), self.error.eq(ErrorCode.NONE)]
-                    m.d.sync += [self.token_count.eq(0), self.last_token.eq(0), self.columns.eq(0), rounds.eq(0)]
-                    m.d.sync += [entry.position.eq(self.start_position), entry.slot.eq(self.slot), field.eq(0)]
-                    m.d.sync += [prompt_at.eq(self.prompt_address), tokens_at.eq(self.tokens_address)]
-                    m.d.sync += [logits_at.eq(self.logits_address), left.eq(self.prompt_length)]
-                    m.next = "CHECK"
-            with m.State("CHECK"):
-                m.next = "FETCH"
-                with m.If((together == 0) | (together > config.columns) | (left == 0)
-                          | (self.context > config.max_positions) | (self.logits_mode > LogitsMode.ALL.value)
-                          | ((self.logits_mode != LogitsMode.NONE.value) & (self.logits_beats == 0))
-                          | (~self.batch & bad_slot)):
-                    fails(ErrorCode.BAD_PARAMETER)
-                with m.Elif(~self.batch & (entry.position + left > self.context)):
-                    fails(ErrorCode.CONTEXT_FULL)
-
-            # the tokens of a pass over the prompt, or the entries of a batch
-            with m.State("FETCH"):
-                m.d.comb += self.o_gather.valid.eq(1)
-                with m.If(self.o_gather.ready):
-                    m.next = "FETCHED"
-            with m.State("FETCHED"):
-                m.d.comb += self.i_gather.ready.eq(1)
-                with m.If(self.i_gather.valid):
-                    m.d.sync += entry.as_value().word_select(field, 32).eq(fetched[word_of(prompt_at)])
-                    m.d.sync += [prompt_at.eq(prompt_at + TOKEN_BYTES), field.eq(field + 1)]
-                    m.next = "FETCH"
-                    with m.If(~self.batch | (field == ENTRY_WORDS - 1)):
-                        m.next = "COLUMN"
-            with m.State("COLUMN"):
-                column = self.columns[: config.column_bits]
-                m.d.sync += [
-                    self.tokens[column].eq(entry.token),
-                    self.descriptors[column].slot.eq(entry.slot),
-                    self.descriptors[column].position.eq(entry.position),
-                    self.columns.eq(self.columns + 1),
-                    entry.position.eq(entry.position + 1),
-                    field.eq(0),
-                    left.eq(left - 1),
-                ]
-                with m.If(self.batch):
-                    m.d.sync += prompt_at.eq(prompt_at + (BATCH_ENTRY.size // 8 - ENTRY_WORDS * TOKEN_BYTES))
-                m.next = "FETCH"
-                with m.If((left == 1) | (self.columns == together - 1)):
-                    m.next = "PASS"
-                with m.If(bad_slot):
-                    fails(ErrorCode.BAD_PARAMETER)
-                with m.Elif(entry.position >= self.context):
-                    fails(ErrorCode.CONTEXT_FULL)
-                with m.Elif(entry.token >= self.vocabulary):
-                    fails(ErrorCode.BAD_TOKEN)
-
-            # the pass
-            with m.State("PASS"):
-                m.d.comb += [
-                    self.o_stream.payload.address.eq(self.image_base + self.stream_offset),
-                    self.o_stream.payload.beats.eq(self.stream_beats),
-                    self.o_stream.valid.eq(1),
-                ]
-                every = all_logits | self.batch
-                m.d.sync += wanted.eq(all_logits | chooses)
-                m.d.sync += passes.eq(Mux(all_logits | chooses, Mux(every, self.columns, 1), 0))
-                m.d.sync += head.eq(Mux(every, 0, self.columns - 1))
-                with m.If(self.o_stream.ready):
-                    m.next = "LAYERS"
-            with m.State("LAYERS"):
-                with m.If(self.ended):
-                    m.next = "NEXT"
-                    with m.If(wanted):
-                        m.next = "ROW"
-            with m.State("ROW"):
-                write = self.logits_mode != LogitsMode.NONE.value
-                m.d.comb += self.o_logits.valid.eq(write)
-                with m.If(self.o_logits.ready | ~write):
-                    m.d.sync += logits_at.eq(logits_at + (self.logits_beats << beat_shift))
-                    m.next = "HEAD"
-            with m.State("HEAD"):
-                with m.If(self.head_done):
-                    m.d.sync += [self.tokens[self.head_column].eq(self.i_best.row), head.eq(head + 1)]
-                    m.next = "LOGITS"
-            with m.State("LOGITS"):
-                with m.If(self.logits_idle):
-                    m.next = "ROW"
-                    with m.If(head == self.columns):
-                        m.next = "NEXT"
-
-            # what the pass gave
-            with m.State("NEXT"):
-                m.d.sync += [chooser.eq(Mux(self.batch, 0, self.columns - 1)), ending.eq(0)]
-                m.next = "TOKEN"
-                with m.If(left != 0):
-                    m.d.sync += self.columns.eq(0)
-                    m.next = "FETCH"
-                with m.Elif(self.max_new_tokens == 0):
-                    m.next = "DRAIN"
-            with m.State("TOKEN"):
-                m.d.comb += self.o_request.valid.eq(1)
-                with m.If(self.o_request.ready):
-                    m.next = "WRITE"
-            with m.State("WRITE"):
-                m.d.comb += self.o_write.valid.eq(1)
-                with m.If(self.o_write.ready):
-                    place = Mux(self.batch, chooser, 0)[: config.column_bits]
-                    m.d.sync += [
-                        self.tokens[place].eq(token),
-                        self.descriptors[place].slot.eq(self.descriptors[chooser[: config.column_bits]].slot),
-                        self.descriptors[place].position.eq(following),
-                        ending.eq(ending | is_end | (following == self.context)),
-                        newest.eq(token),
-                        tokens_at.eq(tokens_at + TOKEN_BYTES),
-                        chooser.eq(chooser + 1),
-                    ]
-                    m.next = "TOKEN"
-                    with m.If(chooser == self.columns - 1):
-                        m.next = "ANSWER"
-            with m.State("ANSWER"):
-                with m.If(~self.batch):
-                    m.d.sync += self.columns.eq(1)
-                m.next = "WRITTEN"  # the write engine is busy from the next clock on
-            with m.State("WRITTEN"):
-                with m.If(self.write_idle):
-                    m.d.sync += [self.token_count.eq(self.token_count + self.columns), self.last_token.eq(newest)]
-                    m.d.sync += rounds.eq(rounds + 1)
-                    m.next = "PASS"
-                    with m.If(ending | (rounds + 1 == self.max_new_tokens)):
-                        m.next = "DRAIN"
+            self._start_states(m)
+            self._prompt_states(m)
+            self._pass_states(m)
+            self._token_states(m)
             with m.State("DRAIN"):
                 with m.If(self.write_idle):
                     m.next = "DONE"
             with m.State("DONE"):
                 m.d.sync += self.done.eq(1)
                 m.next = "IDLE"
+        self._prefetch(m)
+        return m
 
-        # head regions are asked for while the layers still run, so that the prefetch crosses over
+    def _requests(self, m: Module) -> None:
+        """Payloads of all requests, and values that several states use."""
+        job, feed, shift = self.job, self.feed, self._beat_shift
+        chooser = self._chooser[: self.config.column_bits]
+        words = self.config.beat_bytes // TOKEN_BYTES
+        m.d.comb += [
+            self.busy.eq(1),
+            self._together.eq(Mux(job.batch, job.prompt_length, job.chunk)),
+            self._bad_slot.eq(self._entry.slot >> len(feed.descriptors[0].slot) != 0),
+            feed.lm_head_column.eq(self._row_column),
+            self._token.eq(feed.tokens[chooser]),
+            self._following.eq(feed.descriptors[chooser].position + 1),
+            self.o_gather.payload.address.eq(self._prompt_at >> shift << shift),
+            self.o_gather.payload.beats.eq(1),
+            self.o_request.payload.address.eq(self._tokens_at >> shift << shift),
+            self.o_request.payload.beats.eq(1),
+            self.o_write.payload.data.as_value().eq(Cat(*([self._token, C(0, 32 - TOKEN_BITS)] * words))),
+            self.o_write.payload.strobe.eq(0b1111 << (self._word_of(self._tokens_at) << 2)),
+            self.o_logits.payload.address.eq(self._logits_at),
+            self.o_logits.payload.beats.eq(job.logits_beats),
+        ]
+
+    def _start_states(self, m: Module) -> None:
+        job, feed = self.job, self.feed
+        config = self.config
+        with m.State("IDLE"):
+            m.d.comb += self.busy.eq(0)
+            with m.If(self.start):
+                m.d.sync += [self.done.eq(0), self.error.eq(ErrorCode.NONE)]
+                m.d.sync += [self.token_count.eq(0), self.last_token.eq(0), feed.columns.eq(0), self._rounds.eq(0)]
+                m.d.sync += [self._entry.position.eq(job.start_position), self._entry.slot.eq(job.slot)]
+                m.d.sync += self._field.eq(0)
+                m.d.sync += [self._prompt_at.eq(job.prompt_address), self._tokens_at.eq(job.tokens_address)]
+                m.d.sync += [self._logits_at.eq(job.logits_address), self._left.eq(job.prompt_length)]
+                m.next = "CHECK"
+        with m.State("CHECK"):
+            m.next = "FETCH"
+            with m.If((self._together == 0) | (self._together > config.columns) | (self._left == 0)
+                      | (job.context > config.max_positions) | (job.logits_mode > LogitsMode.ALL.value)
+                      | ((job.logits_mode != LogitsMode.NONE.value) & (job.logits_beats == 0))
+                      | (~job.batch & self._bad_slot)):
+                self._fails(m, ErrorCode.BAD_PARAMETER)
+            with m.Elif(~job.batch & (self._entry.position + self._left > job.context)):
+                self._fails(m, ErrorCode.CONTEXT_FULL)
+
+    def _prompt_states(self, m: Module) -> None:
+        """The tokens of a pass over the prompt, or the entries of a batch."""
+        job, feed = self.job, self.feed
+        words = self.config.beat_bytes // TOKEN_BYTES
+        fetched = Array(Cat(*self.i_gather.payload.data).word_select(n, 32) for n in range(words))
+        column = feed.columns[: self.config.column_bits]
+        with m.State("FETCH"):
+            m.d.comb += self.o_gather.valid.eq(1)
+            with m.If(self.o_gather.ready):
+                m.next = "FETCHED"
+        with m.State("FETCHED"):
+            m.d.comb += self.i_gather.ready.eq(1)
+            with m.If(self.i_gather.valid):
+                word = fetched[self._word_of(self._prompt_at)]
+                m.d.sync += self._entry.as_value().word_select(self._field, 32).eq(word)
+                m.d.sync += [self._prompt_at.eq(self._prompt_at + TOKEN_BYTES), self._field.eq(self._field + 1)]
+                m.next = "FETCH"
+                with m.If(~job.batch | (self._field == ENTRY_WORDS - 1)):
+                    m.next = "COLUMN"
+        with m.State("COLUMN"):
+            m.d.sync += [
+                feed.tokens[column].eq(self._entry.token),
+                feed.descriptors[column].slot.eq(self._entry.slot),
+                feed.descriptors[column].position.eq(self._entry.position),
+                feed.columns.eq(feed.columns + 1),
+                self._entry.position.eq(self._entry.position + 1),
+                self._field.eq(0),
+                self._left.eq(self._left - 1),
+            ]
+            with m.If(job.batch):
+                unused = BATCH_ENTRY.size // 8 - ENTRY_WORDS * TOKEN_BYTES
+                m.d.sync += self._prompt_at.eq(self._prompt_at + unused)
+            m.next = "FETCH"
+            with m.If((self._left == 1) | (feed.columns == self._together - 1)):
+                m.next = "PASS"
+            with m.If(self._bad_slot):
+                self._fails(m, ErrorCode.BAD_PARAMETER)
+            with m.Elif(self._entry.position >= job.context):
+                self._fails(m, ErrorCode.CONTEXT_FULL)
+            with m.Elif(self._entry.token >= job.vocabulary):
+                self._fails(m, ErrorCode.BAD_TOKEN)
+
+    def _pass_states(self, m: Module) -> None:
+        """The layers, then a row of logits for each column that wants one."""
+        job, feed = self.job, self.feed
+        all_logits = job.logits_mode == LogitsMode.ALL.value
+        wanted = all_logits | ((self._left == 0) & (job.max_new_tokens != 0))
+        every = all_logits | job.batch
+        write = job.logits_mode != LogitsMode.NONE.value
+        with m.State("PASS"):
+            m.d.comb += [
+                self.o_stream.payload.address.eq(job.image_base + job.stream_offset),
+                self.o_stream.payload.beats.eq(job.stream_beats),
+                self.o_stream.valid.eq(1),
+            ]
+            m.d.sync += self._wanted.eq(wanted)
+            m.d.sync += self._rows_left.eq(Mux(wanted, Mux(every, feed.columns, 1), 0))
+            m.d.sync += self._row_column.eq(Mux(every, 0, feed.columns - 1))
+            with m.If(self.o_stream.ready):
+                m.next = "LAYERS"
+        with m.State("LAYERS"):
+            with m.If(feed.ended):
+                m.next = "NEXT"
+                with m.If(self._wanted):
+                    m.next = "ROW"
+        with m.State("ROW"):
+            m.d.comb += self.o_logits.valid.eq(write)
+            with m.If(self.o_logits.ready | ~write):
+                m.d.sync += self._logits_at.eq(self._logits_at + (job.logits_beats << self._beat_shift))
+                m.next = "LM HEAD"
+        with m.State("LM HEAD"):
+            with m.If(feed.lm_head_done):
+                m.d.sync += feed.tokens[feed.lm_head_column].eq(self.i_best.row)
+                m.d.sync += self._row_column.eq(self._row_column + 1)
+                m.next = "LOGITS"
+        with m.State("LOGITS"):
+            with m.If(self.logits_idle):
+                m.next = "ROW"
+                with m.If(self._row_column == feed.columns):
+                    m.next = "NEXT"
+
+    def _token_states(self, m: Module) -> None:
+        """The tokens that the pass chose: to memory, and to the columns that the next pass feeds."""
+        job, feed = self.job, self.feed
+        chooser = self._chooser[: self.config.column_bits]
+        place = Mux(job.batch, self._chooser, 0)[: self.config.column_bits]
+        is_end = Cat(*(
+            (job.end_count > n) & (getattr(job, f"end_id_{n}") == self._token) for n in range(MAX_END_IDS))).any()
+        with m.State("NEXT"):
+            m.d.sync += [self._chooser.eq(Mux(job.batch, 0, feed.columns - 1)), self._ending.eq(0)]
+            m.next = "TOKEN"
+            with m.If(self._left != 0):
+                m.d.sync += feed.columns.eq(0)
+                m.next = "FETCH"
+            with m.Elif(job.max_new_tokens == 0):
+                m.next = "DRAIN"
+        with m.State("TOKEN"):
+            m.d.comb += self.o_request.valid.eq(1)
+            with m.If(self.o_request.ready):
+                m.next = "WRITE"
+        with m.State("WRITE"):
+            m.d.comb += self.o_write.valid.eq(1)
+            with m.If(self.o_write.ready):
+                m.d.sync += [
+                    feed.tokens[place].eq(self._token),
+                    feed.descriptors[place].slot.eq(feed.descriptors[chooser].slot),
+                    feed.descriptors[place].position.eq(self._following),
+                    self._ending.eq(self._ending | is_end | (self._following == job.context)),
+                    self._newest.eq(self._token),
+                    self._tokens_at.eq(self._tokens_at + TOKEN_BYTES),
+                    self._chooser.eq(self._chooser + 1),
+                ]
+                m.next = "TOKEN"
+                with m.If(self._chooser == feed.columns - 1):
+                    m.next = "ANSWER"
+        with m.State("ANSWER"):
+            with m.If(~job.batch):
+                m.d.sync += feed.columns.eq(1)
+            m.next = "WRITTEN"  # the write engine is busy from the next clock on
+        with m.State("WRITTEN"):
+            with m.If(self.write_idle):
+                m.d.sync += [self.token_count.eq(self.token_count + feed.columns), self.last_token.eq(self._newest)]
+                m.d.sync += self._rounds.eq(self._rounds + 1)
+                m.next = "PASS"
+                with m.If(self._ending | (self._rounds + 1 == job.max_new_tokens)):
+                    m.next = "DRAIN"
+
+    def _prefetch(self, m: Module) -> None:
+        """Asks for the LM head's rows while the layers still run, so that the prefetch crosses over."""
+        job = self.job
         with m.FSM(name="prefetch"):
             with m.State("WAIT"):
                 with m.If(self.o_stream.valid & self.o_stream.ready):
                     m.next = "HEADS"
             with m.State("HEADS"):
                 m.next = "WAIT"
-                with m.If(passes != 0):
+                with m.If(self._rows_left != 0):
                     m.d.comb += [
-                        self.o_stream.payload.address.eq(self.image_base + self.head_offset),
-                        self.o_stream.payload.beats.eq(self.head_beats),
+                        self.o_stream.payload.address.eq(job.image_base + job.lm_head_offset),
+                        self.o_stream.payload.beats.eq(job.lm_head_beats),
                         self.o_stream.valid.eq(1),
                     ]
                     m.next = "HEADS"
                     with m.If(self.o_stream.ready):
-                        m.d.sync += passes.eq(passes - 1)
-        return m
+                        m.d.sync += self._rows_left.eq(self._rows_left - 1)

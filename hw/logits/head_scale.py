@@ -17,7 +17,9 @@ CODE_EXPONENT = 14
 
 
 class HeadScale(wiring.Component):
-    """shift = 14 - E for `Quantize` and hs = rstd * 2^(E - 14) for `LmHead`, E the exponent of absmax (-127 for zero).
+    """shift = 14 - E for `Quantize` and hs = rstd * 2^(E - 14) for `LogitEngine`.
+
+    E is the exponent of absmax, -127 for zero.
 
     Latency: LATENCY clock, no back-pressure.
 

@@ -76,41 +76,41 @@ class GoldenMachine:
             opcode = Opcode(header["opcode"])
             if opcode is not Opcode.END:
                 getattr(self, opcode.name.lower())(header, payload)
-        head, payload = next(packets(self.config, self.streams["head"]))
-        return [self.head(head, payload, column) if wanted else None for column, wanted in enumerate(want)]
+        header, payload = next(packets(self.config, self.streams["head"]))
+        return [self.lm_head(header, payload, column) if wanted else None for column, wanted in enumerate(want)]
 
     def load_norm(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """bf16 norm weights: exact, denormals are zero."""
-        words = payload[: 2 * header["k"]].copy().view("<u2").astype(np.uint32) << 16
+        words = payload[: 2 * header["elements"]].copy().view("<u2").astype(np.uint32) << 16
         self.norm = rnd(words.view(np.float32))
 
     def embed(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """Rows of the table into the residual stream."""
         stride, table = self.plan.embed_stride, self.image.view("embed")
         rows = [table[t * stride : (t + 1) * stride] for t in self.tokens]
-        self.h = np.stack([embedding_row(self.config, row, header["k"]) for row in rows])
+        self.h = np.stack([embedding_row(self.config, row, header["hidden"]) for row in rows])
         self.stats = statistics(self.h, self.norm)
 
     def quantize(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """int8 codes for the array, or 16-bit codes for the head."""
         flags = Flags(header["flags"])
-        x = (self.work if Flags.WORK in flags else self.h)[:, : header["k"]]
-        factors: Scale = scale(self.stats, float_field(header["scale"]), float_field(header["eps"]))
-        if Flags.HEAD16 in flags:
+        x = (self.work if Flags.WORK in flags else self.h)[:, : header["elements"]]
+        factors: Scale = scale(self.stats, float_field(header["per_n"]), float_field(header["eps"]))
+        if Flags.LM_HEAD in flags:
             self.act, self.act_scale = quantize_head(x, self.norm, self.stats.absmax, factors.rstd)
         else:
             self.act, self.act_scale = quantize(x, self.norm, factors.top), factors.act_scale
 
     def matmul(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """BitLinear and what happens to its output on the way to the scratchpad."""
-        flags, m = Flags(header["flags"]), header["m"]
-        sums = bitlinear_sums(self.config, self.act.astype(np.int8), payload.tobytes(), header["k"], m)
-        self.factor = rnd(self.act_scale * float_field(header["scale"]))
+        flags, m = Flags(header["flags"]), header["out_features"]
+        sums = bitlinear_sums(self.config, self.act.astype(np.int8), payload.tobytes(), header["in_features"], m)
+        self.factor = rnd(self.act_scale * float_field(header["weight_scale"]))
         out = rescale(sums, self.factor)
         if Flags.RESIDUAL in flags:
             out = self.h = residual(self.h, out)
         else:
-            part = slice(header["offset"], header["offset"] + m)
+            part = slice(header["destination"], header["destination"] + m)
             if Flags.GATED in flags:
                 out = gated_relu2(self.work[:, part], out)
             self.work[:, part] = out
@@ -119,7 +119,7 @@ class GoldenMachine:
 
     def attend(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """RoPE, append, then attention of every column to what is stored; the factors are still those of v."""
-        d, group, kv_heads = header["k"], header["m"] & 0xFFFF, header["m"] >> 16
+        d, group, kv_heads = header["head_dim"], header["group"], header["kv_heads"]
         heads, columns = group * kv_heads, len(self.tokens)
 
         def heads_at(offset: int, count: int) -> Array:
@@ -127,8 +127,8 @@ class GoldenMachine:
 
         cos, sin = self._rope_rows(d)
         q = rope(heads_at(0, heads), cos, sin)
-        k = rope(heads_at(header["offset"], kv_heads), cos, sin)
-        v = heads_at(header["offset2"], kv_heads)
+        k = rope(heads_at(header["k_offset"], kv_heads), cos, sin)
+        v = heads_at(header["v_offset"], kv_heads)
         caches = [[self._kv_head(header, slot, g, d) for g in range(kv_heads)] for slot in self.slots]
         for column, position in enumerate(self.positions):
             for g, cache in enumerate(caches[column]):
@@ -137,13 +137,13 @@ class GoldenMachine:
         for column, position in enumerate(self.positions):
             for g, cache in enumerate(caches[column]):
                 mine = slice(g * group, (g + 1) * group)
-                out[column, mine] = attend_head(q[column, mine], cache, position, float_field(header["scale"]))
+                out[column, mine] = attend_head(q[column, mine], cache, position, float_field(header["softmax_scale"]))
         self.work[:, : heads * d] = out.reshape(columns, -1)
         self.stats = statistics(self.work[:, : heads * d], self.norm)
 
-    def head(self, header: Fields, payload: NDArray[np.uint8], column: int) -> Array:
+    def lm_head(self, header: Fields, payload: NDArray[np.uint8], column: int) -> Array:
         """Logits of one column over the whole vocabulary."""
-        beat, k, m = self.config.stream_bytes, header["k"], header["m"]
+        beat, k, m = self.config.stream_bytes, header["hidden"], header["vocabulary"]
         groups = payload.reshape(-1, self.plan.head_group_bytes)
         scales = np.ascontiguousarray(groups[:, :beat]).view("<f4").ravel()[:m].astype(np.float64)
         codes = groups[:, beat:].reshape(-1, self.plan.head_row_bytes)[:m, :k].view(np.int8)
@@ -157,6 +157,6 @@ class GoldenMachine:
         return both[..., : d // 2], both[..., d // 2 :]
 
     def _kv_head(self, header: Fields, slot: int, g: int, d: int) -> KvHead:
-        start = header["address"] + g * header["eps"]
+        start = header["layer_offset"] + g * header["kv_head_stride"]
         size = self.plan.head_stride
         return KvHead.view(self.config, self.kv[slot, start : start + size], d)

@@ -51,7 +51,7 @@ def summary(config: AccelConfig, counted: Counted, total: RunStats) -> dict[str,
             "array_waiting": counters["array_waiting"],
         },
         "busy_cycles": {
-            name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "head")
+            name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "lm_head")
         },
         "cycles_per_second": total.cycles / total.seconds,
     }

@@ -18,7 +18,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig, preset
-from hw.contract.register_map import ADDRESS_BITS, ports
+from hw.contract.register_map import ADDRESS_BITS, values
 from hw.control.registers import RegisterFile, axi_lite_signature
 from hw.memory.axi import axi_write_signature
 from hw.memory.write_engine import WriteEngine
@@ -137,7 +137,7 @@ def test_same_bytes_every_time(tmp_path: Path) -> None:
     assert files[0] == files[1]
     for path in (str(ROOT), str(tmp_path), "/workspace"):
         assert path.encode() not in files[0]
-    assert ports("rw").keys() & {"slot", "chunk"}  # the registers are really in there
+    assert values("rw").keys() & {"slot", "chunk"}  # the registers are really in there
     assert b"slot" in files[0]
 
 

@@ -16,7 +16,8 @@ import pytest
 from numpy.typing import NDArray
 
 from hw.contract.config import PRESETS, AccelConfig, ConfigError
-from hw.contract.isa import HEADER, Opcode, encode_header
+from hw.contract.crc import header_crc
+from hw.contract.isa import HEADER, Opcode, decode_header, encode_header
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
@@ -237,10 +238,14 @@ def test_bytes_that_no_region_has(forge: Callable[..., Forged]) -> None:
 def _set(field: str, value: int | None = None) -> Callable[[Forged, str, int], None]:
     """Another value of a field of the header at a position, under a CRC that is right; None: one more."""
     def change(image: Forged, region: str, at: int) -> None:
-        number = int.from_bytes(image.peek(region, at, 32), "little")
-        fields = {name: HEADER.from_bits(number)[name] for name, _ in HEADER}
+        fields = decode_header(image.peek(region, at, 32))
         fields[field] = fields[field] + 1 if value is None else value
-        image.poke(region, at, encode_header(fields))
+        if field == "opcode":  # the other bits stay what they are
+            number = int.from_bytes(image.peek(region, at, 32), "little") & ~0xFF | fields[field]
+            content = number.to_bytes(32, "little")[:30]
+            image.poke(region, at, content + header_crc(content).to_bytes(2, "little"))
+        else:
+            image.poke(region, at, encode_header(fields))
 
     return change
 
@@ -253,21 +258,24 @@ PACKETS: dict[str, tuple[Opcode, int, str, int | None]] = {
     "payload of 2^32": (Opcode.MATMUL, 3, "payload_beats", 2**32 - 1),
     "no payload": (Opcode.LOAD_NORM, 1, "payload_beats", 0),
     "payload of END": (Opcode.END, 0, "payload_beats", 1),
-    "longer vector": (Opcode.QUANTIZE, 3, "k", None), "vector of 2^16": (Opcode.MATMUL, 0, "k", 65535),
-    "empty vector": (Opcode.LOAD_NORM, 0, "k", 0), "more rows": (Opcode.MATMUL, 5, "m", None),
-    "rows of 2^32": (Opcode.MATMUL, 5, "m", 2**32 - 1), "no KV head": (Opcode.ATTEND, 0, "m", 3),
-    "more row blocks": (Opcode.MATMUL, 6, "address", None), "more words": (Opcode.MATMUL, 6, "offset2", None),
-    "outside of the work area": (Opcode.MATMUL, 1, "offset", 65535), "k elsewhere": (Opcode.ATTEND, 0, "offset", None),
-    "v elsewhere": (Opcode.ATTEND, 0, "offset2", None), "cache of another layer": (Opcode.ATTEND, 1, "address", 0),
-    "cache outside of the slot": (Opcode.ATTEND, 1, "address", 1 << 40),
-    "other KV stride": (Opcode.ATTEND, 0, "eps", 8),
-    "other softmax": (Opcode.ATTEND, 0, "scale", None), "other 1/k": (Opcode.QUANTIZE, 0, "scale", None),
+    "longer vector": (Opcode.QUANTIZE, 3, "elements", None), "vector of 2^16": (Opcode.MATMUL, 0, "in_features", 65535),
+    "empty vector": (Opcode.LOAD_NORM, 0, "elements", 0), "more rows": (Opcode.MATMUL, 5, "out_features", None),
+    "rows of 2^32": (Opcode.MATMUL, 5, "out_features", 2**32 - 1), "no KV head": (Opcode.ATTEND, 0, "kv_heads", 0),
+    "larger group": (Opcode.ATTEND, 0, "group", None),
+    "more row blocks": (Opcode.MATMUL, 6, "row_blocks", None), "more words": (Opcode.MATMUL, 6, "block_beats", None),
+    "outside of the work area": (Opcode.MATMUL, 1, "destination", 65535),
+    "k elsewhere": (Opcode.ATTEND, 0, "k_offset", None),
+    "v elsewhere": (Opcode.ATTEND, 0, "v_offset", None),
+    "cache of another layer": (Opcode.ATTEND, 1, "layer_offset", 0),
+    "cache outside of the slot": (Opcode.ATTEND, 1, "layer_offset", 1 << 40),
+    "other KV stride": (Opcode.ATTEND, 0, "kv_head_stride", 8),
+    "other softmax": (Opcode.ATTEND, 0, "softmax_scale", None), "other 1/k": (Opcode.QUANTIZE, 0, "per_n", None),
     "other flags": (Opcode.MATMUL, 3, "flags", 0), "unknown flags": (Opcode.MATMUL, 3, "flags", 0xFF),
-    "scale below 0": (Opcode.MATMUL, 0, "scale", 0xBF800000),
-    "scale that is infinite": (Opcode.MATMUL, 0, "scale", 0x7F800000),
-    "scale that is no number": (Opcode.MATMUL, 0, "scale", 0x7FC00000),
-    "fine scale": (Opcode.MATMUL, 0, "scale", 0x3F800001),
-    "tiny scale": (Opcode.MATMUL, 0, "scale", 0x00400000), "no eps": (Opcode.QUANTIZE, 0, "eps", 0),
+    "scale below 0": (Opcode.MATMUL, 0, "weight_scale", 0xBF800000),
+    "scale that is infinite": (Opcode.MATMUL, 0, "weight_scale", 0x7F800000),
+    "scale that is no number": (Opcode.MATMUL, 0, "weight_scale", 0x7FC00000),
+    "fine scale": (Opcode.MATMUL, 0, "weight_scale", 0x3F800001),
+    "tiny scale": (Opcode.MATMUL, 0, "weight_scale", 0x00400000), "no eps": (Opcode.QUANTIZE, 0, "eps", 0),
     "negative eps": (Opcode.QUANTIZE, 0, "eps", 0x80000000),
 }
 
@@ -283,17 +291,27 @@ def test_packets(
 
 
 @pytest.mark.parametrize("name", ["tiny", "striped", "wide4"])
-@pytest.mark.parametrize("field", ["opcode", "flags", "k", "m", "payload_beats", "scale", "eps", "offset", "address"])
+@pytest.mark.parametrize("field", ["opcode", "flags", "hidden", "vocabulary", "payload_beats"])
 def test_packet_of_the_head(field: str, name: str, forge: Callable[..., Forged]) -> None:
     image = forge(name)
     _set(field)(image, "head", 0)
-    refused(image, f"packet 0, HEAD, has {field} ")
+    refused(image, f"packet 0, LM_HEAD, has {field} ")
+
+
+def test_bits_that_an_opcode_does_not_use(forge: Callable[..., Forged]) -> None:
+    """Those that hold operands of other opcodes, under a CRC that is right."""
+    image = forge()
+    at = image.packet(Opcode.QUANTIZE)
+    content = bytearray(image.peek("stream", at, 30))
+    content[4] ^= 1
+    image.poke("stream", at, bytes(content) + header_crc(bytes(content)).to_bytes(2, "little"))
+    refused(image, "packet [0-9]+, QUANTIZE, has bits set in its header that QUANTIZE does not use")
 
 
 def test_padding_of_a_header(forge: Callable[..., Forged]) -> None:
     image = forge("wide4")
     image.poke("stream", image.packet(Opcode.ATTEND) + 40, b"\1")
-    refused(image, "packet 7, ATTEND, has a header that is not padded with zeros")
+    refused(image, "packet 7, ATTEND, has bits set in its header that ATTEND does not use")
 
 
 def test_every_bit_of_every_header_counts(forge: Callable[..., Forged]) -> None:
@@ -353,10 +371,10 @@ def test_the_command_line_refuses_a_lie(
     checkpoint: Path, forge: Callable[..., Forged], capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = forge()
-    _set("address", 1 << 40)(image, "stream", image.packet(Opcode.ATTEND, 1))
+    _set("layer_offset", 1 << 40)(image, "stream", image.packet(Opcode.ATTEND, 1))
     arguments = ["generate", str(checkpoint), "--prompt-ids", "1", "--max-new-tokens", "1", "--image"]
     assert main([*arguments, str(image.seal())]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert "ATTEND, has address" in error
+    assert "ATTEND, has layer_offset" in error
     assert error.count("\n") == 1

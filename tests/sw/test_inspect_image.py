@@ -61,6 +61,6 @@ def test_bytes_of_a_full_size_token(name: str) -> None:
     assert token["required"] == {"weights": 30 * (2 * 1310720 + 2 * 327680 + 3 * 3538944), "head": 128256 * 2564}
     assert token["overhead"] == pytest.approx(sum(token["read"].values()) / sum(token["required"].values()) - 1)
     assert 0 < token["overhead"] < 0.003
-    down = next(p for p in plan.layer_packets if p.opcode is Opcode.MATMUL and p.fields["k"] == 6912)
+    down = next(p for p in plan.layer_packets if p.opcode is Opcode.MATMUL and p.operands["in_features"] == 6912)
     assert down.payload_bytes == 2560 * 6920 // 5
     assert plan.image_bytes < 1.41e9

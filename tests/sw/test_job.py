@@ -14,14 +14,15 @@ import pytest
 from numpy.typing import NDArray
 
 from hw.contract.config import PRESETS, AccelConfig
-from hw.contract.register_map import ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGISTERS, ErrorCode, find
+from hw.contract.register_map import COUNTERS, ERROR_SENTENCES, ID_MAGIC, ID_VERSION, REGISTERS, ErrorCode, find
 from sw.errors import HardwareError
-from sw.job import COUNTERS, JobResult, execute
+from sw.job import JobResult, execute
 from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
 from sw.pace import FROZEN_PAUSES, patience
-from sw.registers import ABORT, ABORT_PAUSES, BUSY, DONE, START, Machine, abort, check_identity
+from sw.registers import ABORT_PAUSES, Machine, abort, check_identity
 from sw.requests import Batch, Entry, Job, Request, request_from
+from tests.words import ABORT, BUSY, DONE, START
 
 CONFIG = PRESETS["tiny"]
 MIB = 1 << 20
@@ -72,7 +73,7 @@ class FakeBus:
             if not self.deaf:
                 self.values["STATUS"] = 0
         elif value & START:
-            self.values |= {"STATUS": BUSY, "TOKEN_COUNT": 0, "CYCLES_LO": 0, "STREAM_BUSY": 0}
+            self.values |= {"STATUS": BUSY, "TOKEN_COUNT": 0, "CYCLES_LO": 0, "STREAM_BUSY_LO": 0}
             self.pauses = 0
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
@@ -93,7 +94,7 @@ NAMES = {r.address: r.name for r in REGISTERS}
 
 
 def works(bus: FakeBus) -> None:
-    bus.values["STREAM_BUSY"] += 1
+    bus.values["STREAM_BUSY_LO"] += 1
 
 
 def stands(_: FakeBus) -> None:
@@ -154,7 +155,7 @@ def test_values() -> None:
         "IMAGE_BASE_LO": 0, "IMAGE_BASE_HI": 0, "KV_BASE_LO": LAYOUT.kv, "KV_BASE_HI": 0,
         "SLOT_STRIDE_LO": PLAN.slot_stride, "SLOT_STRIDE_HI": 0,
         "STREAM_OFFSET": 4096, "STREAM_BEATS": 36 * 4 + 16 + 2 * (72 + 128 + 64 + 64 + 128 + 192 + 192 + 160),
-        "HEAD_OFFSET": 24576, "HEAD_BEATS": 4 + 17 * (1 + 2 * 8),
+        "LM_HEAD_OFFSET": 24576, "LM_HEAD_BEATS": 4 + 17 * (1 + 2 * 8),
         "EMBED_OFFSET": 28672, "EMBED_STRIDE": 128, "ROPE_OFFSET": 36864, "ROPE_STRIDE": 64,
         "PROMPT_ADDRESS_LO": LAYOUT.prompt, "PROMPT_ADDRESS_HI": 0, "PROMPT_LENGTH": 3, "START_POSITION": 0,
         "SLOT": 2, "CHUNK": 2, "MAX_NEW_TOKENS": 4, "CONTEXT": 40, "END_ID_0": 7, "END_ID_1": 9, "END_ID_2": 31,
@@ -365,13 +366,14 @@ def test_logits_cycles_and_counters(made: int) -> None:
     def act(bus: FakeBus) -> None:
         ends(made)(bus)
         bus.memory[LAYOUT.logits : LAYOUT.logits + logits.nbytes] = logits.view(np.uint8).reshape(-1)
-        bus.values |= {"CYCLES_LO": 5, "CYCLES_HI": 3, "STREAM_STARVED": 17, "HEAD_BUSY": 18}
+        bus.values |= {"CYCLES_LO": 5, "CYCLES_HI": 3, "STREAM_STARVED_LO": 17, "LM_HEAD_BUSY_LO": 18,
+                       "LM_HEAD_BUSY_HI": 2}
 
     _, result = run(FakeBus(works, act))
     np.testing.assert_array_equal(np.stack(result.logits), logits[:, :33])
     assert result.cycles == 3 << 32 | 5
-    expected = dict.fromkeys((name.lower() for name in COUNTERS), 0)
-    assert result.counters == expected | {"stream_busy": 2, "stream_starved": 17, "head_busy": 18}
+    expected = dict.fromkeys((name for name in COUNTERS if name != "cycles"), 0)
+    assert result.counters == expected | {"stream_busy": 2, "stream_starved": 17, "lm_head_busy": 2 << 32 | 18}
 
 
 # ---- errors

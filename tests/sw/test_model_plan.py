@@ -47,7 +47,7 @@ def test_each_tensor_of_the_layers_has_its_packet() -> None:
     plan = ModelPlan(PRESETS["tiny"], SHAPE)
     tensors = [packet.tensor for packet in plan.layer_packets if packet.tensor]
     assert len(set(tensors)) == len(tensors) == 3 * 11 + 1
-    assert [packet.fields["address"] for packet in plan.layer_packets if packet.opcode.name == "ATTEND"] == [
+    assert [packet.operands["layer_offset"] for packet in plan.layer_packets if packet.opcode.name == "ATTEND"] == [
         0, plan.layer_stride, 2 * plan.layer_stride,
     ]
     assert plan.slot_stride == 3 * plan.layer_stride == 3 * 3 * 16 * (8 + 2 * 32)

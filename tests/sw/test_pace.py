@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sw.pace import STANDING_SHARE, WRAP, Pace
+from sw.pace import STANDING_SHARE, Pace
 from sw.registers import Machine
 from sw.requests import Batch, Entry, Job, Request
 from tests.sw.test_job import PLAN, FakeBus, stands
@@ -78,10 +78,3 @@ def test_what_is_due_was_taken(machine: Machine) -> None:
     run.clocks(0, 0, 0)
     assert run.clocks(0, 5000, PASS) == 0
     assert run.clocks(0, 5050, PASS + 3) == 0
-
-
-def test_the_counter_wraps(machine: Machine) -> None:
-    passes = WRAP // PASS + 1
-    run = pace(machine, replace(DRAWN, max_new_tokens=passes + 5))
-    run.clocks(passes - 1, 3 * (passes - 1) * PASS, (passes - 1) * PASS)
-    assert run.clocks(passes, 3 * passes * PASS, passes * PASS - WRAP) == 3 * PASS

@@ -16,10 +16,11 @@ from sim.links.simulated_bench import PERIOD_NS, SimulatedBus, start
 from sim.memory.faults import FaultKind, MemoryFault, memory_fault
 from sw.errors import HardwareError
 from sw.job import JobResult, execute
-from sw.registers import ABORT, START, Machine
+from sw.registers import Machine
 from tests.system import faults_bench
 from tests.system.fault_table import Access, cells
 from tests.system.faults_bench import PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
+from tests.words import ABORT, START
 
 POLL_CLOCKS = 200
 

@@ -20,8 +20,9 @@ from sim.memory.faults import FaultKind, memory_fault
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
-from sw.registers import START, Machine
+from sw.registers import Machine
 from sw.requests import Batch, Request, request_from
+from tests.words import START
 
 LIMIT_CYCLES = 20_000_000
 PARAMETERS: dict[str, Any] = bench_parameters()
@@ -147,7 +148,7 @@ async def addresses_outside_of_memory(dut: Any) -> None:
         ("READ_DECERR", {"ROPE_OFFSET": size}),
         ("READ_DECERR", {"PROMPT_ADDRESS_LO": size}),
         ("READ_DECERR", {"STREAM_OFFSET": size}),
-        ("READ_DECERR", {"HEAD_OFFSET": size}),
+        ("READ_DECERR", {"LM_HEAD_OFFSET": size}),
         ("READ_DECERR", {"IMAGE_BASE_HI": 1}),
         ("READ_DECERR", {"KV_BASE_LO": cut}),  # the first rows lie inside, their block's end does not
         ("WRITE_DECERR", {"KV_BASE_LO": size}),

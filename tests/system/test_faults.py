@@ -13,7 +13,7 @@ import pytest
 
 from hw.accelerator import Accelerator
 from hw.contract.config import PRESETS, AccelConfig
-from hw.contract.isa import HEADER, Opcode, encode_header
+from hw.contract.isa import HEADER, Opcode, decode_header, encode_header
 from sim.bench import run_bench
 from sim.links import simulated
 from sim.links.golden import GoldenLink
@@ -88,8 +88,8 @@ def packets(image: ModelImage, region: str, config: AccelConfig = TINY) -> list[
 
 def other_header(image: ModelImage, region: str, number: int, **fields: int) -> tuple[int, bytes]:
     """Where a header lies in the file, and what it is with other fields and the CRC that belongs to them."""
-    at, header = packets(image, region)[number]
-    return at, encode_header({name: header[name] for name, _ in HEADER} | fields)
+    at, _ = packets(image, region)[number]
+    return at, encode_header(decode_header(image.memory[at : at + 32].tobytes()) | fields)
 
 
 def changed(image: Path, at: int, content: bytes) -> Path:
@@ -148,7 +148,7 @@ def test_an_endless_wait_is_given_up(tmp_path: Path) -> None:
     good = image_of(tmp_path)
     number = first(good, Opcode.MATMUL)
     blocks = packets(good, "stream")[number][1]["address"]
-    bad = changed(good.path, *other_header(good, "stream", number, address=blocks + 1))
+    bad = changed(good.path, *other_header(good, "stream", number, row_blocks=blocks + 1))
     simulate(tmp_path, "endless_wait", content=bad)
 
 

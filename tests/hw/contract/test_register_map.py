@@ -5,8 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hw.contract.register_map import ADDRESS_BITS, ERROR_SENTENCES, REGISTERS, ErrorCode, find, markdown
+from hw.contract.register_map import (
+    ADDRESS_BITS,
+    CONSTANTS,
+    ERROR_SENTENCES,
+    REGISTERS,
+    ErrorCode,
+    decode,
+    encode,
+    find,
+    markdown,
+    registers_of,
+    values,
+)
 from hw.memory.axi import AxiError
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "registers.md"
@@ -45,5 +59,39 @@ def test_memory_errors(first: int, prefix: str) -> None:
 
 def test_find() -> None:
     assert find("STATUS").address == 0x14
-    with pytest.raises(KeyError, match="no register named 'STATE'"):
+    with pytest.raises(KeyError, match="STATE"):
         find("STATE")
+
+
+WIDTHS = dict.fromkeys(CONSTANTS, 16) | {"build_id": 64} | values("r") | values("rw") | values("pulse")
+
+
+@given(st.fixed_dictionaries({name: st.integers(0, (1 << bits) - 1) for name, bits in WIDTHS.items()}))
+def test_values_survive(numbers: dict[str, int]) -> None:
+    """All registers at once, and each value alone."""
+    words = encode(numbers)
+    assert words.keys() == {register.name for register in REGISTERS}
+    assert decode(words) == numbers
+    for name, number in numbers.items():
+        alone = encode({name: number})
+        assert list(alone) == registers_of([name])
+        assert decode(alone)[name] == number
+        assert not any(other for key, other in decode(alone).items() if key != name)
+
+
+@pytest.mark.parametrize("name", sorted(WIDTHS))
+def test_a_value_that_is_too_large(name: str) -> None:
+    for number in (1 << WIDTHS[name], -1):
+        with pytest.raises(ValueError, match=f"{name} cannot be {number}: "):
+            encode({name: number})
+
+
+def test_registers_are_in_the_order_of_the_values() -> None:
+    assert registers_of(["last_token", "busy", "cycles", "done"]) == ["LAST_TOKEN", "STATUS", "CYCLES_LO", "CYCLES_HI"]
+
+
+def test_held_registers_follow_the_one_they_belong_to() -> None:
+    addresses = {register.address for register in REGISTERS if register.access == "r"}
+    held = [register for register in REGISTERS if register.held]
+    assert {register.name for register in held} >= {"CYCLES_HI", "STREAM_BUSY_HI", "LAST_TOKEN"}
+    assert all(register.access == "r" and register.address - 4 in addresses for register in held)

@@ -7,46 +7,46 @@ import random
 
 import pytest
 
-from hw.contract.register_map import find
+from hw.contract.register_map import COUNTER_BITS, COUNTERS, values
 from hw.control.counters import Counters
 from tests.hw.steps import Step, run_steps
 
-NAMES = Counters.NAMES
+NAMES = tuple(COUNTERS)
 
 
-def check(clocks: list[dict[str, int]], simulator: str = "pysim") -> None:
-    """The counts in every clock, of a model that counts too; each clock sets some inputs, the others stay."""
-    state = dict.fromkeys(("clear", *(f"{name}_en" for name in NAMES)), 0)
-    expected, counts = [], dict.fromkeys(NAMES, 0)
-    for inputs in clocks:
-        state |= inputs
+Clock = tuple[frozenset[str], bool]
+"""A clock: which counters count, and `clear`."""
+
+
+def check(clocks: list[Clock], simulator: str = "pysim") -> None:
+    """The counts in every clock, of a model that counts too."""
+    expected, counts, steps = [], dict.fromkeys(NAMES, 0), []
+    for counting, clear in clocks:
         expected.append(list(counts.values()))
-        counts = {name: 0 if state["clear"] else count + state[f"{name}_en"] for name, count in counts.items()}
-    steps = [Step(set=inputs, read=NAMES) for inputs in clocks]
+        counts = {name: 0 if clear else count + (name in counting) for name, count in counts.items()}
+        enable = {name: int(name in counting) for name in NAMES}
+        steps.append(Step(set={"clear": int(clear), "enable": enable}, read=[f"count.{name}" for name in NAMES]))
     assert run_steps(Counters(), steps, outputs=[], simulator=simulator).read == expected
 
 
-def random_clocks(seed: int) -> list[dict[str, int]]:
+def random_clocks(seed: int) -> list[Clock]:
     """`clear` wins over a count in the same clock."""
     choose = random.Random(seed)
-    return [{f"{name}_en": int(choose.random() < 0.5) for name in NAMES} | {"clear": int(choose.random() < 0.01)}
-            for _ in range(600)]
+    return [(frozenset(name for name in NAMES if choose.random() < 0.5), choose.random() < 0.01) for _ in range(600)]
 
 
-def only(name: str) -> list[dict[str, int]]:
+def only(name: str) -> list[Clock]:
     """One counter counts for five clocks, after a clear."""
-    start = dict.fromkeys((f"{other}_en" for other in NAMES), 0) | {"clear": 1}
-    return [start, {"clear": 0, f"{name}_en": 1}, *[{}] * 4, {f"{name}_en": 0}, *[{}] * 5]
+    return [(frozenset(), True), *[(frozenset({name}), False)] * 5, *[(frozenset(), False)] * 6]
 
 
 def test_names_are_registers() -> None:
-    for name in NAMES:
-        assert find("CYCLES_LO" if name == "cycles" else name.upper()).fields[0].port == name
+    assert {name: bits for name, bits in values("r").items() if name in NAMES} == dict.fromkeys(NAMES, 64)
 
 
 def test_widths() -> None:
     dut = Counters()
-    assert {name: len(getattr(dut, name)) for name in NAMES} == {name: 64 if name == "cycles" else 32 for name in NAMES}
+    assert {len(getattr(dut.count, name)) for name in NAMES} == {COUNTER_BITS} == {64}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hw.contract.config import AccelConfig
-from hw.contract.isa import HEADER, Flags, Opcode
+from hw.contract.isa import LAYOUTS, Flags, Opcode
 from hw.contract.machine_float import FLOAT_BITS
 from hw.control.executor import Executor
 from sim.golden.number import decode, encode, exponent, rnd
@@ -83,25 +83,24 @@ class Expected:
         """Events of a command; `answers` collects what the units are to answer."""
         config = self.config
         work = config.residual_elements // config.vector
-        scale = c.scale >> 32 - FLOAT_BITS
         if c.has(Flags.STATISTICS):
             yield ("clear statistics",)
         match c.opcode:
             case Opcode.END:
                 yield ("ended",)
             case Opcode.LOAD_NORM:
-                yield ("load norm", c.k)
+                yield ("load norm", c.elements)
             case Opcode.EMBED:
                 for n in range(self.columns):
                     for kind, unit, index, words in (
-                        ("embed", "embed", self.tokens[n], self.word(c.k)),
-                        ("rope", "rope", self.positions[n], c.m // 2 // config.vector),
+                        ("embed", "embed", self.tokens[n], self.word(c.hidden)),
+                        ("rope", "rope", self.positions[n], c.head_dim // 2 // config.vector),
                     ):
                         base, stride = TABLES["image_base"] + TABLES[f"{kind}_offset"], TABLES[f"{kind}_stride"]
                         yield ("row", base, stride, index)
                         yield (unit, n, words)
                         yield ("gather", kind, base + stride * index, stride // config.beat_bytes)
-                yield self.destination(0, self.word(c.k), self.word(c.k) - 1)
+                yield self.destination(0, self.word(c.hidden), self.word(c.hidden) - 1)
             case Opcode.QUANTIZE:
                 for n in range(self.columns):
                     statistics, result = self.statistics(n), self.scale()
@@ -110,28 +109,30 @@ class Expected:
                     self.rstd[n], self.absmax[n] = result["rstd"], statistics["absmax"]
                     self.act_scale[n] = result["act_scale"]
                     yield ("finish", n)
-                    yield ("scale", statistics["square_sum"], statistics["absmax"], scale, c.eps >> 32 - FLOAT_BITS)
-                    if not c.has(Flags.HEAD16):
-                        yield ("quantize", n, work if c.has(Flags.WORK) else 0, self.word(c.k), result["top"],
+                    yield ("scale", statistics["square_sum"], statistics["absmax"],
+                           c.per_n >> 32 - FLOAT_BITS, c.eps >> 32 - FLOAT_BITS)
+                    if not c.has(Flags.LM_HEAD):
+                        yield ("quantize", n, work if c.has(Flags.WORK) else 0, self.word(c.elements), result["top"],
                                result["inverse"])
             case Opcode.MATMUL:
                 for n in range(self.columns):
-                    yield ("factor", n, product(decode(self.act_scale[n]), decode(scale)))
-                yield ("array", c.offset2, c.address, self.columns)
-                base = 0 if c.has(Flags.RESIDUAL) else work + c.offset // config.vector
-                yield self.destination(base, self.word(c.m), c.address * config.rows // config.vector - 1)
+                    yield ("factor", n, product(decode(self.act_scale[n]), decode(c.weight_scale >> 32 - FLOAT_BITS)))
+                yield ("array", c.block_beats, c.row_blocks, self.columns)
+                base = 0 if c.has(Flags.RESIDUAL) else work + c.destination // config.vector
+                yield self.destination(base, self.word(c.out_features), c.row_blocks * config.rows // config.vector - 1)
             case Opcode.ATTEND:
                 yield ("attend", {
-                    "group": c.m & 0xFFFF, "kv_heads": c.m >> 16, "half_words": c.k // 2 // config.vector,
-                    "row_beats": c.k * config.kv_bytes // config.beat_bytes, "q_base": work,
-                    "k_base": work + c.offset // config.vector, "v_base": work + c.offset2 // config.vector,
-                    "softmax_scale": scale, "head_stride": c.eps, "layer": c.address,
+                    "group": c.group, "kv_heads": c.kv_heads, "half_words": c.head_dim // 2 // config.vector,
+                    "row_beats": c.head_dim * config.kv_bytes // config.beat_bytes, "q_base": work,
+                    "k_base": work + c.k_offset // config.vector, "v_base": work + c.v_offset // config.vector,
+                    "softmax_scale": c.softmax_scale >> 32 - FLOAT_BITS, "head_stride": c.kv_head_stride,
+                    "layer": c.layer_offset,
                 }, work)
-            case Opcode.HEAD:
+            case Opcode.LM_HEAD:
                 absmax, rstd = self.absmax[c.head_column], self.rstd[c.head_column]
                 e = int(exponent(decode(absmax)).item())
-                yield ("quantize head", c.head_column, 0, self.word(c.k), 14 - e)
-                yield ("head", c.k, c.m, product(decode(rstd), 2.0 ** (e - 14)))
+                yield ("quantize head", c.head_column, 0, self.word(c.hidden), 14 - e)
+                yield ("head", c.hidden, c.vocabulary, product(decode(rstd), 2.0 ** (e - 14)))
                 yield ("head done",)
 
 
@@ -191,8 +192,9 @@ class Units:
     # ---- pulses of the executor
     async def watch(self, ctx: Any) -> None:
         dut = self.dut
-        signals = (dut.clear_statistics, dut.norm_start, dut.norm_count, dut.o_factor_en, dut.o_factor, dut.ended,
-                   dut.head_done, dut.busy)
+        vector, feed = dut.vector, dut.feed
+        signals = (vector.clear_statistics, vector.norm_start, vector.norm_count, vector.factor_en, vector.factor,
+                   feed.ended, feed.lm_head_done, vector.busy)
         while True:
             _, _, clear, norm, count, en, factor, ended, head_done, busy = await ctx.tick().sample(*signals)
             assert busy or not (clear or norm or en or ended or head_done)
@@ -210,9 +212,9 @@ class Units:
     # ---- units with one command
     async def norm(self, ctx: Any) -> None:
         while True:
-            await ctx.tick().until(self.dut.norm_start)
+            await ctx.tick().until(self.dut.vector.norm_start)
             await self.pause(ctx)
-            await self.pulse(ctx, self.dut.norm_done)
+            await self.pulse(ctx, self.dut.vector.norm_done)
 
     async def row_address(self, ctx: Any) -> None:
         while True:
@@ -223,7 +225,7 @@ class Units:
 
     async def embedding(self, ctx: Any) -> None:
         while True:
-            taken = await self.take(ctx, self.dut.o_embed)
+            taken = await self.take(ctx, self.dut.vector.embed)
             self.log(ctx, "embed", int(taken.column), int(taken.words))
             self.todo_words.append(int(taken.words))
 
@@ -250,43 +252,43 @@ class Units:
             words = self.todo_words.pop(0)
             for index in range(words):
                 await self.pause(ctx)
-                ctx.set(dut.word_index, index)
-                await self.pulse(ctx, dut.word_taken)
-                ctx.set(dut.word_index, (1 << self.config.word_bits) - 1)
+                ctx.set(dut.vector.word_index, index)
+                await self.pulse(ctx, dut.vector.word_taken)
+                ctx.set(dut.vector.word_index, (1 << self.config.word_bits) - 1)
             self.columns_written += 1
             if self.columns_written == self.columns:
                 self.columns_written = 0
-                self.log(ctx, "write", ctx.get(dut.base), ctx.get(dut.words), words)
+                self.log(ctx, "write", ctx.get(dut.vector.base), ctx.get(dut.vector.words), words)
 
     async def statistics(self, ctx: Any) -> None:
         while True:
-            self.log(ctx, "finish", int(await self.take(ctx, self.dut.o_finish)))
-            await self.give(ctx, self.dut.i_statistics, self.answers["statistics"].pop(0))
+            self.log(ctx, "finish", int(await self.take(ctx, self.dut.vector.finish)))
+            await self.give(ctx, self.dut.vector.statistics, self.answers["statistics"].pop(0))
 
     async def scale(self, ctx: Any) -> None:
         while True:
-            taken = await self.take(ctx, self.dut.o_scale)
+            taken = await self.take(ctx, self.dut.vector.scale)
             self.log(ctx, "scale", *(int(taken[name]) for name in ("square_sum", "absmax", "per_n", "eps")))
-            await self.give(ctx, self.dut.i_scale, self.answers["scale"].pop(0))
+            await self.give(ctx, self.dut.vector.scaled, self.answers["scale"].pop(0))
 
     async def quantize(self, ctx: Any) -> None:
         dut = self.dut
         while True:
-            taken = await self.take(ctx, dut.o_quantize)
+            taken = await self.take(ctx, dut.vector.quantize)
             column, base, words = int(taken.column), int(taken.base), int(taken.words)
             if taken.head:
                 self.log(ctx, "quantize head", column, base, words, int(taken.shift))
             else:
                 self.log(ctx, "quantize", column, base, words, int(taken.top), int(taken.inverse))
             await self.pause(ctx)
-            await self.pulse(ctx, dut.codes_done)
+            await self.pulse(ctx, dut.vector.codes_done)
             if not taken.head:
                 await self.pause(ctx)
-                await self.pulse(ctx, dut.packed)
+                await self.pulse(ctx, dut.vector.packed)
 
     async def array(self, ctx: Any) -> None:
         while True:
-            taken = await self.take(ctx, self.dut.o_array)
+            taken = await self.take(ctx, self.dut.vector.array)
             self.log(ctx, "array", int(taken.words), int(taken.blocks), int(taken.columns))
             words = int(taken.blocks) * self.config.rows // self.config.vector
             self.todo_words += [words] * int(taken.columns)
@@ -295,16 +297,16 @@ class Units:
         while True:
             taken = await self.take(ctx, self.dut.o_attend)
             fields = {name: int(taken[name]) for name, _ in taken.shape()}
-            self.log(ctx, "attend", fields, ctx.get(self.dut.base))
+            self.log(ctx, "attend", fields, ctx.get(self.dut.vector.base))
             for index in range(self.random.randint(1, 9)):  # words that have no say in when it ends
-                ctx.set(self.dut.word_index, index)
-                await self.pulse(ctx, self.dut.word_taken)
+                ctx.set(self.dut.vector.word_index, index)
+                await self.pulse(ctx, self.dut.vector.word_taken)
             await self.pause(ctx)
             await self.pulse(ctx, self.dut.attend_done)
 
     async def head(self, ctx: Any) -> None:
         while True:
-            taken = await self.take(ctx, self.dut.o_head)
+            taken = await self.take(ctx, self.dut.o_lm_head)
             self.log(ctx, "head", int(taken.k), int(taken.m), int(taken.hs))
             await self.pause(ctx)
             await self.pulse(ctx, self.dut.best)
@@ -331,34 +333,34 @@ def check(
 
     async def bench(ctx: Any) -> None:
         for name, value in TABLES.items():
-            ctx.set(getattr(dut, name), value)
-        ctx.set(dut.columns, columns)
+            ctx.set(getattr(dut.job, name), value)
+        ctx.set(dut.feed.columns, columns)
         for n in range(columns):
-            ctx.set(dut.tokens[n], tokens[n])
-            ctx.set(dut.descriptors[n].position, positions[n])
+            ctx.set(dut.feed.tokens[n], tokens[n])
+            ctx.set(dut.feed.descriptors[n].position, positions[n])
         for c in commands:
-            ctx.set(dut.head_column, c.head_column)
+            ctx.set(dut.feed.lm_head_column, c.head_column)
             while choose.random() < stall:
                 await ctx.tick()
-            ctx.set(dut.i_header.payload, HEADER.const(c.header()))
+            ctx.set(dut.i_header.payload.as_value(), LAYOUTS[c.opcode].const(c.header()).as_bits())
             ctx.set(dut.i_header.valid, 1)
             await ctx.tick().until(dut.i_header.ready)
             units.events = [("header", c.opcode.name)]
             spans.append(units.events)
-            ctx.set(dut.i_header.payload, HEADER.const({"opcode": 0xFF}))
+            ctx.set(dut.i_header.payload.as_value(), 0xFF)
             ctx.set(dut.i_header.valid, choose.random() < 0.5)  # the next header may already wait
             for _ in range(PATIENCE):
-                if not ctx.get(dut.busy):
+                if not ctx.get(dut.vector.busy):
                     break
-                assert ctx.get(dut.opcode) == c.opcode.value
-                assert ctx.get(dut.flags) == (c.flags.value if c.flags else 0)
+                assert ctx.get(dut.vector.opcode) == c.opcode.value
+                assert ctx.get(dut.vector.flags) == (c.flags.value if c.flags else 0)
                 assert not ctx.get(dut.i_header.ready)
                 await ctx.tick()
-            assert not ctx.get(dut.busy), f"{c.opcode.name} does not end: {units.events}"
+            assert not ctx.get(dut.vector.busy), f"{c.opcode.name} does not end: {units.events}"
             ctx.set(dut.i_header.valid, 0)
         for _ in range(30):
             await ctx.tick()
-            assert not ctx.get(dut.busy)
+            assert not ctx.get(dut.vector.busy)
 
     simulate(dut, bench, background=units.all(), simulator=simulator)
     assert spans == expected
@@ -370,21 +372,21 @@ def float_word(value: float) -> int:
 
 
 def quantize(k: int, flags: Flags | None = None) -> Command:
-    return command(Opcode.QUANTIZE, flags, k=k, scale=float_word(1 / k), eps=float_word(1e-5))
+    return command(Opcode.QUANTIZE, flags, elements=k, per_n=float_word(1 / k), eps=float_word(1e-5))
 
 
 def matmul(config: AccelConfig, k: int, m: int, flags: Flags | None = None, offset: int = 0) -> Command:
-    return command(Opcode.MATMUL, flags, k=k, m=m, payload_beats=1, scale=float_word(0.37), offset=offset,
-                   offset2=-(-k // config.inputs), address=-(-m // config.rows))
+    return command(Opcode.MATMUL, flags, in_features=k, out_features=m, payload_beats=1, weight_scale=float_word(0.37),
+                   destination=offset, block_beats=-(-k // config.inputs), row_blocks=-(-m // config.rows))
 
 
 def attend(config: AccelConfig, flags: Flags | None = None) -> Command:
-    return command(Opcode.ATTEND, flags, k=32, m=2 << 16 | 3, scale=float_word(0.25), eps=0x1_8000, offset=64,
-                   offset2=96, address=0x12_3456_7000)
+    return command(Opcode.ATTEND, flags, head_dim=32, group=3, kv_heads=2, softmax_scale=float_word(0.25),
+                   kv_head_stride=0x1_8000, k_offset=64, v_offset=96, layer_offset=0x12_3456_7000)
 
 
 def head(k: int, m: int, column: int) -> Command:
-    return command(Opcode.HEAD, head_column=column, k=k, m=m, payload_beats=9)
+    return command(Opcode.LM_HEAD, head_column=column, hidden=k, vocabulary=m, payload_beats=9)
 
 
 END = command(Opcode.END)
@@ -395,13 +397,13 @@ END = command(Opcode.END)
 def test_embed(name: str, flags: Flags | None) -> None:
     """An embedding row and a RoPE row for each column in use."""
     for columns in range(1, CONFIGS[name].columns + 1):
-        check(CONFIGS[name], [command(Opcode.EMBED, flags, k=64, m=32)], columns)
+        check(CONFIGS[name], [command(Opcode.EMBED, flags, hidden=64, head_dim=32)], columns)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_quantize(name: str) -> None:
     """From the residual stream, from the work area, and for the head, where only the scales are kept."""
-    commands = [quantize(64), quantize(36, Flags.WORK), quantize(64, Flags.HEAD16)]
+    commands = [quantize(64), quantize(36, Flags.WORK), quantize(64, Flags.LM_HEAD)]
     check(CONFIGS[name], commands, CONFIGS[name].columns)
 
 
@@ -426,30 +428,30 @@ def test_attend(name: str) -> None:
 def test_head(name: str) -> None:
     """Each column with its own scales, in any order, and again."""
     columns = CONFIGS[name].columns
-    commands = [quantize(64, Flags.HEAD16), *(head(64, 50, n % columns) for n in (2, 0, 1, 1))]
+    commands = [quantize(64, Flags.LM_HEAD), *(head(64, 50, n % columns) for n in (2, 0, 1, 1))]
     check(CONFIGS[name], commands, columns)
 
 
 def test_load_norm_and_end() -> None:
-    norms = [command(Opcode.LOAD_NORM, k=k, payload_beats=1) for k in (THREE.max_k, 1)]
+    norms = [command(Opcode.LOAD_NORM, elements=k, payload_beats=1) for k in (THREE.max_k, 1)]
     check(THREE, [*norms, END, END], 2)
 
 
 def test_a_vector_of_zeros() -> None:
     """absmax 0: the shift is the largest, and both scales vanish."""
-    check(THREE, [quantize(64, Flags.HEAD16), head(64, 5, 0), quantize(64), matmul(THREE, 64, 4)], 1, zeros=1.0)
+    check(THREE, [quantize(64, Flags.LM_HEAD), head(64, 5, 0), quantize(64), matmul(THREE, 64, 4)], 1, zeros=1.0)
 
 
 def layer(config: AccelConfig) -> list[Command]:
     """All commands of a pass of one layer, in the order of docs/isa.md."""
-    norm = command(Opcode.LOAD_NORM, k=64, payload_beats=16)
-    wide = command(Opcode.LOAD_NORM, k=96, payload_beats=24)
+    norm = command(Opcode.LOAD_NORM, elements=64, payload_beats=16)
+    wide = command(Opcode.LOAD_NORM, elements=96, payload_beats=24)
     return [
-        norm, command(Opcode.EMBED, Flags.STATISTICS, k=64, m=32), quantize(64), matmul(config, 64, 64),
+        norm, command(Opcode.EMBED, Flags.STATISTICS, hidden=64, head_dim=32), quantize(64), matmul(config, 64, 64),
         matmul(config, 64, 32, offset=64), matmul(config, 64, 32, offset=96), norm, attend(config, Flags.STATISTICS),
         quantize(64, Flags.WORK), norm, matmul(config, 64, 64, Flags.RESIDUAL | Flags.STATISTICS), quantize(64),
         matmul(config, 64, 96), wide, matmul(config, 64, 96, Flags.GATED | Flags.STATISTICS), quantize(96, Flags.WORK),
-        norm, matmul(config, 96, 64, Flags.RESIDUAL | Flags.STATISTICS), quantize(64, Flags.HEAD16), END,
+        norm, matmul(config, 96, 64, Flags.RESIDUAL | Flags.STATISTICS), quantize(64, Flags.LM_HEAD), END,
     ]
 
 
@@ -468,7 +470,7 @@ def test_verilated() -> None:
     verilated(THREE, commands, 3)
     verilated(THREE, commands, 3, stall=0.4, seed=7)
     verilated(THREE, [*layer(THREE), head(64, 33, 0)], 1)
-    verilated(THREE, [quantize(64, Flags.HEAD16), head(64, 5, 0), quantize(64), matmul(THREE, 64, 4)], 1, zeros=1.0)
+    verilated(THREE, [quantize(64, Flags.LM_HEAD), head(64, 5, 0), quantize(64), matmul(THREE, 64, 4)], 1, zeros=1.0)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -57,8 +57,8 @@ class Run:
             "max_new_tokens", "chunk", "start_position", "slot", "context", "vocabulary", "logits_mode", "logits_beats",
             "prompt_address", "tokens_address", "logits_address")}
         return values | {
-            "image_base": 0x1_0000_0000, "stream_offset": 0x1000, "stream_beats": 321, "head_offset": 0x5000,
-            "head_beats": 123, "end_count": len(self.end_ids), "batch": self.batch,
+            "image_base": 0x1_0000_0000, "stream_offset": 0x1000, "stream_beats": 321, "lm_head_offset": 0x5000,
+            "lm_head_beats": 123, "end_count": len(self.end_ids), "batch": self.batch,
             "prompt_length": len(self.entries if self.batch else self.prompt),
         }
 
@@ -185,21 +185,21 @@ class Surroundings:
             self.executed += 1
             await self.pause(ctx, least=4)
             if kind == LAYERS:
-                count = ctx.get(dut.columns)
+                feed = dut.feed
                 self.seen.passes.append([
-                    (ctx.get(dut.tokens[n]), ctx.get(dut.descriptors[n].slot), ctx.get(dut.descriptors[n].position))
-                    for n in range(count)])
-                await self.pulse(ctx, dut.ended)
+                    (ctx.get(feed.tokens[n]), ctx.get(feed.descriptors[n].slot), ctx.get(feed.descriptors[n].position))
+                    for n in range(ctx.get(feed.columns))])
+                await self.pulse(ctx, dut.feed.ended)
                 continue
-            column = ctx.get(dut.head_column)
+            column = ctx.get(dut.feed.lm_head_column)
             self.seen.heads.append(column)
             while self.run.logits_mode and len(self.seen.rows) < len(self.seen.heads):
                 await ctx.tick()
             await self.pause(ctx, least=4)
-            assert ctx.get(dut.head_column) == column
+            assert ctx.get(dut.feed.lm_head_column) == column
             _, slot, position = self.seen.passes[-1][column]
             ctx.set(dut.i_best.row, self.run.choice(position, slot))
-            await self.pulse(ctx, dut.head_done)
+            await self.pulse(ctx, dut.feed.lm_head_done)
             ctx.set(dut.i_best.row, 4095)
 
     async def pulse(self, ctx: Any, signal: Any) -> None:
@@ -219,7 +219,7 @@ class Surroundings:
             self.seen.rows.append((int(row.address), int(row.beats)))
             ctx.set(self.dut.logits_idle, 0)
             self.writes(ctx, 1)
-            await ctx.tick().until(self.dut.head_done)
+            await ctx.tick().until(self.dut.feed.lm_head_done)
             await self.pause(ctx)
             ctx.set(self.dut.logits_idle, 1)
             await self.pause(ctx, least=6)
@@ -267,9 +267,9 @@ def play(
         for run in runs:
             around.run, around.seen, around.answered, around.executed = run, Seen(), 0, 0
             for name, value in run.registers().items():
-                ctx.set(getattr(dut, name), value)
+                ctx.set(getattr(dut.job, name), value)
             for n, value in enumerate((*run.end_ids, *run.unused_end_ids)):
-                ctx.set(dut.end_ids[n], value)
+                ctx.set(getattr(dut.job, f"end_id_{n}"), value)
             await ctx.tick()
             assert not ctx.get(dut.busy)
             await around.pulse(ctx, dut.start)

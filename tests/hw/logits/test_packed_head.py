@@ -10,10 +10,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import ceil_div, preset
-from hw.contract.isa import HEADER
+from hw.contract.isa import decode_header
 from hw.contract.payloads import beat
 from hw.logits.argmax import Argmax, best_row
-from hw.logits.head import LmHead, head_command, head_write
+from hw.logits.logit_engine import LogitEngine, head_write, lm_head_command
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
 from sim.golden.number import encode
@@ -32,14 +32,14 @@ class HeadAndArgmax(wiring.Component):
     def __init__(self):
         super().__init__({
             "i_activations": In(stream.Signature(head_write(CONFIG))),
-            "i_command": In(stream.Signature(head_command(CONFIG))),
+            "i_command": In(stream.Signature(lm_head_command(CONFIG))),
             "i_beats": In(stream.Signature(beat(CONFIG))),
             "o": Out(stream.Signature(best_row(CONFIG))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.head = head = LmHead(CONFIG)
+        m.submodules.head = head = LogitEngine(CONFIG)
         m.submodules.best = best = Argmax(CONFIG)
         for name in ("i_activations", "i_command", "i_beats"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(head, name))
@@ -55,14 +55,14 @@ def test_next_token_of_the_demo_model(tmp_path):
     logits = machine.run_pass([50, 47], [0, 1], [0, 0], [False, True])[1]
     assert logits is not None
     region, size = image.view("head"), CONFIG.beat_bytes
-    header = HEADER.from_bits(int.from_bytes(region[:32].tobytes(), "little"))
+    header = decode_header(region[:32].tobytes())
     payload = region[CONFIG.header_beats * size :][: header["payload_beats"] * size].reshape(-1, size)
-    codes = machine.act[1].reshape(ceil_div(header["k"], CONFIG.vector), CONFIG.vector).tolist()
-    command = {"k": header["k"], "m": header["m"], "hs": int(encode(machine.act_scale[1]))}
+    codes = machine.act[1].reshape(ceil_div(header["hidden"], CONFIG.vector), CONFIG.vector).tolist()
+    command = {"k": header["hidden"], "m": header["vocabulary"], "hs": int(encode(machine.act_scale[1]))}
     prepare = [Step(send={"i_activations": [{"index": n, "codes": word} for n, word in enumerate(codes)]})]
     received, log = run_stream(HeadAndArgmax(), {"i_command": [command], "i_beats": payload.tolist()}, prepare=prepare,
                                simulator="verilator")
     row = argmax(logits)
     assert received == [{"row": row, "logit": int(encode(logits[row]))}]
     # One beat per clock to the end, then the way through the head and argmax.
-    assert log["o"] == [log["i_beats"][0] + len(payload) - 1 + LmHead(CONFIG).latency + 1]
+    assert log["o"] == [log["i_beats"][0] + len(payload) - 1 + LogitEngine(CONFIG).latency + 1]

@@ -57,7 +57,8 @@ class GoldenMachine:
         the step has of logits."""
         link, tokens, rows = self._link(), 0, 0
         regions = link.machine.image.plan.regions
-        assert [self.register(f"{name.upper()}_OFFSET") for name in regions] == [r.offset for r in regions.values()]
+        names = ("STREAM_OFFSET", "LM_HEAD_OFFSET", "EMBED_OFFSET", "ROPE_OFFSET")
+        assert [self.register(name) for name in names] == [region.offset for region in regions.values()]
         stride = self.register("LOGITS_BEATS") * self.config.beat_bytes
         for step in link.run(self.request()):
             for row in step.rows:

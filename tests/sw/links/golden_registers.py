@@ -9,14 +9,18 @@ from pathlib import Path
 
 from hw.contract.config import AccelConfig
 from hw.contract.link_protocol import LinkStatus
-from hw.contract.register_map import ID_MAGIC, ID_VERSION, REGISTERS
+from hw.contract.register_map import ID_MAGIC, ID_VERSION, REGISTERS, encode, find
 from sim.golden.link import GoldenBoard
 from tests.sw.links.golden_machine import Area, GoldenMachine
+from tests.words import ABORT, BUSY, START
 
-START, ABORT, BUSY, DONE = 1, 2, 1, 2
 CLOCK_HZ = 50_000_000
 NAMES = {register.address: register.name for register in REGISTERS}
-COMPUTED = ("STATUS", "TOKEN_COUNT", "LAST_TOKEN", "CYCLES_LO", "CYCLES_HI", "STREAM_BUSY")
+HELD = {register.address - 4: register.name for register in REGISTERS if register.held}
+"""Registers that are kept when the one at an address is read."""
+
+COMPUTED = ("STATUS", "TOKEN_COUNT", "LAST_TOKEN", "CYCLES_LO", "CYCLES_HI", "STREAM_BUSY_LO",
+            "STREAM_BUSY_HI")
 
 
 class GoldenRegisters:
@@ -38,7 +42,7 @@ class GoldenRegisters:
         self._tokens: list[int] = []
         self._beats: list[int] = []  # of the stream, until each token; the last entry is the end of the run
         self._started: float | None = None
-        self._latched = 0
+        self._held = 0
 
     def connect(self, area: Area, clock: Callable[[], float]) -> None:
         """To the memory of the board, and the time of its line."""
@@ -48,7 +52,7 @@ class GoldenRegisters:
     def _start(self) -> None:
         request = self._golden.request()
         self._tokens = [token for token in self._golden.run() if token is not None]
-        stream, head = self._values["STREAM_BEATS"], self._values["HEAD_BEATS"]
+        stream, head = self._values["STREAM_BEATS"], self._values["LM_HEAD_BEATS"]
         self._beats = [request.passes(made) * stream + request.heads(made) * head
                        for made in range(1, len(self._tokens) + 1)] or [request.passes(0) * stream]
         self._started = self._clock()
@@ -66,13 +70,14 @@ class GoldenRegisters:
         clocks = min(int((self._clock() - self._started) * CLOCK_HZ), ceil(self._beats[-1] * self.clocks_per_beat))
         beats = int(clocks / self.clocks_per_beat)
         made = sum(beats >= due for due in self._beats) if self._tokens else 0
-        if name == "CYCLES_LO":
-            self._latched = clocks >> 32
-        return {
-            "STATUS": DONE if beats >= self._beats[-1] else BUSY, "TOKEN_COUNT": made,
-            "LAST_TOKEN": self._tokens[made - 1] if made else 0, "CYCLES_LO": clocks & 0xFFFFFFFF,
-            "CYCLES_HI": self._latched, "STREAM_BUSY": beats & 0xFFFFFFFF,
-        }[name]
+        words = encode({
+            "busy": int(beats < self._beats[-1]), "done": int(beats >= self._beats[-1]), "token_count": made,
+            "last_token": self._tokens[made - 1] if made else 0, "cycles": clocks, "stream_busy": beats,
+        })
+        if find(name).held:
+            return self._held
+        self._held = words.get(HELD.get(find(name).address, ""), self._held)
+        return words[name]
 
     def read(self, address: int) -> int | LinkStatus:
         name = NAMES[address]

@@ -22,11 +22,11 @@ from hw.contract.config import AccelConfig
 from hw.contract.register_map import ID_MAGIC, ID_VERSION, find
 from sw.links.mmap import BUFFER_NAME, REGISTER_BYTES, UIO_NAME, MmapBus
 from tests.sw.links.golden_machine import GoldenMachine
+from tests.words import ABORT, BUSY, DONE, START
 
 PHYSICAL = 0x8_7003_4000
 """Address of the buffer: a page, no multiple of 64 KiB, above 4 GiB."""
 
-START, ABORT, BUSY, DONE = 1, 2, 1, 2
 WAIT_S = 20.0
 
 
@@ -132,7 +132,7 @@ class ChipInFolder:
                 tokens += 1
                 self._set("LAST_TOKEN", token)
                 self._set("TOKEN_COUNT", tokens)
-            self._set("STREAM_BUSY", self.register("STREAM_BUSY") + 1)
+            self._set("STREAM_BUSY_LO", self.register("STREAM_BUSY_LO") + 1)
         self.runs += 1
         self._set("STATUS", DONE)
 

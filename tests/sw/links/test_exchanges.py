@@ -18,8 +18,8 @@ from sw.links.exchange import LinkError
 from sw.links.machine import MachineLink
 from sw.links.serial import SerialBus
 from tests.sw.links.golden_bench import DRAWN, GREEDY, WRITABLE, Bench, golden, small_image
-from tests.sw.links.golden_registers import START
 from tests.sw.links.noisy_line import BAUD
+from tests.words import START
 
 
 @pytest.fixture(scope="module")

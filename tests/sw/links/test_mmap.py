@@ -67,7 +67,7 @@ def test_generate_equals_golden(chip: ChipInFolder, tmp_path: Path, capsys: pyte
         np.testing.assert_array_equal(mapped[name], golden[name])
     assert chip.runs == 1
     stats = json.loads((tmp_path / "stats.json").read_text())
-    assert (stats["positions_fed"], stats["busy_cycles"]["stream"]) == (6 + 11, chip.register("STREAM_BUSY"))
+    assert (stats["positions_fed"], stats["busy_cycles"]["stream"]) == (6 + 11, chip.register("STREAM_BUSY_LO"))
     assert "read_bytes" not in stats  # nobody counts it there
 
 

@@ -56,7 +56,7 @@ class Registers:
     def read(self, address: int) -> int | LinkStatus:
         if address == REFUSED:
             return LinkStatus.REGISTER_ERROR
-        if address == find("STREAM_BUSY").address:
+        if address == find("STREAM_BUSY_LO").address:
             self.count += 1
             return self.count
         return self.count if address == COUNT else self.values.get(address, 0)

@@ -1,12 +1,12 @@
 # amaranth: UnusedElaboratable=no
-"""LmHead equals the golden logits, bit for bit and in the order of the rows."""
+"""LogitEngine equals the golden logits, bit for bit and in the order of the rows."""
 
 import numpy as np
 import pytest
 
 from hw.contract.config import ceil_div, preset
 from hw.dot.scaled_sum import ScaledSum
-from hw.logits.head import LmHead
+from hw.logits.logit_engine import LogitEngine
 from sim.golden.logits import head_logits
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import assert_equal, random_codes, stream
@@ -51,7 +51,7 @@ def run(config, a16, columns, *, padding=0, **options):
     values = np.full(ceil_div(config.max_hidden, config.vector) * config.vector, 32767)
     values[: len(a16)] = a16
     written = [{"index": n, "codes": codes} for n, codes in enumerate(values.reshape(-1, config.vector).tolist())]
-    received, log = run_stream(LmHead(config), {
+    received, log = run_stream(LogitEngine(config), {
         "i_command": [column.command() for column in columns],
         "i_beats": [beat for column in columns for beat in head_payload(config, column.rows, column.scales, padding)],
     }, prepare=[Step(send={"i_activations": written})], **options)
@@ -145,7 +145,7 @@ def test_cycles(name, k):
     start = log["i_command"][0] + 1
     assert log["i_beats"] == list(range(start, start + 6 * (1 + group * row_beats)))
     ends = [g * (1 + group * row_beats) + (r + 1) * row_beats for g in range(6) for r in range(group)]
-    assert log["o"] == [start + end + LmHead(config).latency for end in ends]
+    assert log["o"] == [start + end + LogitEngine(config).latency for end in ends]
 
 
 def test_verilated():
@@ -161,7 +161,7 @@ def test_verilated():
 
 
 def test_latency():
-    assert {name: LmHead(config).latency for name, config in CONFIGS.items()} == {
+    assert {name: LogitEngine(config).latency for name, config in CONFIGS.items()} == {
         "tiny": 13, "one_element_per_clock": 13, "wide": 14,
     }
 

@@ -16,10 +16,10 @@ from hw.logits.argmax import logit_word
 from hw.logits.row_reader import HeadRowReader
 from hw.watch import watch, watch_fifo, watch_stream
 
-__all__ = ["LmHead", "head_command", "head_write"]
+__all__ = ["LogitEngine", "lm_head_command", "head_write"]
 
 
-def head_command(config: AccelConfig) -> data.StructLayout:
+def lm_head_command(config: AccelConfig) -> data.StructLayout:
     """Inputs, rows, and the value `hs` of one activation code as a machine float; k and m are at least 1."""
     return data.StructLayout({"k": range(config.max_hidden + 1), "m": range(config.max_vocab + 1), "hs": FLOAT_BITS})
 
@@ -32,7 +32,7 @@ def head_write(config: AccelConfig) -> data.StructLayout:
     })
 
 
-class LmHead(wiring.Component):
+class LogitEngine(wiring.Component):
     """Logits of one column: section 7 of docs/numerics.md over the payload of a HEAD packet (docs/isa.md).
 
     Activations are written first, then a command, then its beats. Codes at k and above need not be written: lanes
@@ -54,7 +54,7 @@ class LmHead(wiring.Component):
         self.config = config
         super().__init__({
             "i_activations": In(stream.Signature(head_write(config))),
-            "i_command": In(stream.Signature(head_command(config))),
+            "i_command": In(stream.Signature(lm_head_command(config))),
             "i_beats": In(stream.Signature(stream_beat(config))),
             "o": Out(stream.Signature(logit_word(config))),
         })
