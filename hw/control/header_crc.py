@@ -1,13 +1,17 @@
-"""Hardware of the CRC of a header, unrolled from `advance_crc` of hw/contract/crc.py."""
+"""Hardware of the CRC of a header, for a whole beat per clock.
+
+`amaranth.lib.crc.Processor` is not it: the exclusive or of a beat of 256 bits is a chain there, too long for Amaranth's
+simulator.
+"""
 
 from __future__ import annotations
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from amaranth.lib import crc, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import HEADER_BYTES, AccelConfig
-from hw.contract.crc import CRC_BITS, CRC_RESIDUE, CRC_START, advance_crc
+from hw.contract.crc import HEADER_CRC
 
 __all__ = ["HeaderCrc"]
 
@@ -30,14 +34,18 @@ class HeaderCrc(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        state = Signal(CRC_BITS)
+        width = HEADER_CRC.crc_width
+        state = Signal(width)
         mixed = Signal(self.step)
         m.d.comb += [
-            mixed.eq(self.beat ^ Mux(self.first, C(CRC_START, CRC_BITS), state)),
-            self.right.eq(state == CRC_RESIDUE),
+            mixed.eq(self.beat ^ Mux(self.first, C(HEADER_CRC.initial_crc, width), state)),
+            self.right.eq(state == HEADER_CRC().residue()),
         ]
-        effects = [advance_crc(0, 1 << n, self.step) for n in range(self.step)]
+        # From 0 on the CRC is linear: the state behind a beat is the exclusive or of what its bits make of it alone.
+        linear = crc.Algorithm(crc_width=width, polynomial=HEADER_CRC.polynomial, initial_crc=0, reflect_input=True,
+                               reflect_output=True, xor_output=0)
+        effects = [linear(self.step).compute([1 << n]) for n in range(self.step)]
         with m.If(self.valid):
-            for bit in range(CRC_BITS):
+            for bit in range(width):
                 m.d.sync += state[bit].eq(Cat(mixed[n] for n, effect in enumerate(effects) if effect >> bit & 1).xor())
         return m

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, unsigned
 from amaranth.lib import stream, wiring
-from amaranth.lib.crc.catalog import CRC16_IBM_SDLC
 from amaranth.lib.wiring import Out
 
 from hw.contract.config import HEADER_BYTES, PRESETS, AccelConfig
@@ -137,7 +136,8 @@ def test_blank_memory_is_no_program(byte: int, name: str) -> None:
 
 def test_every_damage_of_one_or_two_bits_is_found() -> None:
     good = encode_header({"opcode": Opcode.END.value})
-    assert header_crc(good) == CRC16_IBM_SDLC().compute(good[:30]) == int.from_bytes(good[30:], "little")
+    assert header_crc(b"123456789") == 0x906E  # the check value of CRC-16/X.25
+    assert header_crc(good) == int.from_bytes(good[30:], "little")
     effects = [header_crc((1 << bit).to_bytes(32, "little")) ^ header_crc(bytes(32)) for bit in range(240)]
     effects += [1 << bit for bit in range(16)]
     assert len({0, *effects}) == 257  # so no bit is without effect, and no two have the same
