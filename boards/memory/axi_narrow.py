@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import C, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from boards.memory.port import memory_port
 from hw.contract.config import AccelConfig, ConfigError
@@ -44,8 +45,8 @@ class AxiNarrow(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         machine, memory, ratio, bits = self.machine, self.memory, self.ratio, self.data_bits
-        shift = ratio.bit_length() - 1
-        inside = (machine.wdata.shape().width // 8).bit_length() - 1  # address bits inside a beat
+        shift = exact_log2(ratio)
+        inside = exact_log2(machine.wdata.shape().width // 8)  # address bits inside a beat
         first_words = C((1 << shift) - 1, shift)
         for channel in ("ar", "aw"):
             for name in ("id", "burst", "valid"):
@@ -53,7 +54,7 @@ class AxiNarrow(wiring.Component):
             m.d.comb += [
                 getattr(memory, f"{channel}addr").eq(Cat(C(0, inside), getattr(machine, f"{channel}addr")[inside:])),
                 getattr(memory, f"{channel}len").eq(Cat(first_words, getattr(machine, f"{channel}len"))),
-                getattr(memory, f"{channel}size").eq((bits // 8).bit_length() - 1),
+                getattr(memory, f"{channel}size").eq(exact_log2(bits // 8)),
                 getattr(machine, f"{channel}ready").eq(getattr(memory, f"{channel}ready")),
             ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import C, Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from boards.memory.port import memory_port
 from hw.contract.config import AccelConfig, ConfigError
@@ -34,7 +35,7 @@ class AxiWiden(wiring.Component):
         self.ratio, rest = divmod(data_bits, config.port_bits)
         if rest or self.ratio < 2 or self.ratio & (self.ratio - 1):
             raise ConfigError(f"words of {data_bits} bits are no power of two of the machine's {config.port_bits} bits")
-        self.shift = self.ratio.bit_length() - 1
+        self.shift = exact_log2(self.ratio)
         super().__init__({
             "machine": In(axi_signature(config)),
             "memory": Out(memory_port(address_bits, data_bits)),
@@ -48,7 +49,7 @@ class AxiWiden(wiring.Component):
 
     def _address(self, m: Module, channel: str) -> fifo.SyncFIFO:
         """Passes addresses on, and keeps of every burst which beats of its first and last word are its own."""
-        inside = self.config.beat_bytes.bit_length() - 1  # address bits inside a beat
+        inside = exact_log2(self.config.beat_bytes)  # address bits inside a beat
 
         def machine(name: str) -> Signal:
             return getattr(self.machine, channel + name)

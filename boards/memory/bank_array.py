@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.contract.config import ConfigError, ceil_div
 from hw.delay import delayed
@@ -50,7 +51,7 @@ class BankArray(wiring.Component):
 
     def __init__(self, banks: int, depth: int) -> None:
         self.banks, self.depth, self.words = banks, depth, array_words(banks, depth)
-        self.groups, self.row_bits = banks // GROUP, depth.bit_length() - 1
+        self.groups, self.row_bits = banks // GROUP, exact_log2(depth)
         super().__init__({
             "address": In(range(self.words)), "o": Out(ROW_BITS),
             "write_en": In(1), "write_data": In(ROW_BITS),

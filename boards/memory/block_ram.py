@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, fifo, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from boards.memory.bank_array import GROUP, READ_LATENCY, WORD_BITS, BankArray, array_words
 from boards.memory.port import memory_port
@@ -52,7 +53,7 @@ class BlockRam(wiring.Component):
         axi = self.axi
         m.submodules.array = array = BankArray(self.banks, self.depth)
         m.d.comb += self.ready.eq(1)
-        word_bits = len(axi.araddr) - (WORD_BYTES.bit_length() - 1)
+        word_bits = len(axi.araddr) - exact_log2(WORD_BYTES)
         read_at, write_at, write_turn = Signal(word_bits), Signal(word_bits), Signal()
         target = self._write(m, array, write_at, write_turn)
         m.d.comb += array.address.eq(Mux(write_turn, target, read_at))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from boards.memory.port import memory_port
 from hw.memory.axi import BURST_INCR
@@ -39,7 +40,7 @@ class MemoryTest(wiring.Component):
         m = Module()
         memory, word_bytes = self.memory, self.data_bits // 8
         address, again = Signal(self.address_bits), Signal()
-        number = Signal(range(self.address_bits - word_bytes.bit_length() + 2))  # of the word
+        number = Signal(range(self.address_bits - exact_log2(word_bytes) + 1))  # of the word
         clocks, wrong, late = Signal(range(TIMEOUT_CYCLES)), Signal(), Signal()
         first = Cat(number, number, number)[:8].replicate(word_bytes) ^ sum(
             (37 * n + 11 & 0xFF) << 8 * n for n in range(word_bytes))
@@ -48,7 +49,7 @@ class MemoryTest(wiring.Component):
         for channel in ("ar", "aw"):
             m.d.comb += [
                 getattr(memory, f"{channel}addr").eq(address),
-                getattr(memory, f"{channel}size").eq(word_bytes.bit_length() - 1),
+                getattr(memory, f"{channel}size").eq(exact_log2(word_bytes)),
                 getattr(memory, f"{channel}burst").eq(BURST_INCR),
             ]
         m.d.comb += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.attention.block_address import HEAD_BITS, SLOT_BITS, block_query
 from hw.attention.block_player import play
@@ -82,7 +83,7 @@ class AttentionControl(wiring.Component):
         for name in ("o_read", "o_block", "o_row", "o_load", "o_play"):
             watch_stream(m, platform, getattr(self, name), name)
         config = self.config
-        beat_shift = config.beat_bytes.bit_length() - 1
+        beat_shift = exact_log2(config.beat_bytes)
         command = Signal(attend_command(config))
         kv_head, kind = Signal(HEAD_BITS), Signal()
         block, read_base, stored = Signal.like(self.o_block.payload.block), Signal(config.word_bits), Signal(8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.attention.block_loader import block_read
 from hw.attention.query_memory import query_read, row_beats
@@ -111,7 +112,7 @@ class BlockPlayer(wiring.Component):
                 with m.Elif(self.i.valid):
                     m.next = "SCALES"
             with m.State("SCALES"):
-                m.d.comb += [self.block.en.eq(1), self.block.addr.eq(row >> (pairs.bit_length() - 1))]
+                m.d.comb += [self.block.en.eq(1), self.block.addr.eq(row >> exact_log2(pairs))]
                 m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += self.o_scales.valid.eq(1)

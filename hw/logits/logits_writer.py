@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
@@ -53,7 +54,7 @@ class LogitsWriter(wiring.Component):
             watch_stream(m, platform, getattr(self, name), name)
         config = self.config
         words = config.port_bits // WORD_BITS
-        beat_shift = config.beat_bytes.bit_length() - 1
+        beat_shift = exact_log2(config.beat_bytes)
         row = Signal(logits_row(config))
         part, left, size = Signal(range(words)), Signal(range(MAX_BEATS + 1)), Signal(range(MAX_BEATS + 1))
         packed = Array(Signal(WORD_BITS, name=f"word{n}") for n in range(words))

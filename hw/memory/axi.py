@@ -123,7 +123,7 @@ def page_window(config: AccelConfig) -> wiring.Member:
 
 def beat_size(config: AccelConfig) -> int:
     """AxSIZE of a full beat, also the number of address bits inside a beat."""
-    return config.beat_bytes.bit_length() - 1
+    return exact_log2(config.beat_bytes)
 
 
 _AXI_PIN = re.compile(r"(.+?)__((?:aw|ar)(?:id|addr|len|size|burst|cache|prot|valid|ready)"

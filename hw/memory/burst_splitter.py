@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.contract.config import BOUNDARY_BYTES, STRIPE_BYTES, AccelConfig
 from hw.memory.axi import beat_size, burst_request, page_window
@@ -53,7 +54,7 @@ class BurstSplitter(wiring.Component):
         m = Module()
         size = beat_size(self.config)
         page_beats = BOUNDARY_BYTES // self.config.beat_bytes
-        page_bits = page_beats.bit_length() - 1
+        page_bits = exact_log2(page_beats)
 
         index = Signal(self.config.address_bits - size)  # address in beats
         remaining = Signal(self.beat_bits)
@@ -78,7 +79,7 @@ class BurstSplitter(wiring.Component):
         with m.Else():
             m.d.comb += length.eq(allowed)
 
-        stripe_bits = (STRIPE_BYTES >> size).bit_length() - 1
+        stripe_bits = exact_log2(STRIPE_BYTES >> size)
         following = Signal.like(index)
         ends_stripe = index[page_bits:stripe_bits].all() & (length == to_boundary)
         skipped = Cat(C(0, stripe_bits), (index[stripe_bits:] + self.stripes)[: len(index) - stripe_bits])

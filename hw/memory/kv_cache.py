@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import C, Cat, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
@@ -72,7 +73,7 @@ class KvAppend(wiring.Component):
             row_start.eq(row.block + BLOCK_POSITIONS * PAIR_BYTES + rows_before * row.row_bytes),
             pair.eq(row.block + row.place * PAIR_BYTES + row.value * SCALE_BYTES),
         ]
-        beat_shift = beat_bytes.bit_length() - 1
+        beat_shift = exact_log2(beat_bytes)
         inside = pair[:beat_shift]
         scale_word = Cat(C(0, 32 - FLOAT_BITS), scale)
 

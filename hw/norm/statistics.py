@@ -7,6 +7,7 @@ from itertools import pairwise
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from hw.contract.config import SUM_PARTIALS, AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
@@ -69,7 +70,7 @@ class NormStatistics(wiring.Component):
         """Clocks from taking a request to its valid result."""
         words = SUM_PARTIALS // self.config.vector
         add = 1 + FloatAdd.LATENCY
-        return 1 + (words - 1) * (3 + add) + (self.config.vector.bit_length() - 1) * add
+        return 1 + (words - 1) * (3 + add) + exact_log2(self.config.vector) * add
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -77,7 +78,7 @@ class NormStatistics(wiring.Component):
         config = self.config
         lanes = config.vector
         words = SUM_PARTIALS // lanes
-        word_bits = words.bit_length() - 1
+        word_bits = exact_log2(words)
         slot_bits = config.column_bits + word_bits
         floats = column_values(config)
 
@@ -158,7 +159,7 @@ class NormStatistics(wiring.Component):
         """The tree of one column: slot word + stride is added to slot word, for falling strides; lanes likewise."""
         lanes = self.config.vector
         words = SUM_PARTIALS // lanes
-        word_bits = words.bit_length() - 1
+        word_bits = exact_log2(words)
         tree_sum, left, right = tree
         column = Signal(self.config.column_bits)
         stride, word = Signal(word_bits), Signal(word_bits)
