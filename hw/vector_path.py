@@ -23,7 +23,7 @@ from hw.norm.quantize import Quantize
 from hw.norm.residual import Residual
 from hw.norm.scale import NormScale
 from hw.norm.statistics import NormStatistics
-from hw.register_slice import RegisterSlice
+from hw.streams import RegisterSlice
 
 __all__ = ["VectorPath"]
 
