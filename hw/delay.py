@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
+from typing import Any
+
+from amaranth.hdl import Module, Signal
 
 __all__ = ["delayed"]
 
 
-def delayed(m: Module, value: Value, clocks: int, *, name: str) -> Value:
-    """`value` as it was `clocks` steps ago, zero before. A call inside `m.If` counts only clocks that fulfil it."""
+def delayed(m: Module, value: Any, clocks: int, *, name: str) -> Any:
+    """`value` as it was `clocks` steps ago, zero before; its shape stays. A call inside `m.If` counts only clocks that
+    fulfil it. Cost: `clocks` registers of the value's width."""
     for n in range(clocks):
-        stage = Signal(len(value), name=f"{name}_{n + 1}")
+        stage = Signal(value.shape(), name=f"{name}_{n + 1}")
         m.d.sync += stage.eq(value)
         value = stage
     return value

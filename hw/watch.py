@@ -28,9 +28,9 @@ def watch(m: Module, platform: object, condition: Value, text: str, *values: Any
         m.d.sync += Assert(condition, Format(text + "\n", *values))
 
 
-def watch_fifo(m: Module, platform: object, fifo: Any, name: str) -> None:
-    """Nothing is written into a full FIFO of `amaranth.lib.fifo`: there it would be lost."""
-    watch(m, platform, ~fifo.w_en | fifo.w_rdy, f"{name} is written while it is full")
+def watch_fifo(m: Module, platform: object, i: Any, name: str) -> None:
+    """Nothing is offered to a full FIFO by who cannot wait, where it would be lost; `i` is the FIFO's input stream."""
+    watch(m, platform, ~i.valid | i.ready, f"{name} is written while it is full")
 
 
 def watch_range(m: Module, platform: object, value: Value, limit: int | Value, name: str) -> None:

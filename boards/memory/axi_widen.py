@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import C, Cat, Module, Mux, Signal
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from boards.memory.port import memory_port
 from hw.contract.config import AccelConfig, ConfigError
 from hw.memory.axi import axi_signature
+from hw.streams import Queue
 
 __all__ = ["AxiWiden"]
 
@@ -47,7 +50,7 @@ class AxiWiden(wiring.Component):
         self._write(m)
         return m
 
-    def _address(self, m: Module, channel: str) -> fifo.SyncFIFO:
+    def _address(self, m: Module, channel: str) -> Any:
         """Passes addresses on, and keeps of every burst which beats of its first and last word are its own."""
         inside = exact_log2(self.config.beat_bytes)  # address bits inside a beat
 
@@ -58,7 +61,7 @@ class AxiWiden(wiring.Component):
             return getattr(self.memory, channel + name)
 
         ends = data.StructLayout({"first": self.shift, "last": self.shift})
-        bursts = fifo.SyncFIFO(width=ends.size, depth=self.config.outstanding)
+        bursts = Queue(ends, self.config.outstanding)
         m.submodules[f"{channel}_bursts"] = bursts
         first = machine("addr")[inside : inside + self.shift]
         last = first + machine("len")  # counted from the first beat of the first word
@@ -68,18 +71,18 @@ class AxiWiden(wiring.Component):
             memory("addr").eq(Cat(C(0, inside + self.shift), machine("addr")[inside + self.shift :])),
             memory("len").eq(last >> self.shift),
             memory("size").eq(inside + self.shift),
-            memory("valid").eq(machine("valid") & bursts.w_rdy),
-            machine("ready").eq(memory("ready") & bursts.w_rdy),
-            bursts.w_data.eq(Cat(first, last[: self.shift])),
-            bursts.w_en.eq(machine("valid") & machine("ready")),
+            memory("valid").eq(machine("valid") & bursts.i.ready),
+            machine("ready").eq(memory("ready") & bursts.i.ready),
+            bursts.i.payload.eq(Cat(first, last[: self.shift])),
+            bursts.i.valid.eq(machine("valid") & machine("ready")),
         ]
-        return bursts
+        return bursts.o
 
     def _read(self, m: Module) -> None:
         """A word stays until the last of its beats is taken."""
         machine, memory = self.machine, self.memory
         bursts = self._address(m, "ar")
-        first, last = bursts.r_data[: self.shift], bursts.r_data[self.shift :]
+        first, last = bursts.payload.first, bursts.payload.last
         inside, following = Signal(), Signal(self.shift)  # the burst has begun, and its next beat in the word
         beat = Mux(inside, following, first)
         ends = (beat == self.ratio - 1) | memory.rlast & (beat == last)
@@ -88,9 +91,9 @@ class AxiWiden(wiring.Component):
             machine.rdata.eq(memory.rdata.word_select(beat, self.config.port_bits)),
             machine.rresp.eq(memory.rresp),
             machine.rlast.eq(memory.rlast & ends),
-            machine.rvalid.eq(memory.rvalid & bursts.r_rdy),
-            memory.rready.eq(machine.rready & bursts.r_rdy & ends),
-            bursts.r_en.eq(memory.rvalid & memory.rready & memory.rlast),
+            machine.rvalid.eq(memory.rvalid & bursts.valid),
+            memory.rready.eq(machine.rready & bursts.valid & ends),
+            bursts.ready.eq(memory.rvalid & memory.rready & memory.rlast),
         ]
         with m.If(machine.rvalid & machine.rready):
             m.d.sync += [following.eq(beat + 1), inside.eq(~machine.rlast)]
@@ -100,7 +103,7 @@ class AxiWiden(wiring.Component):
         machine, memory, bits, lanes = self.machine, self.memory, self.config.port_bits, self.config.beat_bytes
         bursts = self._address(m, "aw")
         inside, following = Signal(), Signal(self.shift)
-        beat = Mux(inside, following, bursts.r_data[: self.shift])
+        beat = Mux(inside, following, bursts.payload.first)
         complete = (beat == self.ratio - 1) | machine.wlast
         for n in range(self.ratio):
             content, strobes = memory.wdata.word_select(n, bits), memory.wstrb.word_select(n, lanes)
@@ -118,9 +121,9 @@ class AxiWiden(wiring.Component):
                     m.d.sync += [kept.eq(machine.wdata), kept_strobes.eq(machine.wstrb)]
         m.d.comb += [
             memory.wlast.eq(machine.wlast),
-            memory.wvalid.eq(machine.wvalid & bursts.r_rdy & complete),
-            machine.wready.eq(bursts.r_rdy & (memory.wready | ~complete)),
-            bursts.r_en.eq(machine.wvalid & machine.wready & machine.wlast),
+            memory.wvalid.eq(machine.wvalid & bursts.valid & complete),
+            machine.wready.eq(bursts.valid & (memory.wready | ~complete)),
+            bursts.ready.eq(machine.wvalid & machine.wready & machine.wlast),
             machine.bid.eq(memory.bid),
             machine.bresp.eq(memory.bresp),
             machine.bvalid.eq(memory.bvalid),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, fifo, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -11,6 +11,7 @@ from boards.memory.bank_array import GROUP, READ_LATENCY, WORD_BITS, BankArray, 
 from boards.memory.port import memory_port
 from hw.delay import delayed
 from hw.memory.axi import RESPONSE_OKAY, RESPONSE_SLVERR
+from hw.streams import Queue
 from hw.watch import watch_fifo
 
 __all__ = ["BlockRam", "block_ram_bytes"]
@@ -59,8 +60,8 @@ class BlockRam(wiring.Component):
         m.d.comb += array.address.eq(Mux(write_turn, target, read_at))
 
         # ---- reads: as many as have room for their answers, in clocks in which no write needs the array
-        m.submodules.answers = answers = fifo.SyncFIFO(width=ANSWER.size, depth=ANSWERS)
-        watch_fifo(m, platform, answers, "the FIFO of words that were read")
+        m.submodules.answers = answers = Queue(ANSWER, ANSWERS)
+        watch_fifo(m, platform, answers.i, "the FIFO of words that were read")
         active, left, room = Signal(), Signal(8), Signal(range(ANSWERS + 1), init=ANSWERS)
         read_id, issue, taken = Signal(), Signal(), Signal()
         came = delayed(m, Cat(left == 0, read_id, read_at >= self.words), READ_LATENCY, name="asked")
@@ -74,12 +75,12 @@ class BlockRam(wiring.Component):
             m.d.sync += [read_at.eq(read_at + 1), left.eq(left - 1), active.eq(left != 0)]
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [read_at.eq(axi.araddr[-word_bits:]), left.eq(axi.arlen), active.eq(1), read_id.eq(axi.arid)]
-        answer = data.View(ANSWER, answers.r_data)
+        answer = answers.o.payload
         m.d.comb += [
-            answers.w_en.eq(delayed(m, issue, READ_LATENCY, name="issued")),
-            answers.w_data.eq(Cat(array.o[:WORD_BITS], came)),
-            answers.r_en.eq(axi.rready),
-            axi.rvalid.eq(answers.r_rdy),
+            answers.i.valid.eq(delayed(m, issue, READ_LATENCY, name="issued")),
+            answers.i.payload.eq(Cat(array.o[:WORD_BITS], came)),
+            answers.o.ready.eq(axi.rready),
+            axi.rvalid.eq(answers.o.valid),
             axi.rdata.eq(answer.data), axi.rlast.eq(answer.last), axi.rid.eq(answer.id),
             axi.rresp.eq(Mux(answer.wrong, RESPONSE_SLVERR, RESPONSE_OKAY)),
         ]

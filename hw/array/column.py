@@ -7,12 +7,14 @@ wire is longer than one column.
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.ternary_dot import TernaryDot
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import Trit
+from hw.delay import delayed
+from hw.streams import Queue
 from hw.watch import watch_fifo, watch_range, watch_stream
 
 __all__ = ["OUTPUT_BLOCKS", "READ_LATENCY", "ArrayColumn", "activation_write", "array_control", "array_weights"]
@@ -97,11 +99,7 @@ class ArrayColumn(wiring.Component):
         m.d.sync += word.eq(read.data)
 
         # The flags travel beside the data: {valid, first, last}, one bit of each per clock of delay.
-        flags = self.i_control.as_value()[:3]
-        for n in range(READ_LATENCY + self.dots[0].latency):
-            delayed = Signal(3, name=f"flags_{n}")
-            m.d.sync += delayed.eq(flags)
-            flags = delayed
+        flags = delayed(m, self.i_control.as_value()[:3], READ_LATENCY + self.dots[0].latency, name="flags")
         valid, first, last = flags[0], flags[1], flags[2]
 
         accumulators = Signal(data.ArrayLayout(signed(config.accumulator_bits), config.rows))
@@ -116,17 +114,17 @@ class ArrayColumn(wiring.Component):
             with m.If(valid & self.i_enabled):
                 watch_range(m, platform, total, 127 * config.max_k, "a sum")
 
-        m.submodules.results = results = fifo.SyncFIFO(width=accumulators.shape().size, depth=OUTPUT_BLOCKS)
-        m.d.comb += [results.w_data.eq(accumulators), results.w_en.eq(finished)]
-        watch_fifo(m, platform, results, "the FIFO of finished sums")
-
         words = config.rows // config.vector
+        block = data.ArrayLayout(self.o.payload.shape(), words)
+        m.submodules.results = results = Queue(block, OUTPUT_BLOCKS)
+        m.d.comb += [results.i.payload.eq(accumulators.as_value()), results.i.valid.eq(finished)]
+        watch_fifo(m, platform, results.i, "the FIFO of finished sums")
+
         counter = Signal(range(max(2, words)))
-        choices = data.ArrayLayout(self.o.payload.shape(), words)
         m.d.comb += [
-            self.o.payload.eq(data.View(choices, results.r_data)[counter]),
-            self.o.valid.eq(results.r_rdy),
-            results.r_en.eq(self.o.ready & (counter == words - 1)),
+            self.o.payload.eq(results.o.payload[counter]),
+            self.o.valid.eq(results.o.valid),
+            results.o.ready.eq(self.o.ready & (counter == words - 1)),
         ]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += counter.eq(Mux(counter == words - 1, 0, counter + 1))

@@ -22,6 +22,7 @@ from hw.array.column import (
 from hw.array.decoder import TritDecoder
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.payloads import acc_word, stream_beat
+from hw.delay import delayed
 from hw.watch import watch, watch_stream
 
 __all__ = ["SystolicArray", "array_command"]
@@ -118,11 +119,7 @@ class SystolicArray(wiring.Component):
             m.submodules[f"decoder_{n}"] = decoder
             m.d.comb += decoder.i.eq(packed[n])
         decoded = Cat(decoder.o.as_value() for decoder in decoders)
-        for n in range(READ_LATENCY - 1):
-            delayed = Signal(decoded.shape(), name=f"decoded_{n}")
-            m.d.sync += delayed.eq(decoded)
-            decoded = delayed
-        m.d.sync += weights.as_value().eq(decoded)
+        m.d.sync += weights.as_value().eq(delayed(m, decoded, READ_LATENCY - 1, name="decoded"))
 
         for n, column in enumerate(self.columns):
             m.submodules[f"column_{n}"] = column

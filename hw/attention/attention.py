@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.attention_control import AttentionControl, attend_command, descriptor
@@ -22,6 +22,7 @@ from hw.contract.payloads import beat, gather_request, vector_word, write_beat, 
 from hw.dot.dot_engine import DotEngine
 from hw.memory.kv_cache import KvAppend
 from hw.memory.scratchpad import scratchpad_read
+from hw.streams import Queue, join
 
 __all__ = ["Attention"]
 
@@ -137,16 +138,11 @@ class Attention(wiring.Component):
         wiring.connect(m, player.query, queries.read)
         wiring.connect(m, player.o_keys, dot.i)
         wiring.connect(m, player.o_values, chain.values)
-        m.submodules.scales = scales = fifo.SyncFIFO(width=key_scales(config).size, depth=BLOCK_POSITIONS)
-        row = Signal(key_scales(config))
+        m.submodules.scales = scales = Queue(key_scales(config), BLOCK_POSITIONS)
+        wiring.connect(m, player.o_scales, scales.i)
+        join(m, [dot.o, scales.o], chain.i)
+        row = scales.o.payload
         m.d.comb += [
-            scales.w_data.eq(player.o_scales.payload),
-            scales.w_en.eq(player.o_scales.valid),
-            player.o_scales.ready.eq(scales.w_rdy),
-            row.eq(scales.r_data),
-            chain.i.valid.eq(dot.o.valid & scales.r_rdy),
-            dot.o.ready.eq(chain.i.ready & scales.r_rdy),
-            scales.r_en.eq(chain.i.ready & dot.o.valid),
             chain.i.payload.sum.eq(dot.o.payload),
             chain.i.payload.query_scale.eq(row.query),
             chain.i.payload.key_scale.eq(row.key),

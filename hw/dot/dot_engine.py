@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.contract.config import AccelConfig
+from hw.delay import delayed
 from hw.dot.adder_tree import pipelined_tree
 from hw.watch import watch_range, watch_stream
 
@@ -88,10 +89,7 @@ class DotEngine(wiring.Component):
         with m.If(advance):
             # The flags travel beside the data: {valid, first, last}.
             flags = Cat(self.i.valid, self.i.payload.first, self.i.payload.last)
-            for n in range(self.latency - 1):
-                delayed = Signal(3, name=f"flags_{n}")
-                m.d.sync += delayed.eq(flags)
-                flags = delayed
+            flags = delayed(m, flags, self.latency - 1, name="flags")
             terms = self._elements(m, [self._product(m, n) for n in range(self.lanes)])
             tree = pipelined_tree(m, terms)
 

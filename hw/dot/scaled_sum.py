@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.machine_float import FLOAT_BITS
+from hw.delay import delayed
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 
@@ -38,11 +39,7 @@ class ScaledSum(wiring.Component):
         m.submodules.scale = scale = FloatMul()
         m.submodules.product = product = FloatMul()
         # The product of the scales takes longer than the conversion.
-        converted: Signal = to_float.o
-        for n in range(FloatMul.LATENCY - IntToFloat.LATENCY):
-            delayed = Signal(FLOAT_BITS, name=f"converted_{n}")
-            m.d.sync += delayed.eq(converted)
-            converted = delayed
+        converted = delayed(m, to_float.o, FloatMul.LATENCY - IntToFloat.LATENCY, name="converted")
         m.d.comb += [
             to_float.i.eq(self.i),
             scale.a.eq(self.a),

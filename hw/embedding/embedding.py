@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from amaranth.hdl import Cat, EnableInserter, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.contract.payloads import beat, column_values, vector_word
+from hw.delay import delayed
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 from hw.watch import watch, watch_stream
@@ -104,14 +103,12 @@ class EmbeddingRow(wiring.Component):
             code = buffer[lane * bits : (lane + 1) * bits]
             m.d.comb += values[lane].eq(self._value(m, lane, code, scale, advance))
 
-        word, delayed = Signal(vector_word(config)), Signal(vector_word(config))
+        word = Signal(vector_word(config))
         m.d.comb += [word.column.eq(command.column), word.index.eq(index)]
-        tags = [word, *(Signal(vector_word(config), name=f"tag{n}") for n in range(self.LATENCY - 1))]
-        m.d.comb += delayed.eq(tags[-1])
         with m.If(advance):
             m.d.sync += [stages.eq(Cat(offer, stages)), self.o.valid.eq(stages[-1])]
-            m.d.sync += [after.eq(before) for before, after in pairwise(tags)]
-            m.d.sync += [self.o.payload.eq(delayed), self.o.payload.values.eq(values)]
+            m.d.sync += self.o.payload.eq(delayed(m, word, self.LATENCY - 1, name="tag"))
+            m.d.sync += self.o.payload.values.eq(values)
         return m
 
     def _value(self, m: Module, lane: int, code, scale: Signal, advance: Signal):
@@ -119,12 +116,8 @@ class EmbeddingRow(wiring.Component):
         if self.config.embedding_bits == 16:
             zero = code[BF16_FRACTION : BF16_FRACTION + 8] == 0
             value = code.as_unsigned().shift_left(FRACTION_BITS - BF16_FRACTION)[:FLOAT_BITS]
-            for n in range(self.LATENCY - 1):
-                step = Signal(FLOAT_BITS, name=f"value{lane}_{n}")
-                with m.If(advance):
-                    m.d.sync += step.eq(value if n else value & (~zero).replicate(FLOAT_BITS))
-                value = step
-            return value
+            with m.If(advance):
+                return delayed(m, value & (~zero).replicate(FLOAT_BITS), self.LATENCY - 1, name=f"value{lane}")
         to_float, mul = IntToFloat(self.config.embedding_bits), FloatMul()
         m.submodules += [EnableInserter(advance)(to_float), EnableInserter(advance)(mul)]
         m.d.comb += [to_float.i.eq(code.as_signed()), mul.a.eq(to_float.o), mul.b.eq(scale)]

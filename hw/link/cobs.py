@@ -6,17 +6,21 @@ and a zero, but for the last block of a frame, which has no zero. Overhead: one 
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.link_protocol import ENTRY
+from hw.streams import Queue
 from hw.watch import watch_fifo, watch_stream
 
 __all__ = ["DECODED", "CobsDecoder", "CobsEncoder"]
 
 LONGEST = 254
 """Bytes of the longest block."""
+
+CODE = data.StructLayout({"byte": 8, "end": 1})
+"""The code byte of a block, and whether the frame ends behind it."""
 
 CODES = 16
 """Blocks that wait in the encoder."""
@@ -75,23 +79,23 @@ class CobsEncoder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.bytes = store = fifo.SyncFIFOBuffered(width=8, depth=512)
-        m.submodules.codes = codes = fifo.SyncFIFO(width=9, depth=CODES)
+        m.submodules.bytes = store = Queue(8, 512, buffered=True)
+        m.submodules.codes = codes = Queue(CODE, CODES)
         watch_stream(m, platform, self.i, "i")
-        watch_fifo(m, platform, store, "the FIFO of bytes")
-        watch_fifo(m, platform, codes, "the FIFO of codes")
+        watch_fifo(m, platform, store.i, "the FIFO of bytes")
+        watch_fifo(m, platform, codes.i, "the FIFO of codes")
 
         count = Signal(8)  # bytes of this block so far
         keep, ends = Signal(), Signal()
         entry = self.i.payload
         m.d.comb += [
-            self.i.ready.eq(store.w_rdy & codes.w_rdy),
+            self.i.ready.eq(store.i.ready & codes.i.ready),
             keep.eq(~entry.end & (entry.byte != 0)),
             ends.eq(~keep | (count == LONGEST - 1)),
-            store.w_data.eq(entry.byte),
-            store.w_en.eq(self.i.valid & self.i.ready & keep),
-            codes.w_data.eq(Cat((count + keep + 1)[:8], entry.end)),
-            codes.w_en.eq(self.i.valid & self.i.ready & ends),
+            store.i.payload.eq(entry.byte),
+            store.i.valid.eq(self.i.valid & self.i.ready & keep),
+            codes.i.payload.byte.eq(count + keep + 1), codes.i.payload.end.eq(entry.end),
+            codes.i.valid.eq(self.i.valid & self.i.ready & ends),
         ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += count.eq(count + 1)
@@ -100,22 +104,23 @@ class CobsEncoder(wiring.Component):
 
         left = Signal(8)
         last = Signal()
+        code = codes.o.payload
         with m.FSM():
             with m.State("CODE"):
                 m.d.comb += [
-                    self.o.payload.eq(codes.r_data[:8]), self.o.valid.eq(codes.r_rdy), codes.r_en.eq(self.o.ready)
+                    self.o.payload.eq(code.byte), self.o.valid.eq(codes.o.valid), codes.o.ready.eq(self.o.ready)
                 ]
-                with m.If(codes.r_rdy & self.o.ready):
-                    m.d.sync += [left.eq(codes.r_data[:8] - 1), last.eq(codes.r_data[8])]
-                    with m.If(codes.r_data[:8] != 1):
+                with m.If(codes.o.valid & self.o.ready):
+                    m.d.sync += [left.eq(code.byte - 1), last.eq(code.end)]
+                    with m.If(code.byte != 1):
                         m.next = "BYTES"
-                    with m.Elif(codes.r_data[8]):
+                    with m.Elif(code.end):
                         m.next = "END"
             with m.State("BYTES"):
                 m.d.comb += [
-                    self.o.payload.eq(store.r_data), self.o.valid.eq(store.r_rdy), store.r_en.eq(self.o.ready)
+                    self.o.payload.eq(store.o.payload), self.o.valid.eq(store.o.valid), store.o.ready.eq(self.o.ready)
                 ]
-                with m.If(store.r_rdy & self.o.ready):
+                with m.If(store.o.valid & self.o.ready):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 1):
                         m.next = "CODE"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
-from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import stream_beat
+from hw.delay import delayed
 from hw.dot.dot_engine import OPERAND_BITS, DotEngine, dot_latency
 from hw.dot.scaled_sum import ScaledSum
 from hw.logits.argmax import logit_word
 from hw.logits.row_reader import HeadRowReader
+from hw.streams import Queue
 from hw.watch import watch, watch_fifo, watch_stream
 
 __all__ = ["LogitEngine", "lm_head_command", "head_write"]
@@ -88,9 +90,8 @@ class LogitEngine(wiring.Component):
 
         # What a logit needs besides its sum. Every row in the engine has a place, and one more may enter.
         ticket = data.StructLayout({"row": self.o.payload.row.shape(), "last": 1, "scale": FLOAT_BITS})
-        m.submodules.tickets = tickets = fifo.SyncFIFO(width=ticket.size, depth=engine.latency + 2)
-        entering, leaving = Signal(ticket), data.View(ticket, tickets.r_data)
-        m.d.comb += tickets.w_data.eq(entering)
+        m.submodules.tickets = tickets = Queue(ticket, engine.latency + 2)
+        entering, leaving = tickets.i.payload, tickets.o.payload
 
         hs = Signal(FLOAT_BITS)
         free = Signal()
@@ -112,14 +113,14 @@ class LogitEngine(wiring.Component):
         lanes = Signal(config.stream_bytes)
         taken = Signal()
         m.d.comb += [
-            reader.o.ready.eq((engine.i.ready | ~engine.i.valid) & tickets.w_rdy),
+            reader.o.ready.eq((engine.i.ready | ~engine.i.valid) & tickets.i.ready),
             taken.eq(reader.o.valid & reader.o.ready),
             read.addr.eq(word.address),
             read.en.eq(taken),
             entering.row.eq(word.row),
             entering.last.eq(word.last_row),
             entering.scale.eq(word.scale),
-            tickets.w_en.eq(taken & word.last),
+            tickets.i.valid.eq(taken & word.last),
             *(engine.i.payload.operands[n].eq(Mux(lanes[n], read.data[n], 0)) for n in range(config.stream_bytes)),
         ]
         with m.If(engine.i.ready):
@@ -133,8 +134,8 @@ class LogitEngine(wiring.Component):
                 lanes.eq(word.lanes),
             ]
 
-        watch_fifo(m, platform, tickets, "the FIFO of rows under way")
-        watch(m, platform, ~engine.o.valid | tickets.r_rdy, "a sum belongs to no row")
+        watch_fifo(m, platform, tickets.i, "the FIFO of rows under way")
+        watch(m, platform, ~engine.o.valid | tickets.o.valid, "a sum belongs to no row")
 
         # The scaling stops as a whole while a logit is not taken.
         advance = Signal()
@@ -143,7 +144,7 @@ class LogitEngine(wiring.Component):
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             engine.o.ready.eq(advance),
-            tickets.r_en.eq(engine.o.valid & advance),
+            tickets.o.ready.eq(engine.o.valid & advance),
             scaling.i.eq(engine.o.payload),
             scaling.a.eq(hs),
             scaling.b.eq(leaving.scale),
@@ -152,11 +153,8 @@ class LogitEngine(wiring.Component):
         flags = data.StructLayout({"valid": 1, "row": self.o.payload.row.shape(), "last": 1})
         stage = Signal(flags, name="flags")
         m.d.comb += [stage.valid.eq(engine.o.valid), stage.row.eq(leaving.row), stage.last.eq(leaving.last)]
-        for n in range(ScaledSum.LATENCY):
-            delayed = Signal(flags, name=f"flags_{n}")
-            with m.If(advance):
-                m.d.sync += delayed.eq(stage)
-            stage = delayed
+        with m.If(advance):
+            stage = delayed(m, stage, ScaledSum.LATENCY, name="flags")
         m.d.comb += [
             self.o.valid.eq(stage.valid),
             self.o.payload.row.eq(stage.row),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import C, Cat, Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from hw.contract.payloads import gather_request, stream_beat, write_beat, write_
 from hw.memory.axi import AxiError, axi_read_signature, axi_signature, page_window
 from hw.memory.read_engine import ReadEngine, gather_beat, stream_command
 from hw.memory.write_engine import WriteEngine
+from hw.streams import fork, join
 
 __all__ = ["MemoryPorts"]
 
@@ -70,18 +71,13 @@ class MemoryPorts(wiring.Component):
                 mine, theirs = getattr(port, name), getattr(engine.axi, name)
                 m.d.comb += mine.eq(theirs) if member.flow is Out else theirs.eq(mine)
 
-        taken, offered = Signal(config.ports), Signal(config.ports)
-        m.d.comb += [self.stream.ready.eq(taken.all()), self.o_stream.valid.eq(offered.all())]
+        fork(m, self.stream, [(C(1), engine.stream) for engine in engines])
+        join(m, [engine.o_stream for engine in engines], self.o_stream)
         for n, engine in enumerate(engines):
             m.submodules[f"read_{n}"] = engine
             size = config.beat_bytes
             m.d.comb += [
                 engine.stream.payload.address.eq(self.stream.payload.address + n * STRIPE_BYTES),
-                engine.stream.payload.beats.eq(self.stream.payload.beats),
-                engine.stream.valid.eq(self.stream.valid & taken.all()),
-                taken[n].eq(engine.stream.ready),
-                offered[n].eq(engine.o_stream.valid),
-                engine.o_stream.ready.eq(self.o_stream.ready & offered.all()),
                 *(self.o_stream.payload[n * size + byte].eq(engine.o_stream.payload[byte]) for byte in range(size)),
                 engine.window.eq(self.read_window),
                 engine.abort.eq(self.abort),

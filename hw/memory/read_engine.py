@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import beat, gather_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request, page_window
-from hw.memory.burst_splitter import BurstSplitter
+from hw.memory.burst_master import BurstMaster, response_error
+from hw.streams import Queue
 from hw.watch import watch, watch_fifo
 
-__all__ = ["GATHER_FIFO_BEATS", "QUEUED_COMMANDS", "ReadEngine", "gather_beat", "stream_command"]
+__all__ = ["GATHER_FIFO_BEATS", "ReadEngine", "gather_beat", "stream_command"]
 
 GATHER_FIFO_BEATS = 64
 """Depth of the gather FIFO: it covers the read latency of random reads."""
-
-QUEUED_COMMANDS = 4
-"""Commands that wait in front of each client's splitter."""
 
 STREAM_ID, GATHER_ID = 0, 1
 
@@ -89,11 +87,8 @@ class ReadEngine(wiring.Component):
         m = Module()
         config, axi = self.config, self.axi
 
-        draining = Signal()
-        flush = Signal()
-        failed = Signal()
-        in_flight = Signal(range(config.outstanding + 1))
-        m.d.comb += [flush.eq(self.abort | draining), failed.eq(self.error != AxiError.NONE)]
+        master = BurstMaster(m, platform, config, self)
+        flush, failed, in_flight = master.flush, master.failed, master.in_flight
 
         # R is registered once before anything looks at it.
         response = Signal(data.StructLayout({"id": 1, "data": config.port_bits, "resp": 2, "last": 1}))
@@ -119,26 +114,12 @@ class ReadEngine(wiring.Component):
             clients.append(("gather", self.gather, self.o_gather, 16, GATHER_FIFO_BEATS,
                             min(config.burst_beats, GATHER_FIFO_BEATS // 2), 1))
         for client, (name, commands, output, beat_bits, depth, limit, stripes) in enumerate(clients):
-            reset = ResetInserter(flush)
-            queue = fifo.SyncFIFO(width=config.address_bits + beat_bits, depth=QUEUED_COMMANDS)
-            splitter = BurstSplitter(config, beat_bits=beat_bits, limit=limit, stripes=stripes)
-            pending = fifo.SyncFIFO(width=10, depth=config.outstanding)  # beats and `final` of each burst in flight
+            splitter, cutting = master.bursts(commands, name=name, beat_bits=beat_bits, limit=limit, stripes=stripes)
+            pending = Queue(data.StructLayout({"beats": 9, "final": 1}), config.outstanding)  # each burst in flight
             # One place more than `free` counts: the output register fills a clock late, and beats cannot wait.
-            store = fifo.SyncFIFOBuffered(width=config.port_bits + 1, depth=depth + 1)
-            m.submodules[f"{name}_queue"] = reset(queue)
-            m.submodules[f"{name}_splitter"] = reset(splitter)
-            m.submodules[f"{name}_pending"] = reset(pending)
-            m.submodules[f"{name}_store"] = reset(store)
-
-            m.d.comb += [
-                queue.w_data.eq(commands.payload.as_value()),
-                queue.w_en.eq(commands.valid & ~flush),
-                commands.ready.eq(queue.w_rdy & ~flush),
-                splitter.window.eq(self.window),
-                splitter.i.payload.eq(queue.r_data),
-                splitter.i.valid.eq(queue.r_rdy),
-                queue.r_en.eq(splitter.i.ready),
-            ]
+            store = Queue(gather_beat(config), depth + 1, buffered=True)
+            m.submodules[f"{name}_pending"] = master.reset(pending)
+            m.submodules[f"{name}_store"] = master.reset(store)
 
             # Room that no burst has reserved yet.
             burst = splitter.o.payload
@@ -148,18 +129,17 @@ class ReadEngine(wiring.Component):
             m.d.comb += [
                 can_issue[client].eq(splitter.o.valid & burst.inside & (free >= burst.beats)),
                 splitter.o.ready.eq(issue[client]),
-                pending.w_data.eq(Cat(burst.beats, burst.final)),
-                pending.w_en.eq(issue[client]),
-                taken.eq(store.r_rdy & store.r_en),
+                pending.i.payload.beats.eq(burst.beats),
+                pending.i.payload.final.eq(burst.final),
+                pending.i.valid.eq(issue[client]),
+                taken.eq(store.o.valid & store.o.ready),
             ]
-            with m.If(splitter.o.valid & ~burst.inside & ~flush & ~failed):
-                m.d.sync += self.error.eq(AxiError.RANGE)
             m.d.sync += free.eq(free - Mux(issue[client], burst.beats, 0) + taken)
             with m.If(flush):
                 m.d.sync += free.eq(depth)
             watch(m, platform, free <= depth, f"the {name} FIFO of {depth} beats has room for {{}}", free)
-            watch_fifo(m, platform, store, f"the {name} FIFO")
-            watch_fifo(m, platform, pending, f"the FIFO of {name} bursts in flight")
+            watch_fifo(m, platform, store.i, f"the {name} FIFO")
+            watch_fifo(m, platform, pending.i, f"the FIFO of {name} bursts in flight")
 
             # Beats come in: compare RLAST with the burst that is due.
             count = Signal(9, init=1, name=f"{name}_count")
@@ -167,38 +147,34 @@ class ReadEngine(wiring.Component):
             due = Signal(name=f"{name}_due")
             m.d.comb += [
                 mine.eq(arrived & (response.id == client)),
-                due.eq(count == pending.r_data[:9]),
-                unexpected[client].eq(mine & ~pending.r_rdy),
+                due.eq(count == pending.o.payload.beats),
+                unexpected[client].eq(mine & ~pending.o.valid),
                 burst_end[client].eq(mine & response.last),
-                pending.r_en.eq(burst_end[client]),
-                store.w_en.eq(mine & pending.r_rdy & ~failed & ~response.resp[1] & (due == response.last)),
-                store.w_data.eq(Cat(response.data, due & pending.r_data[9])),
+                pending.o.ready.eq(burst_end[client]),
+                store.i.valid.eq(mine & pending.o.valid & ~failed & ~response.resp[1] & (due == response.last)),
+                store.i.payload.data.eq(response.data),
+                store.i.payload.last.eq(due & pending.o.payload.final),
             ]
             with m.If(mine):
                 m.d.sync += count.eq(count + 1)
                 with m.If(response.last):
                     m.d.sync += count.eq(1)
-                with m.If(~flush & ~failed):
-                    with m.If(~pending.r_rdy):
-                        m.d.sync += self.error.eq(AxiError.UNEXPECTED)
-                    with m.Elif(response.resp[1]):
-                        m.d.sync += self.error.eq(Mux(response.resp[0], AxiError.DECODE, AxiError.SLAVE))
-                    with m.Elif(due != response.last):
-                        m.d.sync += self.error.eq(AxiError.LAST)
+            master.fail(mine & (due != response.last), AxiError.LAST)
+            master.fail(mine & response.resp[1], response_error(response.resp))
+            master.fail(mine & ~pending.o.valid, AxiError.UNEXPECTED)
             with m.If(flush):
                 m.d.sync += count.eq(1)
 
             m.d.comb += [
-                output.valid.eq(store.r_rdy),
-                store.r_en.eq(output.ready),
-                output.payload.eq(store.r_data[: output.payload.shape().size]),
-                busy[client].eq(queue.r_rdy | splitter.busy | store.r_rdy | (free != depth)),
+                output.valid.eq(store.o.valid),
+                store.o.ready.eq(output.ready),
+                output.payload.eq(store.o.payload.as_value()[: output.payload.shape().size]),
+                busy[client].eq(cutting | store.o.valid | (free != depth)),
             ]
 
         if not self.gathers:  # nobody owns the other id
             m.d.comb += unexpected[GATHER_ID].eq(arrived & response.id)
-            with m.If(unexpected[GATHER_ID] & ~flush & ~failed):
-                m.d.sync += self.error.eq(AxiError.UNEXPECTED)
+            master.fail(unexpected[GATHER_ID], AxiError.UNEXPECTED)
 
         # AR: a register; gather first.
         open_slot = Signal()
@@ -224,21 +200,7 @@ class ReadEngine(wiring.Component):
         ended = Signal()
         m.d.comb += ended.eq(burst_end.any() & (in_flight != 0) & (flush | ~unexpected.any()))
         m.d.sync += in_flight.eq(in_flight + issue.any() - ended)
-        watch(m, platform, in_flight <= config.outstanding, "{} bursts are in flight", in_flight)
-
-        # Time-out: the port owes something and does nothing.
-        timer = Signal(range(config.timeout_cycles + 1))
-        with m.If((in_flight == 0) | arrived | (axi.arvalid & axi.arready)):
-            m.d.sync += timer.eq(0)
-        with m.Elif(timer != config.timeout_cycles):
-            m.d.sync += timer.eq(timer + 1)
-        with m.Elif(~failed | draining):
-            m.d.sync += self.error.eq(AxiError.TIMEOUT)
-
-        # Abort: everything but the AR and R channels is held in reset until all bursts have ended.
-        with m.If(self.abort):
-            m.d.sync += draining.eq(1)
-        with m.Elif(draining & (in_flight == 0) & ~arrived):
-            m.d.sync += [draining.eq(0), self.error.eq(AxiError.NONE)]
+        # During an abort everything but the AR and R channels is held in reset until all bursts have ended.
+        master.end(owes=in_flight != 0, progress=arrived | (axi.arvalid & axi.arready), rests=~arrived)
         m.d.comb += self.idle.eq(~busy.any() & ~flush & (in_flight == 0) & ~arrived)
         return m

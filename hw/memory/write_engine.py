@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
-from amaranth.lib import fifo, stream, wiring
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import write_beat, write_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_write_signature, beat_size, page_window
-from hw.memory.burst_splitter import BurstSplitter
+from hw.memory.burst_master import BurstMaster, response_error
+from hw.streams import Queue
 from hw.watch import watch, watch_fifo
 
-__all__ = ["QUEUED_REQUESTS", "WriteEngine"]
-
-QUEUED_REQUESTS = 4
-"""Requests that wait in front of the splitter."""
+__all__ = ["WriteEngine"]
 
 
 class WriteEngine(wiring.Component):
@@ -62,29 +60,11 @@ class WriteEngine(wiring.Component):
         m = Module()
         config, axi = self.config, self.axi
 
-        draining = Signal()
-        flush = Signal()
-        failed = Signal()
-        in_flight = Signal(range(config.outstanding + 1))  # bursts from AWVALID to B
+        master = BurstMaster(m, platform, config, self)
+        flush, failed, in_flight = master.flush, master.failed, master.in_flight  # in flight: from AWVALID to B
         unanswered = Signal(range(config.outstanding + 1))  # of these, bursts whose last beat was accepted
-        m.d.comb += [flush.eq(self.abort | draining), failed.eq(self.error != AxiError.NONE)]
-
-        reset = ResetInserter(flush)
-        queue = fifo.SyncFIFO(width=config.address_bits + 9, depth=QUEUED_REQUESTS)
-        splitter = BurstSplitter(config, beat_bits=9, limit=config.burst_beats)
-        lengths = fifo.SyncFIFO(width=9, depth=config.outstanding)  # bursts whose beats still have to be sent
-        m.submodules.queue = reset(queue)
-        m.submodules.splitter = reset(splitter)
-        m.submodules.lengths = lengths
-        m.d.comb += [
-            queue.w_data.eq(self.request.payload.as_value()),
-            queue.w_en.eq(self.request.valid & ~flush),
-            self.request.ready.eq(queue.w_rdy & ~flush),
-            splitter.window.eq(self.window),
-            splitter.i.payload.eq(queue.r_data),
-            splitter.i.valid.eq(queue.r_rdy),
-            queue.r_en.eq(splitter.i.ready),
-        ]
+        splitter, cutting = master.bursts(self.request, name="request", beat_bits=9, limit=config.burst_beats)
+        m.submodules.lengths = lengths = Queue(9, config.outstanding)  # bursts whose beats still have to be sent
 
         # AW: a register.
         burst = splitter.o.payload
@@ -92,18 +72,16 @@ class WriteEngine(wiring.Component):
         m.d.comb += [
             issue.eq(
                 splitter.o.valid & burst.inside & (~axi.awvalid | axi.awready) & (in_flight != config.outstanding)
-                & lengths.w_rdy & ~flush & ~failed
+                & lengths.i.ready & ~flush & ~failed
             ),
             splitter.o.ready.eq(issue),
-            lengths.w_data.eq(burst.beats),
-            lengths.w_en.eq(issue),
+            lengths.i.payload.eq(burst.beats),
+            lengths.i.valid.eq(issue),
             axi.awsize.eq(beat_size(config)),
             axi.awburst.eq(BURST_INCR),
             axi.awcache.eq(CACHE_NORMAL),
             axi.bready.eq(1),
         ]
-        with m.If(splitter.o.valid & ~burst.inside & ~flush & ~failed):
-            m.d.sync += self.error.eq(AxiError.RANGE)
         with m.If(axi.awready):
             m.d.sync += axi.awvalid.eq(0)
         with m.If(issue):
@@ -115,11 +93,11 @@ class WriteEngine(wiring.Component):
         open_slot = Signal()
         move = Signal()
         m.d.comb += [
-            last.eq(count == lengths.r_data),
-            open_slot.eq(lengths.r_rdy & (~axi.wvalid | axi.wready)),
+            last.eq(count == lengths.o.payload),
+            open_slot.eq(lengths.o.valid & (~axi.wvalid | axi.wready)),
             self.data.ready.eq(open_slot & ~flush),
             move.eq(open_slot & (flush | self.data.valid)),
-            lengths.r_en.eq(move & last),
+            lengths.o.ready.eq(move & last),
         ]
         with m.If(axi.wready):
             m.d.sync += axi.wvalid.eq(0)
@@ -143,34 +121,17 @@ class WriteEngine(wiring.Component):
             in_flight.eq(in_flight + issue - answered),
             unanswered.eq(unanswered + sent - answered),
         ]
-        watch(m, platform, in_flight <= config.outstanding, "{} bursts are in flight", in_flight)
         watch(m, platform, unanswered <= in_flight, "{} bursts wait for a response, of {}", unanswered, in_flight)
-        watch_fifo(m, platform, lengths, "the FIFO of bursts to send")
-        with m.If(axi.bvalid & ~flush & ~failed):
-            with m.If(~answered):
-                m.d.sync += self.error.eq(AxiError.UNEXPECTED)
-            with m.Elif(axi.bresp[1]):
-                m.d.sync += self.error.eq(Mux(axi.bresp[0], AxiError.DECODE, AxiError.SLAVE))
+        watch_fifo(m, platform, lengths.i, "the FIFO of bursts to send")
+        master.fail(axi.bvalid & axi.bresp[1], response_error(axi.bresp))
+        master.fail(axi.bvalid & ~answered, AxiError.UNEXPECTED)
 
-        # Time-out: the port owes something and does nothing.
-        timer = Signal(range(config.timeout_cycles + 1))
         owes = Signal()
         progress = Signal()
         m.d.comb += [
             owes.eq(axi.awvalid | axi.wvalid | (unanswered != 0)),
             progress.eq((axi.awvalid & axi.awready) | (axi.wvalid & axi.wready) | axi.bvalid),
         ]
-        with m.If(~owes | progress):
-            m.d.sync += timer.eq(0)
-        with m.Elif(timer != config.timeout_cycles):
-            m.d.sync += timer.eq(timer + 1)
-        with m.Elif(~failed | draining):
-            m.d.sync += self.error.eq(AxiError.TIMEOUT)
-
-        # Abort: done when every issued burst has its response.
-        with m.If(self.abort):
-            m.d.sync += draining.eq(1)
-        with m.Elif(draining & (in_flight == 0)):
-            m.d.sync += [draining.eq(0), self.error.eq(AxiError.NONE)]
-        m.d.comb += self.idle.eq(~queue.r_rdy & ~splitter.busy & (in_flight == 0) & ~flush & ~failed)
+        master.end(owes=owes, progress=progress, rests=Const(1))
+        m.d.comb += self.idle.eq(~cutting & (in_flight == 0) & ~flush & ~failed)
         return m

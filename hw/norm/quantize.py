@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import column_values
+from hw.delay import delayed
 from hw.float.mul import FloatMul
 from hw.float.to_int import FloatToInt
 from hw.norm.norm_memory import norm_read
@@ -106,11 +107,8 @@ class Quantize(wiring.Component):
         marks = data.StructLayout({"valid": 1, "last": 1, "index": index.shape()})
         mark = Signal(marks)
         m.d.comb += [mark.valid.eq(reading), mark.last.eq(last), mark.index.eq(index)]
-        for n in range(self.LATENCY - 1):
-            delayed = Signal(marks, name=f"mark_{n}")
-            with m.If(go):
-                m.d.sync += delayed.eq(mark)
-            mark = delayed
+        with m.If(go):
+            mark = delayed(m, mark, self.LATENCY - 1, name="mark")
         m.d.comb += [
             self.o.valid.eq(mark.valid),
             self.o.payload.last.eq(mark.last),
@@ -132,12 +130,8 @@ class Quantize(wiring.Component):
                 to_head.i.eq(product.o),
                 to_head.shift.eq(command.shift),
             ]
-            head = to_head.o
-            for n in range(QuotientCode.LATENCY - FloatToInt.LATENCY):
-                later = Signal(signed(16), name=f"head_{lane}_{n}")
-                with m.If(go):
-                    m.d.sync += later.eq(head)
-                head = later
+            with m.If(go):
+                head = delayed(m, to_head.o, QuotientCode.LATENCY - FloatToInt.LATENCY, name=f"head_{lane}")
             code = self.o.payload.codes[lane]
             m.d.comb += code.eq(Mux(command.head, head, to_int8.o))
             with m.If(self.o.valid):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator
@@ -14,6 +14,7 @@ from hw.array.systolic import SystolicArray
 from hw.contract.config import AccelConfig, preset
 from hw.dot.dot_engine import DotEngine
 from hw.memory.axi import axi_signature
+from hw.streams import Queue
 from hw.verilog import generate_verilog
 from hw.watch import watch, watch_fifo, watch_range, watch_stream
 from sim.bench import BenchError, run_bench
@@ -50,9 +51,9 @@ class Faulty(wiring.Component):
         m.d.comb += number.eq(Mux(self.range, -4, -3))
         watch_range(m, platform, number, 3, "the number")
 
-        m.submodules.fifo = queue = fifo.SyncFIFO(width=8, depth=4)
-        m.d.comb += queue.w_en.eq(queue.w_rdy | self.overflow)
-        watch_fifo(m, platform, queue, "the FIFO")
+        m.submodules.fifo = queue = Queue(8, 4)
+        m.d.comb += queue.i.valid.eq(queue.i.ready | self.overflow)
+        watch_fifo(m, platform, queue.i, "the FIFO")
 
         o = stream.Signature(signed(8)).create()
         m.d.comb += [o.valid.eq(~(self.withdraw & clocks[3])), o.payload.eq(-5 + (self.change & clocks[3]))]
