@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test test-all sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
-.PHONY: families same wheel-check clean
+.PHONY: families same measured readme wheel-check clean
 PRESET ?= tiny
 BOARD ?= ulx3s
 SEED ?= 1
@@ -75,6 +75,12 @@ families: setup  ## docs/results/families.md: what Yosys makes of a small accele
 
 same: setup  ## whether the machine does exactly what docs/results/same-machine.json says; some minutes
 	$(BIN)/python -m tools.same_machine compare
+
+measured: $(VENV)/.board  ## docs/results/measured.json: simulated numbers for README.md; some minutes
+	$(BIN)/python -m tools.measured
+
+readme: setup  ## the tables of README.md from the committed results
+	$(BIN)/python -m tools.readme_table
 
 wheel-check:  ## the wheel, in an environment of its own: installed with its extras, and run
 	PYTHON=$(PYTHON) sh tools/wheel_check.sh

@@ -6,6 +6,7 @@ The demo model has its context of 128 here, which fills the memory but for its l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,9 @@ def write_banks(image: ModelImage, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["random", "demo"])
-def test_runs_a_model_over_the_serial_line(model: str, tmp_path: Path) -> None:
+def test_runs_a_model_over_the_serial_line(
+    model: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Tokens and logits are those of the golden model."""
     subject = fast_line("ulx3s-bram")
     config = subject.config
@@ -75,4 +78,5 @@ def test_runs_a_model_over_the_serial_line(model: str, tmp_path: Path) -> None:
         assert image.plan.layout().used_end(job) == subject.memory_bytes - 0x4000
     write_banks(image, tmp_path / "banks")
     cycles = run(subject, (*MODELS, bench(tmp_path)), image, job, tmp_path / "banks", tmp_path)
-    print(f"\n{model}: {cycles} clocks for {job.fed(job.max_new_tokens)} positions")
+    record_property("clocks", cycles)
+    record_property("positions", job.fed(job.max_new_tokens))

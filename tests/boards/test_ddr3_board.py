@@ -6,6 +6,7 @@ What is simulated is what is synthesised, training and test of the memory includ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ FILES = (*MODELS, Path(__file__).with_name("ddr3_board_bench.sv"))
 
 
 @pytest.mark.parametrize("model", ["random", "demo"])
-def test_runs_a_model_over_the_serial_line(model: str, tmp_path: Path) -> None:
+def test_runs_a_model_over_the_serial_line(
+    model: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """Tokens and logits are those of the golden model."""
     subject = with_model(fast_line("ecpix5"))
     checkpoint = DEMO if model == "demo" else small_model(tmp_path)
@@ -33,7 +36,8 @@ def test_runs_a_model_over_the_serial_line(model: str, tmp_path: Path) -> None:
     write_banks(bytes(image.memory), tmp_path / "banks")
     tested = [0, *(1 << bit for bit in range(4, len(image.memory).bit_length() - 1))]
     cycles = run(subject, FILES, image, job, tmp_path / "banks", tmp_path, tested)
-    print(f"\n{model}: {cycles} clocks for {job.fed(job.max_new_tokens)} positions")
+    record_property("clocks", cycles)
+    record_property("positions", job.fed(job.max_new_tokens))
 
 
 def test_memory_that_does_not_work_is_told(tmp_path: Path) -> None:

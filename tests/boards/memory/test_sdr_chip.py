@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,14 @@ def simulate(simulator: Path, delay_ns: float) -> str:
 
 
 @pytest.mark.parametrize("delay_ns", [0.6, 4, 10])
-def test_moves_data_by_the_rules_of_the_chip_and_fast(simulator: Path, delay_ns: float) -> None:
+def test_moves_data_by_the_rules_of_the_chip_and_fast(
+    simulator: Path, delay_ns: float, record_property: Callable[[str, object], None]
+) -> None:
     output = simulate(simulator, delay_ns)
     print(output)
     assert "PASS" in output
     bytes_read, clocks = map(int, re.search(r"read (\d+) bytes in (\d+) clocks", output).groups())
+    record_property("bytes_per_clock", round(bytes_read / clocks, 2))
     assert bytes_read / clocks >= 0.90 * LITEDRAM_BYTES_PER_CLOCK
 
 

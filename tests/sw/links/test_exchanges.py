@@ -30,15 +30,15 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> ModelImage:
 @pytest.mark.parametrize("latency_s", [0.001, 0.016])
 @pytest.mark.parametrize("token_s", [0.0002, 0.002, 0.05])
 def test_a_drawn_token_costs_six_exchanges_at_most(
-    image: ModelImage, tmp_path: Path, token_s: float, latency_s: float
+    image: ModelImage, tmp_path: Path, token_s: float, latency_s: float, record_property: Callable[[str, object], None]
 ) -> None:
     """From the third on; with what the line carries in between it takes little more time than computing it."""
     bench, seen = Bench(image, tmp_path, token_s, latency_s), []
     result = bench.generate(DRAWN, lambda token: seen.append((bench.counters["exchanges"], bench.line.now)))
     assert result.tokens == golden(image, DRAWN)
     (first, began), *_, (last, ended) = seen[2:]
-    print(f"\n{token_s * 1e3:g} ms to compute, latency {latency_s * 1e3:g} ms: {(last - first) / (len(seen) - 3):.2f} "
-          f"exchanges and {(ended - began) / (len(seen) - 3) * 1e3:.1f} ms per drawn token")
+    record_property("exchanges", round((last - first) / (len(seen) - 3), 2))
+    record_property("ms", round((ended - began) / (len(seen) - 3) * 1e3, 1))
     exchanges = np.diff([count for count, _ in seen])[2:]
     assert max(exchanges) <= 6
     lines = 6 * latency_s + 0.006
