@@ -1,0 +1,149 @@
+"""The tables of measured results in README.md: `python -m tools.readme_table` (`make readme`) writes them.
+
+Every number is read from a committed file of docs/results, and nowhere else; tests/test_readme.py compares README.md
+with what this file makes of them today.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sw.whole_file import whole_file
+
+__all__ = ["README", "markdown"]
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RESULTS = ROOT / "docs" / "results"
+BEGIN, END = "<!-- make readme -->\n", "<!-- end -->\n"
+BOARDS = {"ulx3s": "ULX3S 85F", "ecpix5": "ECPIX-5 85F", "orangecrab": "OrangeCrab 85F", "ulx3s-bram": "`ulx3s-bram`"}
+"""Names in the README by those of the command line."""
+SIMULATED = {"ulx3s": "ulx3s", "ecpix5": "ecpix5", "orangecrab": "ecpix5", "ulx3s-bram": "ulx3s-bram"}
+"""The board whose simulated clocks count for a board. The OrangeCrab has the ECPIX-5's design, with another chip."""
+BOARD_TESTS = {
+    "ecpix5": "tests/boards/test_ddr3_board.py::test_runs_a_model_over_the_serial_line[demo]",
+    "ulx3s-bram": "tests/boards/test_block_ram_board.py::test_runs_a_model_over_the_serial_line[demo]",
+}
+BAUD = 1_000_000
+"""Of every board here."""
+
+
+def bitstreams() -> dict[str, dict[str, Any]]:
+    """The rows of boards.md by the board's name: clock reached and needed in MHz, shares of the FPGA."""
+    text = (RESULTS / "boards.md").read_text()
+    titles = {"ULX3S 85F, 32 MB": "ulx3s", "ECPIX-5": "ecpix5", "OrangeCrab": "orangecrab",
+              "ULX3S 85F, block RAM": "ulx3s-bram"}
+    found = {}
+    for start, name in titles.items():
+        (row,) = re.findall(rf"^\| {re.escape(start)}.*$", text, re.M)
+        lut, _, ram, dsp = re.findall(r"\((\d+) %\)", row)
+        ((reached, needed),) = re.findall(r"accelerator\S+ ([\d.]+) MHz, ([\d.]+)", row)
+        found[name] = {"reached": float(reached), "needed": float(needed), "share": f"{lut} %, {ram} %, {dsp} %"}
+    return found
+
+
+def clocks_per_position(measured: dict[str, Any]) -> dict[str, int]:
+    """Of the demo model on whole simulated boards."""
+    found = {"ulx3s": round(measured["runs"]["ulx3s"]["stats"]["cycles_per_token"])}
+    for name, test in BOARD_TESTS.items():
+        values = measured["tests"][test]
+        found[name] = round(values["clocks"] / values["positions"])
+    return found
+
+
+def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What, value, command or file."""
+    runs = {name: run["stats"] for name, run in measured["runs"].items()}
+    tiny, per_token = runs["tiny"], {name: f"{round(stats['cycles_per_token']):,}" for name, stats in runs.items()}
+    share = {name: f"{100 * clocks / tiny['cycles']:.0f} %" for name, clocks in tiny["busy_cycles"].items()}
+    command = {name: f"`{run['command']}`" for name, run in measured["runs"].items()}
+    drawn = (runs["tiny, drawn"]["cycles"] - tiny["cycles"]) / tiny["new_tokens"]
+    tests, found = measured["tests"], {}
+    for name, values in tests.items():
+        found[re.sub(r".*/(\w+)\.py::\w+", r"\1", name)] = values
+    line = found["test_bandwidth[0.001]"]
+    slow, quick = found["test_exchanges[0.05-0.016]"], found["test_exchanges[0.05-0.001]"]
+    area = json.loads((RESULTS / "same-machine.json").read_text())["found"]["tiny, area"]
+    passed = json.loads((RESULTS / "tests.json").read_text())
+    boards = [
+        (f"{BOARDS[name]} bitstream: clock after routing, clock needed; LUTs, block RAMs, DSPs in use",
+         f"{one['reached']:g} MHz, {one['needed']:g} MHz; {one['share']}", f"`make bitstream BOARD={name}`")
+        for name, one in bitstreams().items()
+    ]
+    serial = clocks_per_position(measured)
+    return [
+        (f"demo model on `tiny`: clocks per position, {tiny['prompt_tokens']} prompt tokens and {tiny['new_tokens']} "
+         "new tokens", per_token["tiny"], command["tiny"]),
+        ("of these clocks: packet stream consumed, attention, LM head (the head also consumes the stream)",
+         f"{share['stream']}, {share['attention']}, {share['head']}", "same"),
+        ("the same on `medium`, on `wide4`", f"{per_token['medium']}, {per_token['wide4']}",
+         "same with `--preset medium`, `--preset wide4`"),
+        ("the same text on `tiny`, sampled with top-k 1: additional clocks per new token", f"{drawn:.0f}",
+         "same with `--temperature 1 --top-k 1`"),
+        ("`tiny` mapped by Yosys for UltraScale+: LUTs, flip-flops", f"{area['LUT']:,.0f}, {area['FF']:,.0f}",
+         "`python -m tools.same_machine record`"),
+        *boards,
+        (f"demo model on the simulated ULX3S: clocks per position, {runs['ulx3s']['prompt_tokens']} prompt tokens and "
+         f"{runs['ulx3s']['new_tokens']} new tokens", f"{serial['ulx3s']:,}", command["ulx3s"]),
+        *((f"demo model on the simulated {what}: clocks per position, {tests[BOARD_TESTS[name]]['positions']} "
+           "positions", f"{serial[name]:,}", "`make measured`")
+          for name, what in (("ecpix5", "ECPIX-5, with a model of PHY and chip"), ("ulx3s-bram", "`ulx3s-bram`"))),
+        ("ULX3S SDRAM, simulated with controller and pads: bytes per clock of 4 possible, sequential reads",
+         f"{found['test_sdr_chip[4]']['bytes_per_clock']:.2f}", "`make measured`"),
+        ("ECPIX-5 DDR3, simulated with controller: bytes per clock of 8 possible, sequential reads; clocks from reset "
+         "to the end of training", f"{found['test_ddr3_controller']['bytes_per_clock']:.2f}; "
+         f"{found['test_ddr3_controller']['clocks_to_ready']:,}", "`make measured`"),
+        ("serial link: share of the bit rate in use, writing, reading",
+         f"{100 * line['write']:.1f} %, {100 * line['read']:.1f} %", "`make measured`"),
+        ("one sampled token over a serial line of 3 Mbaud, with 50 ms of computing: exchanges; time with a USB latency "
+         "of 16 ms, of 1 ms", f"{slow['exchanges']:.2f}; {slow['ms']} ms, {quick['ms']} ms", "`make measured`"),
+        ("tests: passed; time of all, on 2 cores", f"{passed['outcomes']['passed']:,}; {passed['wall_s']:,} s",
+         "`make test-all`"),
+    ]
+
+
+def projection(measured: dict[str, Any]) -> list[str]:
+    """Tokens per second and time to load, for boards."""
+    serial, needed = clocks_per_position(measured), bitstreams()
+    bytes_per_s = BAUD / 10 * measured["tests"]["tests/hw/link/test_bandwidth.py::test_bandwidth[0.001]"]["write"]
+    lines = ["| board | clock | clocks per position | tokens/s | image | load time |",
+             "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    for name, title in BOARDS.items():
+        mhz, clocks, image = needed[name]["needed"], serial[SIMULATED[name]], measured["images"][name]["bytes"]
+        lines.append(f"| {title} | {mhz:g} MHz | {clocks:,} | {1e6 * mhz / clocks:,.0f} | {image:,} bytes | "
+                     f"{image / bytes_per_s:.1f} s |")
+    return lines
+
+
+def markdown() -> str:
+    """The text of README.md with the tables of today."""
+    measured = json.loads((RESULTS / "measured.json").read_text())
+    made, text = measured["made"], README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, behind = rest.partition(END)
+    lines = [
+        "| measured | value | command |", "| --- | --- | --- |",
+        *(f"| {what} | {value} | {how} |" for what, value, how in rows(measured)), "",
+        "Projected speed of the demo model on boards, not measured: clock needed / simulated clocks per position, "
+        "and the time to load the image at 1 Mbaud. The OrangeCrab runs the same accelerator as the ECPIX-5, so the "
+        "ECPIX-5's simulated clocks stand for both.", "",
+        *projection(measured), "",
+        f"Simulated numbers: `{made['command']}`, {made['date']}, commit {made['commit']}. Bitstreams: "
+        "[boards.md](docs/results/boards.md). Tests: [tests.md](docs/results/tests.md). Area: "
+        "[same-machine.json](docs/results/same-machine.json).",
+    ]
+    return before + BEGIN + "\n".join(lines) + "\n" + END + behind
+
+
+def main() -> None:
+    """Writes README.md."""
+    text = markdown()
+    with whole_file(README) as file:
+        file.write(text.encode())
+
+
+if __name__ == "__main__":
+    main()
