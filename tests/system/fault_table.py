@@ -65,12 +65,14 @@ class Outcome:
 OUTCOMES = {
     FaultKind.SLVERR: Outcome("answers SLVERR; a write has no effect", ("SLVERR",)),
     FaultKind.DECERR: Outcome("answers DECERR; a write has no effect", ("DECERR",)),
-    FaultKind.EARLY_LAST: Outcome("RLAST with the first beat", ("LAST",), last=True),
-    FaultKind.LATE_LAST: Outcome("a beat too many, RLAST with that", ("LAST",), last=True),
-    FaultKind.NO_ANSWER: Outcome("no answer until it is mended", ("TIMEOUT",), True, "abort, once the memory answers"),
-    FaultKind.DEAF: Outcome("nor takes anything else", ("TIMEOUT",), True, "abort, once the memory answers"),
-    FaultKind.WRONG_ID: Outcome("answers with another id", ("UNEXPECTED", "LAST"), recovery="abort, or reset"),
-    FaultKind.TWICE: Outcome("answers a second time", ("UNEXPECTED", "LAST"), recovery="abort, or reset"),
+    FaultKind.EARLY_LAST: Outcome("sets RLAST with the first beat", ("LAST",), last=True),
+    FaultKind.LATE_LAST: Outcome("sends one beat too many, with RLAST", ("LAST",), last=True),
+    FaultKind.NO_ANSWER: Outcome("does not answer until it is repaired", ("TIMEOUT",), True,
+                                 "abort, once the memory answers"),
+    FaultKind.DEAF: Outcome("does not answer, and accepts nothing else either", ("TIMEOUT",), True,
+                            "abort, once the memory answers"),
+    FaultKind.WRONG_ID: Outcome("answers with a wrong ID", ("UNEXPECTED", "LAST"), recovery="abort, or reset"),
+    FaultKind.TWICE: Outcome("answers twice", ("UNEXPECTED", "LAST"), recovery="abort, or reset"),
 }
 
 
@@ -90,31 +92,31 @@ def cells() -> list[tuple[Access, FaultKind]]:
 
 OTHERS = (
     ("a port that never answers again", "READ_TIMEOUT or WRITE_TIMEOUT, and the abort does not end",
-     "reset of machine and memory", "tests/system/test_faults.py::test_memory_that_never_answers"),
-    ("an address outside of its window: damaged packet, table or register",
-     "READ_RANGE, WRITE_RANGE; nothing is issued", "abort",
+     "reset of accelerator and memory", "tests/system/test_faults.py::test_memory_that_never_answers"),
+    ("an address outside of its window: corrupt packet, table or register",
+     "READ_RANGE, WRITE_RANGE; the burst is not issued", "abort",
      "tests/system/test_faults.py::test_addresses_outside_of_memory"),
-    ("an address inside of its window, where there is no memory", "READ_DECERR, WRITE_DECERR", "abort",
+    ("an address inside of its window without memory", "READ_DECERR, WRITE_DECERR", "abort",
      "tests/system/test_faults.py::test_addresses_outside_of_memory"),
-    ("a damaged header in memory", "HEADER_CRC, before the command acts", "abort, load the image again",
+    ("a corrupt header in memory", "HEADER_CRC, before the command is executed", "abort, load the image again",
      "tests/system/test_faults.py::test_damaged_headers"),
-    ("an unknown command under a CRC that is right", "BAD_OPCODE", "abort, load the image again",
+    ("an unknown command with a correct CRC", "BAD_OPCODE", "abort, load the image again",
      "tests/system/test_faults.py::test_bad_opcode"),
-    ("a command that waits for more than its packet holds", "the driver: the accelerator hangs",
+    ("a command that expects more data than its packet holds", "driver: the accelerator hangs",
      "abort, load the image again", "tests/system/test_faults.py::test_an_endless_wait_is_given_up"),
-    ("a token id beyond the vocabulary", "the driver, exit code 2; in memory: BAD_TOKEN before it is fed", "abort",
+    ("a token id beyond the vocabulary", "driver, exit code 2; in memory: BAD_TOKEN before it is fed", "abort",
      "tests/hw/control/test_token_loop.py::test_a_bad_token_ends_the_run_before_it_is_fed"),
-    ("a prompt beyond the context", "the driver, exit code 2; the machine: CONTEXT_FULL", "abort",
+    ("a prompt beyond the context", "driver, exit code 2; accelerator: CONTEXT_FULL", "abort",
      "tests/system/test_faults.py::test_addresses_outside_of_memory"),
-    ("a register that cannot be run", "BAD_PARAMETER", "abort",
+    ("an invalid register value", "BAD_PARAMETER", "abort",
      "tests/hw/control/test_token_loop.py::test_what_cannot_run_touches_nothing"),
-    ("a machine of another build", "the driver, exit code 3; nothing is written", "the preset it was built with",
+    ("an accelerator with another build id", "driver, exit code 3; nothing is written", "use its preset",
      "tests/system/test_faults.py::test_another_build_is_refused"),
-    ("a damaged image file", "`ModelImage.verify`, exit code 2, before anything runs", "pack again",
+    ("a corrupt image file", "`ModelImage.verify`, exit code 2, before anything runs", "pack again",
      "tests/sw/test_image.py::test_damaged_region_is_named"),
-    ("a damaged image in memory", "`--scrub`, exit code 3: region, byte and bits", "load the image again",
+    ("a corrupt image in memory", "`--scrub`, exit code 3: names region, byte and bits", "load the image again",
      "tests/system/test_scrub.py::test_a_flipped_bit_is_named"),
-    ("an interrupt, or a reader that is gone, at any moment", "", "the driver aborts by itself",
+    ("an interrupt, or a closed output pipe, at any time", "", "the driver aborts the run",
      "tests/system/test_faults.py::test_abort_at_any_moment"),
 )
 """Fault, how it shows, what helps, and the test that shows it."""
@@ -128,27 +130,28 @@ _TEXT = """# Faults
 
 Generated by `python -m tests.system.fault_table`; edit `tests/system/fault_table.py` instead.
 
-A fault has a name: an error code of docs/registers.md, which the driver turns into a sentence (exit code 3). It ends
-the run within a bounded number of clocks, and the tokens given before it are right. After what the table says, the same
-request gives every logit of the golden model.
+Each fault ends the run within a bounded number of clocks. The accelerator reports an error code of docs/registers.md,
+and the driver prints it as a sentence and ends with exit code 3. Tokens that were generated before the fault are
+correct. After the recovery that the tables name, the same request returns the same logits as the golden model.
 
-## The memory fails
+## Faults of the memory
 
-A burst of each kind of access, spoiled in each way. `tests/system/test_fault_table.py` runs every cell on the whole
-machine in Verilator, behind a memory of fixed and of random timing.
+The first table lists the error code for each kind of access (rows) and each kind of fault (columns), applied to one
+burst. `tests/system/test_fault_table.py` runs every cell on the whole accelerator in Verilator, with a memory of fixed
+and of random timing.
 
 {codes}
 
 {outcomes}
 
-Clocks count from the address of the burst, behind a memory that answers after 32. LAST in place of UNEXPECTED: the
-answer was taken for that of another burst, of another length.
+Clocks are counted from the address handshake of the burst, with a memory latency of 32 clocks. READ_LAST instead of
+READ_UNEXPECTED means that the answer was taken for that of another burst, of a different length.
 
-The machine counts what it is owed. An answer with a wrong id may be one too many, or all that a burst will ever get, so
-it is not counted; and a second answer may be taken for that of another burst. Where the abort then waits in vain, the
-driver says so, and a reset of machine and memory helps.
+The accelerator counts outstanding answers. It cannot tell whether an answer with a wrong ID is an extra one or the only
+one for its burst, so it does not count it; a second answer may be counted for another burst. The abort can then wait
+for an answer that never comes. The driver reports this, and a reset of accelerator and memory is needed.
 
-## Everything else
+## Other faults
 
 {others}
 """
@@ -162,11 +165,12 @@ def markdown() -> str:
             *([access.name, *(" or ".join(codes(kind, access)) or "-" for kind in OUTCOMES)] for access in ACCESSES),
         ),
         outcomes=_table(
-            ["fault", "the memory", "clocks to the error, at most", "then"],
+            ["fault", "behaviour of the memory", "clocks to the error, at most", "recovery"],
             *([kind.name, outcome.does, "`timeout_cycles` + 4096" if outcome.times_out else "2048", outcome.recovery]
               for kind, outcome in OUTCOMES.items()),
         ),
-        others=_table(["fault", "shows as", "then", "shown by"], *([*rest, f"`{test}`"] for *rest, test in OTHERS)),
+        others=_table(["fault", "reported as", "recovery", "tested by"],
+                      *([*rest, f"`{test}`"] for *rest, test in OTHERS)),
     )
 
 
