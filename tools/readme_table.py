@@ -127,12 +127,12 @@ def markdown() -> str:
     lines = [
         "| measured | value | command |", "| --- | --- | --- |",
         *(f"| {what} | {value} | {how} |" for what, value, how in rows(measured)), "",
-        "Projected speed of the demo model on boards, not measured: clock needed / simulated clocks per position, "
-        "and the time to load the image at 1 Mbaud. The OrangeCrab runs the same accelerator as the ECPIX-5, so the "
-        "ECPIX-5's simulated clocks stand for both.", "",
+        "Projected speed of the demo model on boards, not measured: the clock needed divided by the simulated clocks",
+        "per position, and the time to load the image at 1 Mbaud. The OrangeCrab runs the same accelerator as the",
+        "ECPIX-5, so the ECPIX-5's simulated clocks are used for both.", "",
         *projection(measured), "",
-        f"Simulated numbers: `{made['command']}`, {made['date']}, commit {made['commit']}. Bitstreams: "
-        "[boards.md](docs/results/boards.md). Tests: [tests.md](docs/results/tests.md). Area: "
+        f"Simulated numbers: `{made['command']}`, {made['date']}, commit {made['commit']}. Bitstreams:",
+        "[boards.md](docs/results/boards.md). Tests: [tests.md](docs/results/tests.md). Area:",
         "[same-machine.json](docs/results/same-machine.json).",
     ]
     return before + BEGIN + "\n".join(lines) + "\n" + END + behind
