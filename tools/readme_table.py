@@ -98,8 +98,9 @@ def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
          f"{found['test_ddr3_controller']['clocks_to_ready']:,}", "`make measured`"),
         ("serial link: share of the bit rate in use, writing, reading",
          f"{100 * line['write']:.1f} %, {100 * line['read']:.1f} %", "`make measured`"),
-        ("one sampled token over a serial line of 3 Mbaud, with 50 ms of computing: exchanges; time with a USB latency "
-         "of 16 ms, of 1 ms", f"{slow['exchanges']:.2f}; {slow['ms']} ms, {quick['ms']} ms", "`make measured`"),
+        ("one sampled token of a model with a vocabulary of 33, 50 ms of computing, over a serial line of 3 Mbaud: "
+         "exchanges; time with a USB latency of 16 ms, of 1 ms",
+         f"{slow['exchanges']:.2f}; {slow['ms']} ms, {quick['ms']} ms", "`make measured`"),
         ("tests: passed; time of all, on 2 cores", f"{passed['outcomes']['passed']:,}; {passed['wall_s']:,} s",
          "`make test-all`"),
     ]
