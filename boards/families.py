@@ -107,9 +107,9 @@ def page(rows: Sequence[Row], made: str) -> str:
     """Markdown."""
     lines = [
         "# Other families", "",
-        f"Written by `make families`: the preset `{PRESET}` as Yosys maps it for families without a board here, with",
-        "the hierarchy kept, before placement. Nothing of it has been placed, timed or run. A start for owners of such",
-        "boards, who also need a memory controller: docs/new-board.md.", "", made, "",
+        f"Written by `make families`: the preset `{PRESET}`, mapped by Yosys for FPGA families for which there is",
+        "no board here. The hierarchy is kept; nothing has been placed, timed or run. These numbers help to choose",
+        "such a board. It also needs a memory controller: docs/new-board.md.", "", made, "",
         "| family, boards | command | seconds | " + " | ".join(COLUMNS) + " |",
         "| --- | --- | ---: |" + " ---: |" * len(COLUMNS),
     ]
@@ -125,7 +125,7 @@ def page(rows: Sequence[Row], made: str) -> str:
         memories = unmapped(row.log)
         products = in_logic(row.before, row.netlist, kinds["multiplier"].keys())
         lines += [
-            "", f"**{row.family.name}.** Memories in flip-flops, or in logic where nobody writes them: "
+            "", f"**{row.family.name}.** Memories in flip-flops, or in logic if never written: "
             f"{', '.join(f'`{name}`' for name in memories) or 'none'}. Multiplications in logic: "
             f"{', '.join(f'`{name}` {count}' for name, count in products.items()) or 'none'}. "
             f"Cells that are not counted: {', '.join(sorted(others)) or 'none'}.",
