@@ -1,11 +1,11 @@
-"""Ternary BitNet b1.58 models on an FPGA accelerator, on its simulation, or on its golden model, from Python.
+"""Python API: run ternary BitNet b1.58 models on an FPGA accelerator, on its simulation, or on its golden model.
 
     from bitnet_fpga import Session
 
     with Session("models/shakespeare-nano") as session:
         print(session.generate("ROMEO:", max_new_tokens=16).text)
 
-Everything else of the installation may change without notice; the command line is `bitnet-fpga`.
+Only the names in `__all__` are stable; every other module may change without notice. The command line is `bitnet-fpga`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """The host: checkpoints, packing, driver, command line."""
 
 OURS = ("hw", "sw", "sim", "boards")
-"""The packages of this project: one of another that cannot be imported is not installed, one of these is a bug."""
+"""Packages of this project. An ImportError for one of these is a bug; for any other, a package is not installed."""

@@ -1,7 +1,7 @@
-"""`bitnet-fpga COMMAND`, or `python -m sw COMMAND`: what can be said whatever can be imported.
+"""Entry point of `bitnet-fpga COMMAND` and of `python -m sw COMMAND`: check Python and packages, run the command line.
 
-The command line is `sw/cli/command_line.py`. This file alone has to work where nothing is as it should be: with an
-older Python, or without the packages that every command needs.
+The command line itself is `sw/cli/command_line.py`. This file must also work on an older Python and without the
+packages that every command needs, because it prints the error for these cases. So it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ NEEDED = (3, 11)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line with the given arguments (default: those of the process); the exit code."""
+    """Run the command line with the given arguments (default: those of the process) and return the exit code."""
     found = ".".join(str(part) for part in sys.version_info[:2])
     if sys.version_info < NEEDED:
-        sys.stderr.write("error: this is Python " + found + " (" + sys.executable + "), 3.11 or later is needed\n")
+        sys.stderr.write("error: Python 3.11 or later is required, but " + sys.executable + " is Python " + found
+                         + ": run the command with a later Python\n")
         return 2
     try:
         from sw.cli.command_line import main as run
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         state = "is not installed" if isinstance(error, ModuleNotFoundError) else "cannot be imported"
         sys.stderr.write("error: the package " + error.name + " " + state + " for " + sys.executable
-                         + ": run `make setup` in the clone and .venv/bin/bitnet-fpga, or pip install the clone\n")
+                         + ": run `make setup` in the clone and use .venv/bin/bitnet-fpga, or install the clone with "
+                         "pip\n")
         return 2
 
 

@@ -1,4 +1,4 @@
-"""`bitnet-fpga boards`: which boards there are, what has been built for them, and which are connected."""
+"""`bitnet-fpga boards`: list the supported boards, the bitstreams that were built, and which boards are connected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ __all__ = ["boards"]
 
 
 def _answer(board: AnyBoard, found: Found) -> dict[str, Any]:
-    """What a place says, as a board sees it: `current` where that is the machine that would be built today."""
+    """JSON of what was found at one port, compared with one board.
+
+    `this_board` is true if clock and memory size match the board, `current` if the build ID matches as well.
+    """
     said = found.identity
     same = said is not None and said.clock_hz in (None, board.clock_hz) and said.memory_bytes in (
         None, board.memory_bytes)
@@ -31,8 +34,10 @@ def _answer(board: AnyBoard, found: Found) -> dict[str, Any]:
 
 
 def _state(board: AnyBoard, folder: Path, found: Sequence[Found]) -> dict[str, Any]:
-    """A board, its bitstream, if there is one, and what answers where it may be connected. `current`, of both, when it
-    is that of today's configuration."""
+    """JSON of one board: its bitstream, if one was built, and what was found at each port where it may be connected.
+
+    `current` is true if the bitstream was built from today's configuration.
+    """
     build_id = f"{board.config.build_id:016x}"
     path = folder / board.name / "report.json"
     report = json.loads(path.read_text()) if path.is_file() else None
@@ -48,11 +53,11 @@ def _state(board: AnyBoard, folder: Path, found: Sequence[Found]) -> dict[str, A
 def _built(state: dict[str, Any]) -> str:
     if state["bitstream"] is None:
         return "not built"
-    return state["bitstream"] + ("" if state["current"] else ", of another configuration: build it again")
+    return state["bitstream"] + ("" if state["current"] else ", built from another configuration: build it again")
 
 
 def _connected(state: dict[str, Any]) -> str:
-    """The places where this board is."""
+    """Text for the ports where this board is connected."""
     places = [f"connected at {answer['at']}"
               + ("" if answer["current"] else f" with another build, {answer['build_id']}: load it again")
               for answer in state["connected"] if answer["this_board"]]
@@ -60,7 +65,7 @@ def _connected(state: dict[str, Any]) -> str:
 
 
 def _ready(names: Iterable[str], load: Callable[[str], T]) -> tuple[dict[str, T], dict[str, str]]:
-    """What `load` gives for each name, and a sentence for each whose packages are not installed."""
+    """Results of `load` by name, and for each name whose packages are not installed a sentence that says so."""
     from hw.extras import what_is_missing
 
     loaded: dict[str, T] = {}
@@ -80,16 +85,17 @@ def boards(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` writes.")] = Path("build"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the boards: preset, bitstream, and whether one is connected. Asking the serial ports takes 8 s at most.
+    """List the boards with preset and bitstream, and whether each is connected. Probing serial ports takes up to 8 s.
 
-    Of a board whose packages are not installed it says which to install; a port that needs one is not asked.
+    For a board whose packages are not installed, the list names the packages to install. Ports that need a missing
+    package are not probed.
     """
     from boards import BOARDS, board
     from sw.cli.progress import console
     from sw.links.machines import find
 
     known, absent = _ready(BOARDS, board)
-    with console().status("asking the ports"):
+    with console().status("probing the ports"):
         found, unasked = _ready(sorted({one.backend for one in known.values()}), find)
     states = [_state(one, output, found.get(one.backend, [])) for one in known.values()]
     for state in states:
@@ -105,4 +111,4 @@ def boards(
     answers = {answer["at"]: answer for state in states for answer in state["connected"]}
     claimed = {answer["at"] for state in states for answer in state["connected"] if answer["this_board"]}
     for at in sorted(answers.keys() - claimed):
-        print(f"{at}: {answers[at]['problem'] or 'another machine answers, build ' + answers[at]['build_id']}")
+        print(f"{at}: {answers[at]['problem'] or 'not a known board, build ' + answers[at]['build_id']}")

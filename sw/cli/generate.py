@@ -1,4 +1,4 @@
-"""`bitnet-fpga generate`: text from a checkpoint."""
+"""`bitnet-fpga generate`: generate text from a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,39 +14,45 @@ def generate(
     checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json, model.safetensors, tokenizer.json.")],
     prompt: Annotated[str | None, typer.Option(help="Text to continue.")] = None,
     prompt_ids: Annotated[str | None, typer.Option(help="Token ids, used verbatim: 1,2,3.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Tokens to generate at most; 0 scores the prompt.")] = 32,
-    board_name: Annotated[str | None, typer.Option("--board", help="Run on this board, which decides preset and "
-                                                   "backend; `bitnet-fpga boards` lists them.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens to generate; 0 only scores the prompt.")] = 32,
+    board_name: Annotated[str | None, typer.Option("--board", help="Run on this board, which sets preset and "
+                                                   "backend; `bitnet-fpga boards` lists the boards.")] = None,
     backend: Annotated[str | None, typer.Option(help="golden (NumPy), sim (Verilog), serial or mmap (a board); "
                                                 "default: golden.")] = None,
     preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration; default: "
                                                     "tiny.")] = None,
-    batch: Annotated[Path | None, typer.Option(help="Many prompts that decode together, a JSON object a line.")] = None,
+    batch: Annotated[Path | None, typer.Option(help="File of prompts to decode together, a JSON object per line.")]
+    = None,
     temperature: Annotated[float | None, typer.Option(help="Draw tokens from logits / T; default: 0, greedy.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from so many of the largest logits; default: all.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest with P together; default: 1.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of what is drawn; default: 0. Line n of a batch: +n.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the K largest logits; default: all.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest tokens whose probabilities sum to P; "
+                                                "default: 1.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the draws; default: 0. Prompt n of a batch: seed + n.")]
+    = None,
     generation_config: Annotated[
-        bool, typer.Option("--generation-config", help="Take the defaults of these from generation_config.json.")
+        bool, typer.Option("--generation-config", help="Take the defaults of the four options above from the "
+                           "checkpoint's generation_config.json.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, as a line of --batch.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object, as --batch does for each prompt.")]
+    = False,
     chunk: Annotated[int | None, typer.Option(help="Prompt tokens per pass; default: the preset's columns.")] = None,
-    logits: Annotated[Path | None, typer.Option(help="Write ids, tokens and logits to this .npz.")] = None,
+    logits: Annotated[Path | None, typer.Option(help="Write prompt ids, tokens and logits to this .npz file.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
-    stats: Annotated[Path | None, typer.Option(help="Write clocks and counters to this .json (not golden).")] = None,
-    scrub: Annotated[bool, typer.Option("--scrub", help="Compare the image in the machine's memory with its CRCs, "
-                                        "before and after (not for golden).")] = False,
+    stats: Annotated[Path | None, typer.Option(help="Write clocks and counters to this .json file (not golden).")]
+    = None,
+    scrub: Annotated[bool, typer.Option("--scrub", help="Check the image in the accelerator's memory against its CRCs, "
+                                        "before and after (not golden).")] = False,
     memory_seed: Annotated[int, typer.Option(help="Random memory timing; 0: fixed latency (backend sim).")] = 0,
     port: Annotated[str, typer.Option(help="Serial port; auto: the first with a board (backend serial).")] = "auto",
-    simulate: Annotated[bool, typer.Option("--simulate", help="Run on the whole board in Verilator, its serial line "
-                                           "and memory chip included (needs --board).")] = False,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Simulate the whole board in Verilator, with its serial "
+                                           "link and memory chip (needs --board).")] = False,
 ) -> None:
-    """Generate text, greedily or with a temperature; says on stderr why it stopped.
+    """Generate text, greedily or with a temperature, and print on stderr why it stopped.
 
-    A line of --batch is {"prompt": TEXT} or {"prompt_ids": [1, 2, 3]}, with "max_new_tokens" and "seed" where they
-    differ from the options. A line {"prompt_ids", "tokens", "text", "stopped"} comes out for each, in the same order,
-    with "temperature", "top_k", "top_p" and "seed" if its tokens were drawn.
+    Each line of a --batch file is {"prompt": TEXT} or {"prompt_ids": [1, 2, 3]}, with "max_new_tokens" and "seed" if
+    they differ from the options. For each line, in the same order, a line {"prompt_ids", "tokens", "text", "stopped"}
+    is printed, with "temperature", "top_k", "top_p" and "seed" if tokens were drawn.
     """
     from sw.cli.generation import Options, run
 

@@ -1,4 +1,4 @@
-"""What `bitnet-fpga generate` does: checks its options, opens a session, and prints what comes."""
+"""Implementation of `bitnet-fpga generate`: check the options, open a session, print the generated text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["Options", "run"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Those of the command line, by the names of `sw/cli/generate.py`, which says what they mean."""
+    """Options of the command line. `sw/cli/generate.py` has their names and describes them."""
 
     checkpoint: Path
     prompt: str | None
@@ -67,23 +67,23 @@ class Options:
         config, board = choose_target(self.board_name, preset=self.preset_name, backend=self.backend)
         backend = board.backend if board else self.backend or "golden"
         if self.simulate and board is None:
-            raise JobError("--simulate needs --board: it says which board is simulated")
+            raise JobError("--simulate needs --board: name the board to simulate")
         if self.simulate and self.port != "auto":
-            raise JobError("--simulate brings a serial port of its own: leave out --port")
+            raise JobError("--simulate uses a simulated serial port: leave out --port")
         if backend != "serial" and self.port != "auto":
-            raise JobError(f"--port names the serial port of a board: use --backend serial, not {backend}")
+            raise JobError(f"--port applies to --backend serial, not to {backend}: leave it out, or use --backend "
+                           "serial")
         if backend == "golden" and self.stats is not None:
-            raise JobError("--stats has the clocks of a machine, the golden model has none: use --backend sim, or a "
-                           "board")
+            raise JobError("--stats counts clocks, which the golden model does not have: use --backend sim or a board")
         if backend != "sim" and self.memory_seed:
-            raise JobError("--memory-seed changes the simulated accelerator's memory: use --backend sim, not "
-                           f"{backend}")
+            raise JobError(f"--memory-seed applies to --backend sim, not to {backend}: leave it out, or use --backend "
+                           "sim")
         if self.image is not None and self.context is not None:
-            raise JobError("an image has a context of its own: leave out --context or --image")
+            raise JobError("an image has a fixed context: leave out --context or --image")
         return config, board, backend
 
     def prompts(self, source: ModelSource, sampling: Sampling | None, config: AccelConfig) -> list[Prompt]:
-        """What is to be continued. Raises JobError."""
+        """The prompts that the options give. Raises JobError."""
         columns, codec = config.columns if self.chunk is None else self.chunk, source.text
         if self.batch is None:
             ids = one_prompt(self.prompt, self.prompt_ids, codec)
@@ -95,7 +95,7 @@ class Options:
 
 
 def run(options: Options) -> None:
-    """Raises what the parts raise."""
+    """Run the command. Raises CheckpointError, ImageError, ConfigError, JobError, HardwareError, ToolError, OSError."""
     config, board, backend = options.target()
     checkpoint = Checkpoint.open(options.checkpoint)
     sampling = choose_sampling(options.checkpoint, options.generation_config, options.temperature, options.top_k,
@@ -120,7 +120,8 @@ def run(options: Options) -> None:
         for one in prompts:
             one.check(session)
         if options.scrub and backend == "golden":
-            raise JobError(f"--scrub reads the memory of a machine: use --backend sim, serial or mmap, not {backend}")
+            raise JobError(f"--scrub checks the memory of an accelerator, which {backend} does not have: use --backend "
+                           "sim, serial or mmap")
         _load(session)
         if options.scrub:
             _scrub(session, "before the first token")
@@ -139,31 +140,32 @@ def run(options: Options) -> None:
 
 
 def _load(session: Session) -> None:
-    """Makes the machine and brings the model into its memory, with a progress bar."""
-    with console().status("building the simulator (the first time takes a minute or two)"):
+    """Build the simulator, if one is used, and load the model into the accelerator's memory, with a progress bar."""
+    with console().status("building the simulator (takes a minute or two the first time)"):
         session.build()
     with bar("load", speed=True) as progress:
         session.load(progress)
 
 
 def _scrub(session: Session, when: str) -> None:
-    """Raises HardwareError where the image in the machine's memory is not what was packed."""
+    """Check the image in the accelerator's memory. Raises HardwareError if it differs from the packed image."""
     with console().status("scrub") as status:
         session.scrub(lambda done, total: status.update(f"scrub: {done >> 20} of {total >> 20} MiB"))
-    tell(f"scrub {when}: the image in memory is what was packed")
+    tell(f"scrub {when}: the image in memory is intact")
 
 
 def _save(file: IO[bytes], result: Completion) -> None:
-    """Ids, tokens and logits as .npz."""
+    """Write prompt ids, tokens and logits as .npz."""
     assert result.logits is not None
     np.savez(file, prompt_ids=np.array(result.prompt_ids, np.int64), tokens=np.array(result.tokens, np.int64),
              logits=result.logits)
 
 
 class _Output:
-    """Runs jobs and prints what is generated.
+    """Runs jobs and prints the generated text.
 
-    When nobody reads stdout any more, BrokenPipeError ends the run, unless it shall keep going for the sake of a file.
+    If the reader of stdout closes it, BrokenPipeError ends the run, unless `keep_going` is set because a result file is
+    being written.
     """
 
     def __init__(self, session: Session, jobs: list[Job], keep_going: bool) -> None:
@@ -171,7 +173,7 @@ class _Output:
         self.counted = Counted()
 
     def one(self, as_json: bool) -> Completion:
-        """The result of the one job, printed as text while it grows, or in one piece."""
+        """Run the only job. Its text is printed as tokens arrive, or with `as_json` as one object at the end."""
         (job,) = self._jobs
         if as_json:
             result = self._session.generate(job)
@@ -187,7 +189,7 @@ class _Output:
         return result
 
     def batch(self) -> None:
-        """Results in the order of the jobs, each printed as soon as those before it are."""
+        """Run all jobs. Results are printed in the order of the jobs, each as soon as those before it are printed."""
         ended: dict[int, Completion] = {}
         printed = 0
         for number, result in self._session.batch(self._jobs):
@@ -198,13 +200,13 @@ class _Output:
                 printed += 1
 
     def _line(self, job: Job, result: Completion) -> None:
-        """A sequence as a JSON line; where its tokens were drawn, also how."""
+        """Print a result as a JSON line, with the sampling settings if its tokens were drawn."""
         drawn = asdict(job.sampling) if job.sampling else {}
         self._write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens, "text": result.text,
                                 "stopped": result.stopped, **drawn}) + "\n")
 
     def _write(self, text: str) -> None:
-        """Prints at once."""
+        """Print and flush. Raises BrokenPipeError unless `keep_going` is set."""
         try:
             print(text, end="", flush=True)
         except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""`bitnet-fpga inspect`: what a checkpoint or a memory image holds."""
+"""`bitnet-fpga inspect`: show or check the content of a checkpoint or a memory image."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 FILE_WIDTH = 120
-"""Columns of the tables when the output is not a terminal."""
+"""Width of the tables, in characters, if the output is not a terminal."""
 
 
 def _checked(path: Path) -> tuple[CheckResult, list[str]]:
-    """What the tensors hold, and what the other files of the folder say that does not go together.
+    """Problems of the tensors, and inconsistencies among the other files of the folder.
 
-    A file that is refused does not hide what the tensors hold.
+    An unusable file does not end the check; the tensors are read in any case.
     """
     from sw.check import CheckResult, check
     from sw.checkpoint import Checkpoint
@@ -45,7 +45,7 @@ def _checked(path: Path) -> tuple[CheckResult, list[str]]:
 
 
 def _report(path: Path, as_json: bool) -> None:
-    """Prints the findings. Raises CheckpointError if anything is refused."""
+    """Print the findings. Raises CheckpointError if a tensor or a file cannot be used."""
     result, told = _checked(path)
     sentences = list(result.doubts.sentences())
     if as_json:
@@ -60,19 +60,19 @@ def _report(path: Path, as_json: bool) -> None:
                 print(f"{kind:<8} {line}")
         print(f"{result.tensors} tensors read: {len(result.refused)} refused, {len(told) + len(sentences)} warnings")
     if result.refused:
-        raise CheckpointError(f"{path} cannot be used as it is: {len(result.refused)} refused")
+        raise CheckpointError(f"{path} cannot be used: {len(result.refused)} refused; see the lines above")
 
 
 def inspect(
     path: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a memory image.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    thorough: Annotated[bool, typer.Option("--check", help="Read every tensor of a checkpoint and list what is wrong, "
-                                           "or cannot be meant, instead of the tables.")] = False,
+    thorough: Annotated[bool, typer.Option("--check", help="Read every tensor of a checkpoint and list errors and "
+                                           "implausible values, instead of the tables.")] = False,
 ) -> None:
-    """Show configuration, tensors and ternary weights of a checkpoint; or model, regions and traffic of an image.
+    """Show configuration, tensors and ternary weights of a checkpoint, or model, regions and traffic of an image.
 
-    With --check the exit code is 2 if a tensor or a file cannot be used, and 0 if there are only warnings. An image is
-    always read and checked as a whole.
+    With --check, the exit code is 2 if a tensor or a file cannot be used, and 0 if there are only warnings. An image is
+    always read and checked completely.
     """
     from rich.console import Console
 
@@ -84,8 +84,8 @@ def inspect(
     image = path.is_file()
     if thorough:
         if image:
-            image_header(path)  # raises for another file, by its name
-            raise JobError("--check is for checkpoints: an image is read and checked whenever it is inspected")
+            image_header(path)  # raises ImageError, which names the file, if it is not an image
+            raise JobError("--check applies to checkpoints, and an image is always checked: leave out --check")
         _report(path, as_json)
         return
     description = describe_image(path) if image else describe(Checkpoint.open(path))

@@ -1,4 +1,4 @@
-"""`bitnet-fpga pack`: checkpoint to memory image."""
+"""`bitnet-fpga pack`: convert a checkpoint to a memory image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Form", "pack", "packing_bars"]
 
 
 class Form(enum.Enum):
-    """What is written."""
+    """Format of the output file."""
 
     IMAGE = "image"
     MEM = "mem"
@@ -53,10 +53,10 @@ def pack(
     output: Annotated[Path, typer.Option("-o", "--output", help="Image file to write.")],
     preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration; default: "
                                                     "tiny.")] = None,
-    board_name: Annotated[str | None, typer.Option("--board", help="Board with its preset.")] = None,
+    board_name: Annotated[str | None, typer.Option("--board", help="Board whose preset is used.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
-    sequences: Annotated[int, typer.Option(help="Sequences that have a KV slot.")] = 1,
-    form: Annotated[Form, typer.Option("--format", help="mem: $readmemh text, a beat per line.")] = Form.IMAGE,
+    sequences: Annotated[int, typer.Option(help="KV slots, one for each sequence of a batch.")] = 1,
+    form: Annotated[Form, typer.Option("--format", help="mem: $readmemh text, one beat per line.")] = Form.IMAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write the memory image of a checkpoint for a preset or a board."""
@@ -81,7 +81,7 @@ def pack(
 
 
 def _check_text(checkpoint: Checkpoint) -> None:
-    """Warns of a tokenizer that does not fit the model, though an image holds nothing of it."""
+    """Warn of a tokenizer that does not fit the model. An image does not contain the tokenizer, so this is no error."""
     from sw.text import CheckpointText
 
     try:
@@ -91,7 +91,7 @@ def _check_text(checkpoint: Checkpoint) -> None:
 
 
 def _report(image: ModelImage, output: Path, as_json: bool) -> None:
-    """The summary on stdout."""
+    """Print the summary on stdout."""
     summary = {
         "image": str(output),
         "preset": image.plan.config.name,

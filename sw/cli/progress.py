@@ -1,4 +1,4 @@
-"""Progress bars on stderr, where that is a terminal."""
+"""Progress bars on stderr. They are shown only if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["bar", "bars", "console"]
 
 
 def console() -> Console:
-    """Of stderr; says nothing where that is no terminal."""
+    """Console on stderr, which prints nothing if stderr is not a terminal."""
     return Console(stderr=True, quiet=not sys.stderr.isatty())
 
 
 @contextmanager
 def bars(speed: bool) -> Iterator[Progress]:
-    """For several things at once, whose sizes are bytes; they go away in the end."""
+    """Show one or more progress bars in bytes, which are erased at the end. `speed` adds bytes per second."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), *[TransferSpeedColumn()] * speed)
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as shown:
         yield shown
@@ -29,7 +29,7 @@ def bars(speed: bool) -> Iterator[Progress]:
 
 @contextmanager
 def bar(text: str, speed: bool = False) -> Iterator[Told]:
-    """For one thing: what is to be told the bytes that are done, and all that will be."""
+    """Show one progress bar. Yields the function to call with the bytes done and the total."""
     with bars(speed) as shown:
         task: TaskID = shown.add_task(text, total=None)
         yield lambda done, total: shown.update(task, completed=done, total=total)

@@ -1,4 +1,4 @@
-"""What `bitnet-fpga generate --stats` writes: where the clocks of the runs went."""
+"""Content of the file that `bitnet-fpga generate --stats` writes: clock counts of all runs, by unit and by stall."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Counted", "summary"]
 
 @dataclass
 class Counted:
-    """Tokens of all results so far."""
+    """Sums over all results so far: sequences, tokens, and positions that were fed to the accelerator."""
 
     sequences: int = 0
     prompt_tokens: int = 0
@@ -22,7 +22,7 @@ class Counted:
     positions_fed: int = 0
 
     def add(self, result: Completion) -> None:
-        """One more. The last of its tokens was not fed."""
+        """Count one result. Its last token was generated but not fed."""
         self.sequences += 1
         self.prompt_tokens += len(result.prompt_ids)
         self.new_tokens += len(result.tokens)
@@ -30,7 +30,7 @@ class Counted:
 
 
 def summary(config: AccelConfig, counted: Counted, total: RunStats) -> dict[str, Any]:
-    """The --stats file: clocks of all runs together and where they went; memory traffic where the link sees it."""
+    """Content of the --stats file: clocks of all runs together, and memory traffic if the link counts it."""
     counters = total.counters
     traffic = {} if total.traffic is None else {
         "read_bytes": total.traffic.read_bytes, "written_bytes": total.traffic.beats_written * config.beat_bytes,

@@ -1,4 +1,4 @@
-"""How tokens are chosen, as a user says it: options, and the checkpoint's generation_config.json."""
+"""Sampling settings from the command line and from the checkpoint's generation_config.json."""
 
 from __future__ import annotations
 
@@ -13,28 +13,30 @@ from sw.sampling import Sampling
 __all__ = ["choose_sampling"]
 
 DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
-"""What Hugging Face samples with where generation_config.json says nothing else."""
+"""Defaults of Hugging Face transformers for values that generation_config.json does not set."""
 
 NOT_APPLIED: dict[str, Any] = {
     "repetition_penalty": 1.0, "min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0,
     "no_repeat_ngram_size": 0, "num_beams": 1,
 }
-"""What else would change the choice, and where it changes nothing."""
+"""Settings of generation_config.json that are not implemented, with the values at which they have no effect."""
 
 
 def choose_sampling(
     checkpoint: Path, generation_config: bool, temperature: float | None, top_k: int | None, top_p: float | None,
     seed: int | None,
 ) -> Sampling | None:
-    """How tokens are drawn; None: greedy, which temperature 0 means. An option that is given beats the file.
+    """The sampling settings; None for greedy decoding, which is temperature 0. Options override the file.
 
-    Raises JobError for options, CheckpointError for a file that does not make sense.
+    Raises:
+        JobError: an option is invalid.
+        CheckpointError: generation_config.json is invalid.
     """
     options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     found = _read(checkpoint / "generation_config.json") if generation_config else {"temperature": 0.0}
     if given and not generation_config and temperature is None:
-        raise JobError("--top-k, --top-p and --seed are for tokens that are drawn: give a --temperature above 0 too")
+        raise JobError("--top-k, --top-p and --seed have no effect without sampling: also give a --temperature above 0")
     values = found | given
     drawn = values["temperature"] != 0
     checked: dict[str, Any] = values | ({} if drawn else {"temperature": 1.0})  # the other values are checked as well
@@ -43,7 +45,7 @@ def choose_sampling(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Temperature, top_k and top_p of a file, the temperature 0 where it does not sample."""
+    """Temperature, top_k and top_p of a file. The temperature is 0 if do_sample is false."""
     content = read_json(path)
     values = DEFAULTS | {name: content[name] for name in DEFAULTS if content.get(name) is not None}
     do_sample = content.get("do_sample") or False
@@ -55,7 +57,7 @@ def _read(path: Path) -> dict[str, Any]:
     values["top_k"] = values["top_k"] or None  # 0 keeps all
     ignored = [name for name, neutral in NOT_APPLIED.items() if content.get(name, neutral) not in (neutral, None)]
     if ignored:
-        warnings.warn(f"{path} sets {', '.join(ignored)}, which is not applied", stacklevel=2)
+        warnings.warn(f"{path} sets {', '.join(ignored)}, which this program does not apply", stacklevel=2)
     if not do_sample:
         values["temperature"] = 0.0
     elif values["temperature"]:

@@ -1,4 +1,4 @@
-"""What a command works for: a preset, or a board with its own."""
+"""Choice of the configuration: from --preset, or from --board."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ __all__ = ["choose_target"]
 
 
 def choose_target(board_name: str | None, **options: str | None) -> tuple[AccelConfig, AnyBoard | None]:
-    """Configuration and board, the latter None where none is named; `options` are those of the command
-    line that a board decides, `preset` among them.
+    """Configuration and board. The board is None if `board_name` is None.
 
-    Raises ConfigError: no such preset or board; JobError: one of the options beside a board.
+    `options` are the command-line options that a board sets itself, by name: `preset`, and for some commands `backend`.
+
+    Raises:
+        ConfigError: the preset or board does not exist.
+        JobError: one of the options was given together with a board.
     """
     if board_name is None:
         return preset(options["preset"] or DEFAULT_PRESET), None
@@ -28,5 +31,5 @@ def choose_target(board_name: str | None, **options: str | None) -> tuple[AccelC
     given = [f"--{name}" for name, value in options.items() if value is not None]
     if given:
         brings = " and ".join([f"preset {board.config.name}", *([f"backend {board.backend}"] * ("backend" in options))])
-        raise JobError(f"--board {board_name} brings its {brings}: leave out {' and '.join(given)}")
+        raise JobError(f"--board {board_name} sets {brings}: leave out {' and '.join(given)}")
     return board.config, board

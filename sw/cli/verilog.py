@@ -1,4 +1,4 @@
-"""`bitnet-fpga verilog`: the accelerator of a preset as Verilog."""
+"""`bitnet-fpga verilog`: write the Verilog of the accelerator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def verilog(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("build/verilog"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Write accelerator.v, its description, and the notices that go with them. Same input, same bytes."""
+    """Write accelerator.v, a JSON description of its ports, and the licence notices. Same preset, same bytes."""
     from hw.accelerator import Accelerator
     from hw.contract.config import preset
     from hw.notice import NOTICE, notice

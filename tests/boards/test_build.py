@@ -143,7 +143,7 @@ def test_boards_and_flash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["flash", "--board", "ulx3s", "-o", str(tmp_path)]) == 2
     assert "run `make bitstream BOARD=ulx3s` first" in capsys.readouterr().err
     assert main(["flash", "--board", "kv260", "-o", str(tmp_path)]) == 2
-    assert f"loads itself: copy {tmp_path}/kv260 there and run load.sh" in capsys.readouterr().err
+    assert f"is not loaded over USB: copy {tmp_path}/kv260 to the board, then run load.sh" in capsys.readouterr().err
 
 
 def test_flash_tells_what_failed(
@@ -154,7 +154,7 @@ def test_flash_tells_what_failed(
     (folder / "ulx3s.bit").write_bytes(b"bits")
     monkeypatch.setenv("OPENFPGALOADER", "false")
     assert main(["flash", "--board", "ulx3s", "-o", str(tmp_path)]) == 3
-    assert "failed with exit code 1: is ULX3S 85F" in capsys.readouterr().err
+    assert "failed with exit code 1: check that ULX3S 85F" in capsys.readouterr().err
     broken = tmp_path / "loader"
     broken.write_text("#!/bin/sh\nexit 127\n")
     broken.chmod(0o755)

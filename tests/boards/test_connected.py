@@ -72,7 +72,7 @@ def test_serial_ports(
     assert main(["boards", "-o", str(tmp_path)]) == 0
     lines = capsys.readouterr().out
     assert f"not built; connected at {current}, connected at {old} with another build" in lines
-    assert f"{other}: another machine answers, build {PRESETS['tiny'].build_id:016x}" in lines
+    assert f"{other}: not a known board, build {PRESETS['tiny'].build_id:016x}" in lines
     assert f"{silent}: no board was found." in lines
     for port in ports:
         port.unplug()

@@ -193,8 +193,8 @@ def test_what_the_model_says_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments, sentence", [
-    (["--simulate"], "--simulate needs --board: it says which board is simulated"),
-    (["--simulate", "--board", "ulx3s", "--port", "/dev/ttyUSB0"], "brings a serial port of its own: leave out --port"),
+    (["--simulate"], "--simulate needs --board: name the board to simulate"),
+    (["--simulate", "--board", "ulx3s", "--port", "/dev/ttyUSB0"], "--simulate uses a simulated serial port: leave out --port"),
     (["--simulate", "--board", "kv260"], "there is no simulation of AMD Kria KV260, 4 GiB DDR4 as a whole: use "
                                          "--backend sim --preset wide4 for its machine alone"),
 ])

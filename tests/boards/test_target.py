@@ -22,10 +22,10 @@ GENERATE = ["generate", str(DEMO), "--prompt", "A"]
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--board", "ulx3s", "--backend", "serial"],
-     "--board ulx3s brings its preset ulx3s and backend serial: leave out --backend"),
+     "--board ulx3s sets preset ulx3s and backend serial: leave out --backend"),
     (["--board", "kv260", "--preset", "tiny", "--backend", "golden"],
-     "--board kv260 brings its preset wide4 and backend mmap: leave out --preset and --backend"),
-    (["--board", "kv260", "--port", "/dev/ttyUSB0"], "use --backend serial, not mmap"),
+     "--board kv260 sets preset wide4 and backend mmap: leave out --preset and --backend"),
+    (["--board", "kv260", "--port", "/dev/ttyUSB0"], "--port applies to --backend serial, not to mmap"),
     (["--board", "none"], f"no board named 'none'; there are: {', '.join(BOARDS)}"),
 ])
 def test_what_a_board_decides_cannot_be_given(
@@ -54,4 +54,4 @@ def test_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", str(DEMO), "-o", str(two), "--preset", "ulx3s"]) == 0
     assert one.read_bytes() == two.read_bytes()
     assert main(["pack", str(DEMO), "-o", str(one), "--board", "ulx3s", "--preset", "ulx3s"]) == 2
-    assert "--board ulx3s brings its preset ulx3s: leave out --preset" in capsys.readouterr().err
+    assert "--board ulx3s sets preset ulx3s: leave out --preset" in capsys.readouterr().err

@@ -100,8 +100,9 @@ def test_a_variable_that_names_another_program(
     monkeypatch.setenv("YOSYS", "/nowhere/yosys")
     _, found = examine(capsys)
     assert (found["nextpnr-ecp5"]["state"], found["nextpnr-ecp5"]["text"]) == (
-        "ok", f"{programs / 'mine'}, named by NEXTPNR_ECP5")
-    assert (found["Yosys"]["state"], found["Yosys"]["text"]) == ("wrong", "/nowhere/yosys is not there, named by YOSYS")
+        "ok", f"{programs / 'mine'}, set by NEXTPNR_ECP5")
+    assert (found["Yosys"]["state"], found["Yosys"]["text"]) == (
+        "wrong", "/nowhere/yosys does not exist, set by YOSYS")
     assert "YOSYS" in found["Yosys"]["remedy"]
 
 
@@ -113,7 +114,8 @@ def test_a_package_that_does_not_fit_is_an_error(
     assert main(["doctor"]) == 2
     output = capsys.readouterr()
     assert "amaranth 0.6.0 (needs ==0.5.10)" in output.out
-    assert output.err == "error: no command can work as long as this is not right: packages\n"
+    assert output.err == (
+        "error: every command needs what is missing or wrong here: packages; the lines above say what to do\n")
     code, found = examine(capsys)
     assert (code, found["packages"]["state"], found["packages"]["required"]) == (2, "wrong", True)
 
@@ -138,7 +140,7 @@ def test_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("BITNET_FPGA_CACHE", str(file / "cache"))
     code, found = examine(capsys)
     assert (code, found["cache"]["state"]) == (0, "wrong")
-    assert f"{file} is no folder" in found["cache"]["text"]
+    assert f"{file} is not a folder" in found["cache"]["text"]
     monkeypatch.setenv("BITNET_FPGA_CACHE", str(tmp_path / "not" / "there" / "yet"))
     monkeypatch.setattr(host, "LOW_BYTES", 1 << 60)
     code, found = examine(capsys)
@@ -173,7 +175,7 @@ def test_every_extra_has_a_use() -> None:
 @pytest.mark.parametrize("option", [["--full"], ["--port", "/dev/ttyUSB0"]])
 def test_options_of_a_board(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *option]) == 2
-    assert f"{option[0]} needs --board" in capsys.readouterr().err
+    assert f"{option[0]} checks a connected board: give --board as well" in capsys.readouterr().err
 
 
 def test_a_port_that_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +185,8 @@ def test_a_port_that_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     group = grp.getgrgid(tmp_path.stat().st_gid).gr_name
     acm, usb0, _ = usb.permissions(tmp_path, [])
     assert (acm.check, acm.ok, acm.text) == ("serial port", True, str(tmp_path / "ttyACM3"))
-    assert (usb0.state, usb0.text) == ("wrong", f"{tmp_path / 'ttyUSB0'} is closed to this user, open to group {group}")
+    assert (usb0.state, usb0.text) == (
+        "wrong", f"{tmp_path / 'ttyUSB0'} is not accessible to this user, only to group {group}")
     assert usb0.remedy.startswith(f"sudo usermod -aG {group} ")
 
 

@@ -204,7 +204,7 @@ def test_all_that_is_refused_is_listed(tmp_path: Path, capsys: pytest.CaptureFix
     assert [line.split()[0] for line in out.splitlines()[:-1]] == ["REFUSED"] * 3
     for part in (NORM, UP, "model.layers.1.mlp.down_proj.weight_scale"):
         assert part in out
-    assert error == f"error: {tmp_path} cannot be used as it is: 3 refused\n"
+    assert error == f"error: {tmp_path} cannot be used: 3 refused; see the lines above\n"
     assert run(capsys, "inspect", str(tmp_path), "--check", "--json")[0] == 2
 
 
@@ -264,4 +264,4 @@ def test_an_image_is_checked_anyway(tmp_path: Path, capsys: pytest.CaptureFixtur
     pack(Checkpoint.open(DEMO), tmp_path / "i", PRESETS["tiny"])
     code, _, error = run(capsys, "inspect", str(tmp_path / "i"), "--check")
     assert code == 2
-    assert "--check is for checkpoints" in error
+    assert "--check applies to checkpoints" in error

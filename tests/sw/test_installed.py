@@ -84,4 +84,6 @@ def test_a_package_that_every_command_needs(package: str) -> None:
 def test_a_python_that_is_too_old(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sw.__main__.sys, "version_info", (3, 9, 18))
     assert main(["--help"]) == 2
-    assert capsys.readouterr().err == f"error: this is Python 3.9 ({sys.executable}), 3.11 or later is needed\n"
+    assert capsys.readouterr().err == (
+        f"error: Python 3.11 or later is required, but {sys.executable} is Python 3.9: run the command with a later "
+        "Python\n")

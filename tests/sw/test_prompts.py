@@ -91,7 +91,8 @@ def test_without_a_tokenizer_there_is_no_text(tmp_path: Path, capsys: pytest.Cap
     file = tmp_path / "batch.jsonl"
     file.write_text(lines_of([{"prompt_ids": [1, 2]}, {"prompt": "text"}]))
     assert main(["generate", str(checkpoint), "--batch", str(file)]) == 2
-    assert capsys.readouterr().err == f"error: {file}, line 2: the checkpoint has no tokenizer.json: use prompt_ids\n"
+    assert capsys.readouterr().err == (
+        f"error: {file}, line 2: the checkpoint has no tokenizer.json: add it, or give token ids with prompt_ids\n")
     file.write_text(lines_of([{"prompt_ids": [1, 2]}]))
     assert main(["generate", str(checkpoint), "--batch", str(file), "--max-new-tokens", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["text"] is None
@@ -106,7 +107,7 @@ def test_marks_of_byte_order(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         text = "\ufeff" * (encoding != "utf-16") + lines_of([{"prompt_ids": [17]}])
         file.write_bytes(text.encode(encoding))
         assert main(["generate", str(DEMO), "--batch", str(file)]) == 2
-        assert capsys.readouterr().err == f"error: {file} is UTF-16 text: save it as UTF-8\n"
+        assert capsys.readouterr().err == f"error: {file} is encoded as UTF-16: save it as UTF-8\n"
 
 
 IDS = {"5": (5,), "1,2": (1, 2), " 1 , 2 ": (1, 2), "007": (7,), "-1": (-1,)}
@@ -121,27 +122,28 @@ def test_ids(text: str) -> None:
     "text", ["", "1_0", "1,2_0", "\u0661", "\uff11", "1,", ",1", "1 2", "+1", "1.0", "0x1", "a", "9" * 19])
 def test_what_are_no_ids(text: str) -> None:
     """`int` takes underscores, and the digits of every script."""
-    with pytest.raises(JobError, match="--prompt-ids must be numbers with commas between them"):
+    with pytest.raises(JobError, match="--prompt-ids must be numbers separated by commas, such as 1,2,3, not "):
         one_prompt(None, text, NO_TEXT)
 
 
 BAD = {
-    "no JSON": ("{prompt: 1}", "it is not JSON"),
-    "no UTF-8": (b'{"prompt": "\xff"}', "it is not JSON"),
-    "no object": ("[1, 2]", "it is not a JSON object"),
-    "nested too deeply": ("[" * 100_000, "it is not JSON"),
-    "a number of too many digits": ('{"prompt_ids": [' + "9" * 5000 + "]}", "it is not JSON"),
-    "unknown field": ('{"prompt": "a", "temperature": 1}', "there is no field 'temperature'; there are: prompt, "),
-    "a field that is there twice": ('{"prompt": "a", "prompt": "b"}', "the field 'prompt' is there twice"),
+    "no JSON": ("{prompt: 1}", "the line is not valid JSON: '{prompt: 1}'"),
+    "no UTF-8": (b'{"prompt": "\xff"}', "the line is not valid JSON: '{"),
+    "no object": ("[1, 2]", "the line is not a JSON object such as {\"prompt\": TEXT}: '[1, 2]'"),
+    "nested too deeply": ("[" * 100_000, "the line is not valid JSON: '[[["),
+    "a number of too many digits": ('{"prompt_ids": [' + "9" * 5000 + "]}", "the line is not valid JSON: '{"),
+    "unknown field": ('{"prompt": "a", "temperature": 1}', "the field 'temperature' is unknown; use prompt, "),
+    "a field that is there twice": ('{"prompt": "a", "prompt": "b"}', "the field 'prompt' appears twice: remove one"),
     "no prompt": ("{}", "give either prompt or prompt_ids"),
     "two prompts": ('{"prompt": "a", "prompt_ids": [1]}', "give either prompt or prompt_ids"),
-    "prompt of numbers": ('{"prompt": [1]}', "prompt must be a text"),
+    "prompt of numbers": ('{"prompt": [1]}', "prompt must be a string, not [1]"),
     "half a character": ('{"prompt": "\\ud800"}', "prompt is not valid UTF-8"),
-    "ids that are text": ('{"prompt_ids": "1,2"}', "prompt_ids must be a list of whole numbers"),
-    "ids with a point": ('{"prompt_ids": [1.0]}', "prompt_ids must be a list of whole numbers"),
-    "ids that are true": ('{"prompt_ids": [true]}', "prompt_ids must be a list of whole numbers"),
-    "count that is text": ('{"prompt_ids": [1], "max_new_tokens": "9"}', "max_new_tokens must be a whole number"),
-    "no count": ('{"prompt_ids": [1], "max_new_tokens": null}', "max_new_tokens must be a whole number"),
+    "ids that are text": ('{"prompt_ids": "1,2"}', "prompt_ids must be a list of integers, not '1,2'"),
+    "ids with a point": ('{"prompt_ids": [1.0]}', "prompt_ids must be a list of integers, not [1.0]"),
+    "ids that are true": ('{"prompt_ids": [true]}', "prompt_ids must be a list of integers, not [True]"),
+    "count that is text": ('{"prompt_ids": [1], "max_new_tokens": "9"}',
+                           "max_new_tokens must be an integer, not '9'"),
+    "no count": ('{"prompt_ids": [1], "max_new_tokens": null}', "max_new_tokens must be an integer, not None"),
     # what the model cannot run
     "empty prompt": ('{"prompt_ids": []}', "the prompt is empty"),
     "beyond the vocabulary": ('{"prompt_ids": [512]}', "token id 512 is outside the vocabulary of 512"),
@@ -168,7 +170,7 @@ def test_a_file_without_prompts(content: str, tmp_path: Path, capsys: pytest.Cap
     file = tmp_path / "batch.jsonl"
     file.write_text(content)
     assert main(["generate", str(DEMO), "--batch", str(file)]) == 2
-    assert capsys.readouterr().err == f"error: {file} holds no prompts\n"
+    assert capsys.readouterr().err == f"error: {file} contains no prompts: write one JSON object per line\n"
 
 
 @pytest.mark.parametrize("name", ["missing", "."])

@@ -95,13 +95,14 @@ def test_a_generation_config_that_makes_no_sense(content: dict[str, Any], senten
 def test_what_is_not_applied_is_told(tmp_path: Path) -> None:
     content = {"do_sample": True, "repetition_penalty": 1.1, "num_beams": 1, "min_p": None, "typical_p": 0.5}
     (tmp_path / "generation_config.json").write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match="sets repetition_penalty, typical_p, which is not applied"):
+    with pytest.warns(UserWarning, match="sets repetition_penalty, typical_p, which this program does not apply"):
         choose(tmp_path, True)
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
-    (["--top-k", "5"], "--top-k, --top-p and --seed are for tokens that are drawn: give a --temperature above 0 too"),
-    (["--seed", "5"], "--top-k, --top-p and --seed are for tokens that are drawn"),
+    (["--top-k", "5"],
+     "--top-k, --top-p and --seed have no effect without sampling: also give a --temperature above 0"),
+    (["--seed", "5"], "--top-k, --top-p and --seed have no effect without sampling"),
     (["--temperature", "nan"], "temperature must be a number above 0, or 0 for greedy, not nan"),
     (["--temperature", "-0.5"], "temperature must be a number above 0, or 0 for greedy, not -0.5"),
     (["--temperature", "0", "--top-p", "2"], "top-p must be above 0 and at most 1, not 2.0"),
@@ -151,7 +152,8 @@ def test_seeds_of_a_batch(tmp_path: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(("value", "sentence"), [
-    ('"1"', "seed must be a whole number"), ("1.0", "seed must be a whole number"), ("-1", "seed must be 0 to"),
+    ('"1"', "seed must be an integer, not '1'"), ("1.0", "seed must be an integer, not 1.0"),
+    ("-1", "seed must be 0 to"),
 ])
 def test_a_bad_seed_of_a_line(value: str, sentence: str, tmp_path: Path, capsys: Capture) -> None:
     batch = tmp_path / "batch.jsonl"
@@ -175,5 +177,5 @@ def test_generation_config_on_the_command_line(tmp_path: Path, capsys: Capture) 
 
 
 def test_without_temperature_nothing_is_drawn(checkpoint: Path) -> None:
-    with pytest.raises(JobError, match="give a --temperature above 0 too"):
+    with pytest.raises(JobError, match="also give a --temperature above 0"):
         choose(checkpoint, False, top_p=0.5)

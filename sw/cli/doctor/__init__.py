@@ -1,1 +1,1 @@
-"""What is wrong with a board, by checks from the link to a token, each built on those before it; or with a computer."""
+"""Diagnosis of a board, in checks from the connection up to generated tokens, or of the host computer."""

@@ -1,4 +1,4 @@
-"""`bitnet-fpga doctor`: whether a board works, or what this computer lacks, and what to do about it."""
+"""`bitnet-fpga doctor`: check a board, or the host computer, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["doctor"]
 
 
 def _findings(board: AnyBoard, port: str, full: bool) -> Iterator[Finding]:
-    """The link, then what `examine` finds behind it."""
+    """The finding for the connection, then those of `examine`."""
     from sw.cli.doctor.examine import examine
     from sw.cli.progress import console
     from sw.links.machines import connect
@@ -30,7 +30,7 @@ def _findings(board: AnyBoard, port: str, full: bool) -> Iterator[Finding]:
     except HardwareError as error:
         yield Finding("link", False, str(error))
         return
-    with closing(bus), console().status("examining") as status:
+    with closing(bus), console().status("checking the board") as status:
         yield Finding("link", True, bus.describe())
         yield from examine(
             board.config, bus, full=full,
@@ -39,7 +39,7 @@ def _findings(board: AnyBoard, port: str, full: bool) -> Iterator[Finding]:
 
 
 def _examine_host(as_json: bool) -> None:
-    """Raises ConfigError if what every command needs is missing."""
+    """Print the findings for the host computer. Raises ConfigError if something is wrong that every command needs."""
     from hw.contract.config import ConfigError
     from sw.cli.doctor.host import examine_host
 
@@ -55,28 +55,30 @@ def _examine_host(as_json: bool) -> None:
         checks = [{**asdict(finding), "state": finding.state} for finding in found]
         print(json.dumps({"ok": not wrong, "checks": checks}, indent=2))
     if wrong:
-        raise ConfigError(f"no command can work as long as this is not right: {', '.join(wrong)}")
+        raise ConfigError(f"every command needs what is missing or wrong here: {', '.join(wrong)}; the lines above say "
+                          "what to do")
 
 
 def doctor(
-    board_name: Annotated[str | None, typer.Option("--board", help="Board that is connected; without it this computer "
-                                                   "is examined.")] = None,
+    board_name: Annotated[str | None, typer.Option("--board", help="Connected board to check; without it, this "
+                                                   "computer is checked.")] = None,
     port: Annotated[str, typer.Option(help="Serial port; auto: the first with a board.")] = "auto",
-    full: Annotated[bool, typer.Option("--full", help="Write and read all of the memory, at the speed of the link.")]
+    full: Annotated[bool, typer.Option("--full", help="Also write and read all memory; slow on a serial link.")]
     = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what this computer has and lacks, or check a board with its bitstream loaded.
+    """Check this computer, or a connected board with its bitstream loaded.
 
-    Without --board: versions of Python, packages, compilers and tools, folders, access to serial ports; of what is
-    missing, which commands need it and what to do. Exit code 2 only if `generate` on the golden model cannot work.
+    Without --board: checks Python, packages, compilers, tools, folders and access to serial ports. For each missing
+    item it says which commands need it and how to install it. Exit code 2 only if `generate` cannot run the golden
+    model.
 
-    With --board: link, build id, memory, known answers. Overwrites its memory. Each check is built on those before it;
-    the first that fails names the cause and ends the examination.
+    With --board: checks connection, build ID, memory, and models with known results, in this order. Overwrites the
+    board's memory. Each check relies on the checks before it, so the first failure ends the examination.
     """
     if board_name is None:
         if full or port != "auto":
-            raise JobError(f"{'--full' if full else '--port'} needs --board: it is for a board that is connected")
+            raise JobError(f"{'--full' if full else '--port'} checks a connected board: give --board as well")
         _examine_host(as_json)
         return
     from boards import board as board_of
@@ -90,4 +92,4 @@ def doctor(
     if as_json:
         print(json.dumps({"board": board.name, "ok": found[-1].ok, "checks": [asdict(one) for one in found]}, indent=2))
     if not found[-1].ok:
-        raise HardwareError(f"{board.title}: the check of {found[-1].check} failed")
+        raise HardwareError(f"{board.title}: the check '{found[-1].check}' failed; see its line above")

@@ -1,4 +1,4 @@
-"""The checks in their order. Each is built on those before it, so that the first that fails names the cause."""
+"""The checks of a board, in order. Each relies on the checks before it, so the first failure names the cause."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ __all__ = ["examine"]
 
 
 def examine(config: AccelConfig, bus: MachineBus, *, full: bool, progress: Progress) -> Iterator[Finding]:
-    """Findings as they come; ends with the first that is wrong. Overwrites the board's memory.
+    """Yield a finding for each check, and stop after the first failure. Overwrites the board's memory.
 
     Args:
-        config: what the board was built with.
-        bus: the board.
-        full: all of the memory is written and read as well, for which `progress` is told the bytes written.
+        config: configuration that the board's bitstream should have.
+        bus: connection to the board.
+        full: also write and read all memory.
+        progress: called with the bytes written and the total while all memory is written.
     """
     from sim.known_answer import CASES
 
@@ -63,7 +64,7 @@ async def _build(config: AccelConfig, bus: MachineBus) -> str:
 
 
 def _known_answer(config: AccelConfig, bus: MachineBus, case: Case) -> str:
-    """Runs a small model on the board and in the golden model; raises HardwareError for the first difference."""
+    """Run a small model on the board and in the golden model. Raises HardwareError for the first difference."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, path = Path(folder) / "checkpoint", Path(folder) / "model.img"
         case.write_checkpoint(checkpoint)
@@ -77,8 +78,9 @@ def _known_answer(config: AccelConfig, bus: MachineBus, case: Case) -> str:
             wrong = np.flatnonzero(row != right)
             if len(wrong):
                 first = wrong[0]
-                raise HardwareError(f"{len(wrong)} of {len(right)} logits of position {position} are wrong, the first "
-                                    f"is {row[first]} and not {right[first]}: {case.suspect}")
+                raise HardwareError(f"{len(wrong)} of {len(right)} logits of position {position} are wrong; the first "
+                                    f"is {row[first]} instead of {right[first]}: {case.suspect}")
         if tuple(found.tokens) != expected.tokens:
-            raise HardwareError(f"tokens {found.tokens} instead of {list(expected.tokens)}: {case.suspect}")
-    return f"{len(expected.logits)} positions, {expected.logits[0].size} logits each, bit for bit"
+            raise HardwareError(f"the board generated tokens {found.tokens} instead of {list(expected.tokens)}: "
+                                f"{case.suspect}")
+    return f"{len(expected.logits)} positions, {expected.logits[0].size} logits each, equal bit for bit"

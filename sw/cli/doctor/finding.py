@@ -1,4 +1,4 @@
-"""What `doctor` says of one thing."""
+"""Result of one check of `doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding", "HostFinding"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of a check: what was seen, or what is wrong."""
+    """Result of one check. `text` says what was measured, or what is wrong."""
 
     check: str
     ok: bool
@@ -18,12 +18,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class HostFinding(Finding):
-    """Something of the computer that this runs on; `text` is empty where it is not there.
+    """Result of one check of the host computer. `text` is empty if the item is missing.
 
-    Attributes, besides:
-        needed_for: commands that need it.
-        remedy: what to do where it is missing or wrong.
-        required: `bitnet-fpga generate` on the golden model needs it; without anything else some commands work.
+    Attributes, in addition to those of `Finding`:
+        needed_for: commands that need the item.
+        remedy: what to do if the item is missing or wrong.
+        required: true if `bitnet-fpga generate` on the golden model needs the item. Other items are optional.
     """
 
     needed_for: str
@@ -32,5 +32,5 @@ class HostFinding(Finding):
 
     @property
     def state(self) -> str:
-        """In a word."""
+        """`ok`, `wrong` or `missing`."""
         return "ok" if self.ok else "wrong" if self.text else "missing"

