@@ -1,6 +1,6 @@
-"""Every tensor of a checkpoint read and judged: what is refused, and what is well-formed but cannot be meant.
+"""Check of every tensor of a checkpoint: errors that `pack` refuses, and values that are valid but implausible.
 
-`pack` stops at the first tensor that it cannot use; this goes on, so that one run shows all that is wrong.
+`pack` stops at the first tensor that it cannot use. This check continues, so that one run shows all problems.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["CheckResult", "check"]
 
 @dataclass
 class CheckResult:
-    """What was found. `refused` has a sentence for each tensor that cannot be used, `doubts` all that is odd."""
+    """Result of a check: `refused` has a sentence for each unusable tensor, `doubts` the implausible values."""
 
     tensors: int = 0
     refused: list[str] = field(default_factory=list)
@@ -26,7 +26,7 @@ class CheckResult:
 
 
 def check(checkpoint: Checkpoint, progress: Callable[[int, int], None] = lambda done, total: None) -> CheckResult:
-    """Reads all tensors of an opened checkpoint. `progress(done, total)` is called with bytes after each of them."""
+    """Read and check all tensors of a checkpoint. `progress(done, total)` is called with bytes after each tensor."""
     result, done = CheckResult(), 0
     total = sum(info.nbytes for info in checkpoint.tensors.values())
     for name, info in checkpoint.tensors.items():
@@ -67,5 +67,5 @@ def _table(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
     for rows in checkpoint.row_slices(name):
         values = checkpoint.float(name, rows)
         if name == EMBEDDING:
-            to_bf16(values, name)  # raises where there is none, as packing does
+            to_bf16(values, name)  # raises CheckpointError for values out of range, as packing does
         doubts.rows(name, values)

@@ -1,4 +1,4 @@
-"""Reader of Hugging Face BitNet checkpoints: configuration and tensors, checked against each other."""
+"""Reader of Hugging Face BitNet checkpoints. Configuration and tensors are checked against each other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHUNK_ELEMENTS = 1 << 20
 """Elements of a table that are read at a time."""
 
 BUFFERS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "position_ids", "attn.masked_bias")
-"""Endings of the names of what older models stored besides their weights; it is computed from config.json."""
+"""Name endings of tensors that older models store besides their weights. They are computed from config.json instead."""
 
 
 def to_bf16(values: NDArray[np.floating], name: str) -> NDArray[np.uint16]:
@@ -45,28 +45,29 @@ def _nobody_needs(name: str, info: TensorInfo) -> bool:
 
 
 def _other_packing(config: ModelConfig, tensors: dict[str, TensorInfo], name: str) -> str:
-    """What to do where packed weights are announced and master weights are there, or the other way round."""
+    """Advice, for an error message, if config.json specifies packed weights but the file has master weights, or vice
+    versa."""
     if not name.endswith(("_proj.weight", "_proj.weight_scale")):
         return ""
     weight = tensors.get(name.removesuffix("_scale"))
     if config.quantization_mode == "offline" and weight is not None and weight.dtype in FLOATS:
-        return (": config.json announces packed weights, but these are master weights; if they are meant to be "
-                "quantised when they are loaded, set quantization_mode to online and linear_class to autobitlinear in "
+        return (": config.json specifies packed weights, but these are master weights; to quantise them when they "
+                "are loaded, set quantization_mode to online and linear_class to autobitlinear in "
                 "config.json")
     if config.quantization_mode == "online" and weight is not None and weight.dtype == "U8":
-        return (": config.json announces master weights, but these are packed; set quant_method bitnet, linear_class "
-                "and quantization_mode offline in the quantization_config of config.json, as its maker has them")
+        return (": config.json specifies master weights, but these are packed; set quant_method to bitnet, "
+                "quantization_mode to offline and the model's linear_class in the quantization_config of config.json")
     return ""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checked checkpoint. Tensor data is read when it is asked for.
+    """A checked checkpoint. Tensor data is read on demand.
 
     Attributes:
         path: the folder.
         config: the checked `config.json`.
-        tensors: where every tensor of the model lies, by name; what nobody needs is left out.
+        tensors: location of each tensor of the model, by name. Tensors that the model does not use are left out.
     """
 
     path: Path
@@ -103,7 +104,8 @@ class Checkpoint:
         `absent` are names of the index without a tensor.
         """
         if config.num_hidden_layers > len(tensors):
-            raise CheckpointError(f"config.json has {config.num_hidden_layers} layers, more than there are tensors")
+            raise CheckpointError(f"config.json has {config.num_hidden_layers} layers, but the checkpoint has only "
+                                  f"{len(tensors)} tensors: download the missing files, or correct num_hidden_layers")
         expected = config.tensor_shapes()
         linear = {f"{name.rpartition('.')[2]}.weight" for name in config.linear_shapes()}
         for name, shape in expected.items():

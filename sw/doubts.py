@@ -1,8 +1,8 @@
-"""What is well-formed in a checkpoint and cannot be meant: matrices of one value, norms of zeros, absurd scales.
+"""Warnings about implausible values in a checkpoint: matrices of a single value, norms of zeros, extreme scales.
 
-Re-uploads and conversions go wrong in ways that no format forbids, and the machine computes them all the same. So
-nothing here refuses anything; it names what no trained ternary model has. What cannot be computed, a scale that is not
-finite or not above 0, is refused where it is read.
+Faulty conversions and incomplete uploads produce files that are valid but useless, and the accelerator would run them
+without an error. So this module only warns, of values that no trained ternary model has. Values that the accelerator
+cannot compute with, such as a scale that is not finite or not above 0, are errors where they are read.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ MOST_LEAN = 0.3
 """Largest difference between the shares of +1 and -1."""
 
 LEAST_WEIGHTS = 1024
-"""Weights of a matrix, or of a part of one, whose shares say anything."""
+"""Fewest weights of a matrix, or of a part of one, whose statistics are meaningful."""
 
 SCALES = (1e-5, 1e3)
 """Least and largest scale of a matrix. The former is the bound of the quantisation of master weights."""
 
 SCALE_SPREAD = 1e3
-"""How far a scale may be from the median of all, as a factor."""
+"""Largest factor between a scale and the median of all scales."""
 
 VALUES = (1e-6, 1e4)
-"""Between which the largest magnitude of a norm's weights or of an embedding lies."""
+"""Least and largest plausible value of the largest magnitude in a norm or an embedding."""
 
 MOST_ZEROS = 0.1
-"""Largest part of a norm's weights that is exactly 0."""
+"""Largest plausible share of zeros in a norm's weights."""
 
 MOST_ZERO_ROWS = 0.25
-"""Largest part of the rows of an embedding or a head that are zeros; vocabularies are padded, by a few hundred rows."""
+"""Largest plausible share of zero rows in an embedding or a head. Vocabularies are padded by a few hundred rows."""
 
 SAMPLED_ROWS = slice(0, 16)
 """Rows of master weights in which different values are counted."""
 
 SHOWN = 3
-"""Tensors of one kind that a warning names."""
+"""Most tensors that one warning names."""
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What is wrong with a tensor; the same `problem` for all tensors that have it, `detail` for this one."""
+    """One implausible tensor. `problem` is the same text for all tensors that share it, `detail` is for this one."""
 
     problem: str
     tensor: str
@@ -62,7 +62,7 @@ class Doubt:
 
 @dataclass
 class _Table:
-    """What is known of an embedding or a head so far."""
+    """Statistics of the rows of an embedding or a head that were read so far."""
 
     rows: int = 0
     zero_rows: int = 0
@@ -79,13 +79,13 @@ class Doubts:
     _tables: dict[str, _Table] = field(default_factory=dict)
 
     def add(self, problem: str, tensor: str, detail: str = "") -> None:
-        """One more."""
+        """Record one doubt."""
         self.found.append(Doubt(problem, tensor, detail))
 
     def matrix(self, name: str, scale: float, counts: TritCounts) -> None:
-        """Of a ternary matrix whose sums `scale` multiplies."""
+        """Check the weight statistics of a ternary matrix. `scale` is the factor of its sums."""
         size = counts.minus + counts.zero + counts.plus
-        if counts.zero < size:  # the scale of zeros is that of nothing
+        if counts.zero < size:  # the scale of a matrix of zeros has no meaning
             self._scales[name] = scale
         shares = f"{counts.minus / size:.1%} -1, {counts.zero / size:.1%} 0, {counts.plus / size:.1%} +1"
         for value, count in ((-1, counts.minus), (0, counts.zero), (1, counts.plus)):
@@ -97,7 +97,7 @@ class Doubts:
         if size < LEAST_WEIGHTS or counts.flat == size:
             return
         if counts.flat >= LEAST_WEIGHTS:
-            self.add("holds one value only in a part of it, as a file has that was not written to its end", name,
+            self.add("holds only one value in part of it, as after an incomplete write", name,
                      f"{counts.flat} of {size} weights")
         if not ZERO_SHARE[0] <= counts.zero / size <= ZERO_SHARE[1]:
             self.add("has a share of zeros that no trained ternary model has", name, shares)
@@ -105,17 +105,17 @@ class Doubts:
             self.add("has far more weights of one sign than of the other", name, shares)
 
     def norm(self, name: str, values: NDArray[np.floating]) -> None:
-        """Of the weights of a norm."""
+        """Check the weights of a norm."""
         zeros = values.size - int(np.count_nonzero(values))
         if zeros == values.size:
-            self.add("holds zeros only: nothing behind it sees its input", name)
+            self.add("holds only zeros, so its output is always 0", name)
         elif zeros > MOST_ZEROS * values.size:
-            self.add("holds many zeros, as a file has that was not written to its end", name,
+            self.add("holds many zeros, as after an incomplete write", name,
                      f"{zeros} of {values.size}")
         self._largest(name, float(np.abs(values).max()))
 
     def rows(self, name: str, values: NDArray[np.floating]) -> None:
-        """Of some rows of an embedding or a head, which are judged when all of them have been seen."""
+        """Add rows of an embedding or a head to its statistics, which `end` checks."""
         least, most = values.min(axis=1), values.max(axis=1)
         table = self._tables.setdefault(name, _Table())
         table.rows += len(values)
@@ -126,28 +126,28 @@ class Doubts:
         if table.low == table.high:
             self.add(f"holds one value only, {table.low:g}", name)
         elif table.zero_rows > MOST_ZERO_ROWS * table.rows:
-            self.add("has many rows of zeros, as a file has that was not written to its end", name,
+            self.add("has many rows of zeros, as after an incomplete write", name,
                      f"{table.zero_rows} of {table.rows}")
         self._largest(name, max(-table.low, table.high))
 
     def _largest(self, name: str, magnitude: float) -> None:
-        """Whether the largest magnitude of a tensor is one that computes something."""
+        """Check that the largest magnitude of a tensor is plausible."""
         if magnitude and not VALUES[0] <= magnitude <= VALUES[1]:
             self.add(f"has a largest magnitude outside of {VALUES[0]:g} to {VALUES[1]:g}", name, f"{magnitude:.3g}")
 
     def master(self, name: str, rows: NDArray[np.floating], scale: float) -> None:
-        """Of some rows of a matrix of master weights, and the scale of its quantisation."""
+        """Check rows of a matrix of master weights. `scale` is the scale of their quantisation."""
         values = np.unique(np.abs(rows))
         if len(values) == 2 and values[0] == 0:
             self.add("holds master weights of the three values -s, 0 and s: they are ternary already, and quantising "
                      "them again changes their scale", name, f"s = {values[1]:.4g}, scale {scale:.4g}")
 
     def unused_head(self, name: str) -> None:
-        """Of a head that is stored beside the embedding, which is the head by `config.json`, and differs from it."""
+        """Warn of a stored head that is not used, because `config.json` ties the head to the embedding."""
         self.add("differs from the embedding, which config.json makes the head: it is not used", name)
 
     def end(self) -> None:
-        """To be called once when all tensors have been seen: judges tables, and compares the scales of matrices."""
+        """Check embedding and head, and compare the scales of matrices. Call it once, after all tensors."""
         for name, table in self._tables.items():
             self._table(name, table)
         middle = float(np.median(list(self._scales.values()))) if self._scales else 1.0
@@ -159,7 +159,7 @@ class Doubts:
                          f"{scale:.3g}, the median {middle:.3g}")
 
     def sentences(self) -> Iterator[str]:
-        """One for each problem, with the first tensors that have it."""
+        """A sentence for each problem, with the first `SHOWN` tensors that have it."""
         for problem in dict.fromkeys(doubt.problem for doubt in self.found):
             same = [doubt for doubt in self.found if doubt.problem == problem]
             first = same[0].tensor + (f" ({same[0].detail})" if same[0].detail else "")
@@ -170,6 +170,6 @@ class Doubts:
                 yield f"{len(same)} tensors: each {problem}: {more}"
 
     def warn(self) -> None:
-        """Warns of each problem once."""
+        """Issue one warning for each problem."""
         for sentence in self.sentences():
             warnings.warn(sentence, stacklevel=2)

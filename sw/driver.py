@@ -1,10 +1,10 @@
-"""The accelerator as the host sees it. This file is the one driver; what executes the job is a `Link`.
+"""Driver of the accelerator: runs jobs on a `Link`, which is a board, a simulator or the golden model.
 
-A job is one sequence: prompt, start position, how many tokens at most. The loop over tokens, the argmax and the stop
-conditions run behind the link, as they do in fabric; the driver checks the job, streams tokens and says why it stopped.
-A job that samples takes a run per token: the link gives the row of logits, the driver draws from it and feeds the token
-in the next run; so does one with more end ids than the machine has registers for. Many jobs share the machine by
-`sw/scheduler.py`.
+A job is one sequence: prompt, start position and the most tokens to generate. The link runs the loop over tokens, the
+argmax and the stop conditions, as the FPGA does; the driver checks the job, passes tokens on and gives the reason for
+the end. A job with sampling takes one run per token: the link returns a row of logits, the driver draws a token from it
+and feeds it in the next run. A job with more end ids than the accelerator has registers works the same way.
+`sw/scheduler.py` runs several jobs together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Accelerator", "Generation", "next_position"]
 
 @dataclass
 class Generation:
-    """Result of a job. `logits` has one row per position fed when the job asked for all of them."""
+    """Result of a job. `logits` has one row per position fed if the job requested all logits."""
 
     prompt_ids: list[int]
     tokens: list[int] = field(default_factory=list)
@@ -35,19 +35,19 @@ class Generation:
     stopped: str = ""
 
     def draw(self, sampler: Sampler) -> None:
-        """The newest token becomes one that is drawn from the newest row of logits."""
+        """Replace the last token by one that is drawn from the last row of logits."""
         self.tokens[-1] = sampler.draw(self.logits[-1])
 
 
 class Accelerator:
-    """A model on a link. `total` is the sum of what the link measured of all runs; None where it measures nothing."""
+    """A model on a link. `total` sums the statistics of all runs; None if the link measures nothing."""
 
     def __init__(self, link: Link) -> None:
         self.config, self.link, self.shape = link.config, link, link.plan.shape
         self.total: RunStats | None = None
 
     def check(self, job: Job) -> None:
-        """Raises JobError for a job that cannot run, before anything is fed."""
+        """Check a job before it runs. Raises JobError if it cannot run."""
         shape = self.shape
         if not job.prompt:
             raise JobError("the prompt is empty; give at least one token")
@@ -57,8 +57,9 @@ class Accelerator:
         if job.start_position < 0:
             raise JobError(f"start-position must not be negative, but is {job.start_position}")
         if job.start_position + len(job.prompt) > shape.context:
-            behind = f" behind {job.start_position} positions" if job.start_position else ""
-            raise JobError(f"the prompt has {len(job.prompt)} tokens{behind}; the context holds {shape.context}")
+            behind = f" after {job.start_position} positions" if job.start_position else ""
+            raise JobError(f"the prompt has {len(job.prompt)} tokens{behind}, but the context holds {shape.context}: "
+                           "shorten the prompt, or use a longer context")
         if job.max_new_tokens < 0:
             raise JobError(f"max-new-tokens must not be negative, but is {job.max_new_tokens}")
         if not 1 <= job.chunk <= self.config.columns:
@@ -67,15 +68,17 @@ class Accelerator:
             if not 0 <= token < shape.vocab:
                 raise JobError(f"end id {token} is outside the vocabulary of {shape.vocab}")
         if not 0 <= job.slot < shape.sequences:
-            raise JobError(f"slot {job.slot} does not exist; the image has {shape.sequences}")
+            raise JobError(f"slot must be 0 to {shape.sequences - 1}, the KV slots of the image, not {job.slot}")
 
     def run(
         self, request: Request, sequences: Sequence[Generation], on_token: Callable[[int], None] = lambda token: None
     ) -> None:
-        """Runs a checked request; tokens and rows go to its sequences in turn. `on_token` is called as tokens come.
+        """Run a checked request. Tokens and rows are assigned to its sequences in turn; `on_token` gets each token.
 
-        Raises HardwareError when the run fails; what `on_token` raises ends it. In every case the link can run the next
-        request.
+        An exception of `on_token` ends the run. After any error the link can run the next request.
+
+        Raises:
+            HardwareError: the run failed.
         """
         rows = tokens = 0
         with closing(self.link.run(request)) as steps:
@@ -92,7 +95,7 @@ class Accelerator:
             self.total = measured if self.total is None else self.total + measured
 
     def stopped(self, job: Job, result: Generation) -> str:
-        """Why a sequence ends where it is; empty if it may go on."""
+        """The reason why a sequence ends here; empty if it can continue."""
         if result.tokens and result.tokens[-1] in job.end_ids:
             return f"end id {result.tokens[-1]}"
         if len(result.tokens) == job.max_new_tokens:
@@ -102,9 +105,11 @@ class Accelerator:
         return ""
 
     def generate(self, job: Job, on_token: Callable[[int], None] = lambda token: None) -> Generation:
-        """Runs a job; `on_token` is called as tokens come. Without sampling the link chooses the largest logit.
+        """Run a job; `on_token` gets each token. Without sampling, the link chooses the token with the largest logit.
 
-        Raises JobError before anything runs, and what `run` raises.
+        Raises:
+            JobError: the job cannot run; nothing was run.
+            HardwareError: the run failed.
         """
         self.check(job)
         result = Generation(list(job.prompt))
@@ -114,11 +119,12 @@ class Accelerator:
         else:
             self._step(job, job.sampling and Sampler(job.sampling), result, on_token)
         if not result.stopped:
-            raise HardwareError(f"the run ended after {len(result.tokens)} tokens, though nothing ended the sequence")
+            raise HardwareError(f"the run ended after {len(result.tokens)} tokens, before any stop condition: reset "
+                                "the accelerator and run again")
         return result
 
     def _step(self, job: Job, sampler: Sampler | None, result: Generation, on_token: Callable[[int], None]) -> None:
-        """A run per token, until something ends the sequence, or a run gives no token."""
+        """Run a job with one run per token, until a stop condition holds or a run returns no token."""
         part = replace(job, max_new_tokens=min(1, job.max_new_tokens), end_ids=(), last_logits=sampler is not None)
         while True:
             made = len(result.tokens)
@@ -136,5 +142,5 @@ class Accelerator:
 
 
 def next_position(job: Job, result: Generation) -> int:
-    """Where the last token of a result would be fed."""
+    """Position at which the last token of a result would be fed."""
     return job.start_position + len(job.prompt) + len(result.tokens) - 1

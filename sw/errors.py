@@ -6,11 +6,11 @@ __all__ = ["CheckpointError", "HardwareError", "ImageError", "JobError", "Sessio
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, in one sentence. Exit code 2."""
+    """A checkpoint cannot be used. Exit code 2."""
 
 
 class JobError(ValueError):
-    """A job that the loaded model cannot run. Exit code 2."""
+    """The loaded model cannot run a job. Exit code 2."""
 
 
 class HardwareError(RuntimeError):
@@ -22,8 +22,8 @@ class VerificationError(RuntimeError):
 
 
 class SessionClosedError(RuntimeError):
-    """A session was used after it was closed, or closed while it was used."""
+    """A session was used after it was closed, or was closed during a call."""
 
 
 class ImageError(ValueError):
-    """An image that is damaged, made for another build, or no image at all. Exit code 2."""
+    """The image is damaged or was packed for another build, or the file is not an image. Exit code 2."""

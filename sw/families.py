@@ -1,7 +1,7 @@
-"""Which model `config.json` describes, of the ternary models that people have, and whether it is computed here.
+"""Recognition of the model family from `config.json`. Only `BitNetForCausalLM` is supported.
 
-Only `BitNetForCausalLM` is. The others differ in what they compute, not in names alone, so each is refused by the name
-under which people know it, with what differs.
+Other ternary models compute something else, so each is refused with a message that gives its usual name and what
+differs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _spectra(values: dict[str, Any]) -> bool:
 _KNOWN: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
     (lambda v: _architecture(v) == "BitnetForCausalLM",
      "a BitnetForCausalLM, the class of 1bitLLM/bitnet_b1_58-large, -xl and -3B (with a small n): its activation is "
-     "SiLU and its norms lie elsewhere than those of BitNetForCausalLM"),
+     "SiLU and its norms are at other places than those of BitNetForCausalLM"),
     (lambda v: _quantised(v) and v.get("model_type") in ("llama", "falcon_e", "falcon3"),
      "a Llama with BitNet-quantised linear layers, such as Falcon3-1.58bit, Falcon-E or Llama3-8B-1.58: its activation "
      "is SiLU and it has no sub-norms"),
@@ -53,7 +53,7 @@ _KNOWN: tuple[tuple[Callable[[dict[str, Any]], bool], str], ...] = (
     (lambda v: v.get("model_type") == "llama",
      "a Llama, with weights that are not ternary unless its quantization_config says so"),
 )
-"""Ternary models that are not computed here, the particular before the general."""
+"""Unsupported models: a test and a description for each. Specific entries come before general ones."""
 
 
 def check_family(values: dict[str, Any]) -> None:

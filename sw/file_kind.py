@@ -1,7 +1,7 @@
-"""What a file is that is not what its name says: downloads that went wrong, and models in other formats.
+"""Recognition of files that are not what their name implies: failed downloads, and models in other formats.
 
-A checkpoint is refused for the first byte that does not fit; this file says what the user has in its place, and what to
-do. Everything is told from the first bytes, or from the names in a folder; no file is trusted or unpacked.
+If a checkpoint cannot be read, this module finds out what the file is and what the user can do. It uses only the first
+bytes of a file and the names in a folder, and never unpacks or executes anything.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ HEAD_BYTES = 512
 LAYOUT = "a folder with config.json, model.safetensors and tokenizer.json"
 
 _AGAIN = "the download did not fetch the file itself: download it again"
-_GGUF = (f"a GGUF file, the format of llama.cpp and bitnet.cpp, which is not read here: download the model as {LAYOUT} "
+_GGUF = (f"a GGUF file, the format of llama.cpp and bitnet.cpp, which is not supported: download the model as {LAYOUT} "
          "(for microsoft/bitnet-b1.58-2B-4T-gguf that is microsoft/bitnet-b1.58-2B-4T)")
-_PICKLE = ("a PyTorch file, which can run code when it is loaded and is not read here: download the model as "
-           "safetensors, or convert it on a machine that may run it: transformers' from_pretrained, then "
-           "save_pretrained")
+_PICKLE = ("a PyTorch file, which is not supported because loading it can run code: download the model as "
+           "safetensors, or convert it on a computer where that is acceptable, with from_pretrained and then "
+           "save_pretrained of transformers")
 _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file that it stands for: run `git lfs "
      "pull` in the folder, or download the file itself"),
@@ -34,7 +34,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive: unpack it first"),
     (b"\xfd7zXZ", "an xz archive: unpack it first"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it first"),
-    (b"\x89HDF", "an HDF5 file, a model of TensorFlow, which is not read here: download the model as safetensors"),
+    (b"\x89HDF", "an HDF5 file, a model of TensorFlow, which is not supported: download the model as safetensors"),
     (b"\x93NUMPY", "a NumPy array, not a part of a checkpoint"),
     (b"BN158IMG", "a memory image that `bitnet-fpga pack` wrote: give the checkpoint's folder, and the image as "
      "--image"),
@@ -46,17 +46,17 @@ _ERROR_TEXTS = (
     b"not found", b"unauthorized", b"forbidden", b"repository not found", b"internal server error", b"bad gateway",
     b"temporary redirect", b"too many requests", b"service unavailable", b"gateway time", b"error code", b"error:",
 )
-"""Beginnings of what a server sends in place of a file, in small letters."""
+"""First bytes, in lower case, of error texts that a server sends in place of a file."""
 
 _ERROR_KEYS = (b'"error', b'"message"', b'"detail"', b'"status', b'"code"', b'"success"')
-"""Beginnings of the first key of what a server sends as JSON in place of a file, in small letters."""
+"""First bytes, in lower case, of the first key of a JSON error that a server sends in place of a file."""
 
 _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download", ".tmp")
-"""Endings of files that a download has not finished."""
+"""Name endings of unfinished downloads."""
 
 
 def other_kind(head: bytes) -> str | None:
-    """What a file is, by its first `HEAD_BYTES`, and what to do; None where nothing else is recognised."""
+    """What a file is, by its first `HEAD_BYTES`, with advice; None if no wrong kind is recognised."""
     if not head:
         return f"empty: {_AGAIN}"
     if head[7:9] == b"\0{":  # the length of a safetensors header may look like the beginning of anything
@@ -67,7 +67,7 @@ def other_kind(head: bytes) -> str | None:
 
 
 def _page(head: bytes) -> str | None:
-    """What a server sends in place of a file."""
+    """Whether the content is an error or login page that a server sent in place of the file."""
     text = head[:HEAD_BYTES].removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if text.startswith(b"<"):
         return f"an HTML or XML page, as a server sends for an error or a login: {_AGAIN}"
@@ -78,14 +78,15 @@ def _page(head: bytes) -> str | None:
 
 
 def absence(path: Path) -> str:
-    """Why there is no file at a path, as the rest of a sentence."""
+    """Why there is no file at a path, to continue a sentence that begins with the path."""
     if path.is_symlink() and not path.exists():
-        return "does not exist: the link leads nowhere, as in a cache whose files were removed; download it again"
+        return ("does not exist: the symbolic link points to a missing file, as after a cache was cleared; download it "
+                "again")
     return "does not exist or is not a file"
 
 
 def read_small(path: Path, most: int) -> bytes:
-    """All of a file of at most so many bytes. Raises CheckpointError, also for a file that is something else."""
+    """Content of a file of at most `most` bytes. Raises CheckpointError if it is larger or not the expected kind."""
     if not path.is_file():
         raise CheckpointError(f"{path} {absence(path)}")
     try:
@@ -106,7 +107,7 @@ def _hub_name(path: Path) -> bool:
 
 
 def path_kind(path: Path) -> str:
-    """Why a path is no checkpoint's folder, as the rest of a sentence that begins with the path."""
+    """Why a path is not the folder of a checkpoint, to continue a sentence that begins with the path."""
     if not path.exists():
         if _hub_name(path):
             return (f"is not a folder; if it is the name of a model on the Hugging Face hub, download it first: "
@@ -125,7 +126,7 @@ def path_kind(path: Path) -> str:
 _MEMBERS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".gguf",), "{} is " + _GGUF),
     (("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
-     "{} belongs to a LoRA adapter, which changes a model and is none: merge it into its base model (peft's "
+     "{} belongs to a LoRA adapter, which is not a complete model: merge it into its base model (peft's "
      "merge_and_unload, then save_pretrained); merged weights are no longer ternary unless they are quantised again"),
     ((".safetensors",), "{} has another name: rename it to model.safetensors, or, if it is one of several shards, "
      "download model.safetensors.index.json, which lists them"),
@@ -137,15 +138,15 @@ _MEMBERS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 
 def unfinished(folder: Path) -> str | None:
-    """A download that has not finished, of which something lies in a folder; None: there is none."""
+    """Sentence about an unfinished download in a folder; None if there is none."""
     waiting = folder / ".cache" / "huggingface" / "download"  # of the hub's own client
     names = sorted(entry.name for place in (folder, waiting) if place.is_dir() for entry in place.iterdir())
     found = next((name for name in names if name.lower().endswith(_UNFINISHED)), None)
-    return found and f"{found} is a download that has not finished: finish it, or start it again"
+    return found and f"{found} is an unfinished download: finish it, or start it again"
 
 
 def folder_kind(folder: Path) -> str | None:
-    """What a folder without the files of a checkpoint holds in their place, and what to do; None: nothing known."""
+    """Description of a folder that is not a checkpoint, with advice; None if nothing is recognised."""
     names = sorted(entry.name for entry in folder.iterdir())
     for endings, sentence in _MEMBERS:
         found = next((name for name in names if name.lower().endswith(endings)), None)

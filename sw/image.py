@@ -1,4 +1,4 @@
-"""The memory image: bytes on disk are bytes in the accelerator's memory. This file is the format; sw/pack.py fills it.
+"""Format of the memory image, a file that is copied byte for byte to the accelerator's memory. sw/pack.py fills it.
 
 Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions at multiples of
 4096 bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`. On a machine with
@@ -40,7 +40,7 @@ _CHUNK = 1 << 22
 
 
 def _swap(config: AccelConfig, content: NDArray[np.uint8], *, to_stripes: bool) -> NDArray[np.uint8]:
-    """Bytes in the order of the stream to bytes in the order of memory, or back; whole rows of stripes."""
+    """Reorder whole rows of stripes from stream order to memory order (`to_stripes`), or back."""
     order = (-1, STRIPE_BYTES // config.beat_bytes, config.ports, config.beat_bytes)
     if not to_stripes:
         order = (-1, config.ports, STRIPE_BYTES // config.beat_bytes, config.beat_bytes)
@@ -48,7 +48,7 @@ def _swap(config: AccelConfig, content: NDArray[np.uint8], *, to_stripes: bool) 
 
 
 class ImageWriter:
-    """Fills a file with the regions of a plan, in its order; `finish` puts the header in front of them."""
+    """Writes the regions of a plan to a file, in the plan's order. `finish` writes the header before them."""
 
     def __init__(self, file: BinaryIO, plan: ModelPlan) -> None:
         self._file, self._plan = file, plan
@@ -56,12 +56,12 @@ class ImageWriter:
 
     @contextmanager
     def region(self, name: str) -> Iterator[Callable[[bytes], None]]:
-        """Gives a function that appends bytes; the region ends with the block."""
+        """Context of one region: yields a function that appends bytes. Raises RuntimeError if the size is wrong."""
         planned = self._plan.regions[name]
         self._file.seek(planned.offset)
         row = planned.stripes * STRIPE_BYTES
         crc = size = 0
-        waiting = bytearray()  # less than a row of stripes
+        waiting = bytearray()  # bytes not yet written, less than a row of stripes
 
         def put(part: bytes) -> None:
             nonlocal crc
@@ -91,7 +91,7 @@ class ImageWriter:
         self._crcs[name] = crc
 
     def finish(self) -> None:
-        """Nothing may follow."""
+        """Write the header. No region may follow."""
         self._file.write(bytes(self._plan.image_bytes - self._file.tell()))
         self._file.seek(0)
         self._file.write(self._header())
@@ -108,7 +108,7 @@ class ImageWriter:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the header of a file says: nothing of it but its CRC and the size of the file is checked."""
+    """Fields of an image header. Only the header's CRC and the size of the file have been checked."""
 
     build_id: int
     preset: str
@@ -118,7 +118,7 @@ class ImageHeader:
 
 
 def image_header(path: Path) -> ImageHeader:
-    """Raises ImageError for a file that is no image, or a damaged or truncated one."""
+    """Read the header of an image. Raises ImageError if the file is not an image, damaged or truncated."""
     if not path.is_file():
         raise ImageError(f"{path} is not a file")
     size = path.stat().st_size
@@ -127,15 +127,16 @@ def image_header(path: Path) -> ImageHeader:
     if len(head) < HEADER_SIZE or head[:8] != MAGIC:
         raise ImageError(f"{path} is not a model image: it {path_kind(path)}")
     if zlib.crc32(head[:-4]) != struct.unpack("<I", head[-4:])[0]:
-        raise ImageError(f"{path}: the header is damaged (CRC differs)")
+        raise ImageError(f"{path}: the header is damaged (CRC differs): pack it again")
     _, version, count, build_id, total, text_size = _FIXED.unpack_from(head)
     if version != VERSION:
         raise ImageError(f"{path} has format version {version}; this program reads {VERSION}: pack it again")
     if total != size:
-        raise ImageError(f"{path} has {size} bytes, its header says {total}: the file is truncated or damaged")
+        raise ImageError(f"{path} has {size} bytes instead of the {total} in its header: the file is truncated or "
+                         "damaged; copy or pack it again")
     start = _FIXED.size + count * _REGION.size
     if start + text_size > HEADER_SIZE - 4:
-        raise ImageError(f"{path}: the region table does not fit the header")
+        raise ImageError(f"{path}: the region table does not fit in the header: pack it again")
     table = [_REGION.unpack_from(head, _FIXED.size + i * _REGION.size) for i in range(count)]
     try:
         values = parse_json(head[start : start + text_size], "the shape of the model")
@@ -145,8 +146,7 @@ def image_header(path: Path) -> ImageHeader:
 
 
 def _crcs(plan: ModelPlan, header: ImageHeader) -> dict[str, int]:
-    """CRC-32 of each region, by name, of a file whose size and table are those of the plan; ImageError where they are
-    not."""
+    """CRC-32 of each region, by name. Raises ImageError if file size or region table differ from the plan."""
     if len(header.table) != len(plan.regions):
         raise ImageError(f"there are {len(header.table)} regions, expected {len(plan.regions)}")
     if header.size != plan.image_bytes:
@@ -163,7 +163,7 @@ def _crcs(plan: ModelPlan, header: ImageHeader) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class ModelImage:
-    """An image opened for reading, memory-mapped; header checked. `crcs` are those of its table, by region."""
+    """An image opened for reading: memory-mapped, header checked. `crcs` has the CRC-32 of each region, by name."""
 
     path: Path
     plan: ModelPlan
@@ -172,11 +172,11 @@ class ModelImage:
 
     @classmethod
     def open(cls, path: Path, config: AccelConfig) -> ModelImage:
-        """Checks all but the content of the payloads: what the header says of the model decides what everything else
-        in the file must be.
+        """Open an image and check everything but the payloads, based on the model's shape in its header.
 
-        Raises ImageError for a damaged or untrue header, a truncated file, an image of another build, or packets that
-        do not make up the model.
+        Raises:
+            ImageError: the header is damaged or inconsistent, the file is truncated, the image was packed for another
+                build, or its packets do not match the model.
         """
         header = image_header(path)
         if header.build_id != config.build_id:
@@ -194,7 +194,7 @@ class ModelImage:
         return image
 
     def content(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
-        """Bytes start to stop of the content of a region; not copied, unless it is striped over ports."""
+        """Bytes start to stop of a region. The result is a view unless the region is striped over ports."""
         region = self.plan.regions[name]
         row = 1 if region.stripes == 1 else region.stripes * STRIPE_BYTES
         first = start // row * row
@@ -204,18 +204,18 @@ class ModelImage:
         return area[start - first : stop - first]
 
     def view(self, name: str) -> NDArray[np.uint8]:
-        """Content of a region; not copied, unless it is striped over ports."""
+        """All bytes of a region. The result is a view unless the region is striped over ports."""
         return self.content(name, 0, self.plan.regions[name].size)
 
     def verify(self) -> None:
-        """Recomputes every region's CRC and looks at its numbers; raises ImageError that names the region."""
+        """Check the CRC and the numbers of every region. Raises ImageError that names the region."""
         for r in self.plan.regions.values():
             crc = 0
             for start in range(r.offset, r.offset + r.area, _CHUNK):
                 crc = zlib.crc32(self.memory[start : min(start + _CHUNK, r.offset + r.area)].data, crc)
             if crc != self.crcs[r.name]:
                 raise ImageError(f"{self.path}: region {r.name} is damaged (CRC {crc:08x}, expected "
-                                 f"{self.crcs[r.name]:08x})")
+                                 f"{self.crcs[r.name]:08x}): copy or pack the image again")
             try:
                 check_numbers(self.plan, r.name, partial(self.content, r.name))
             except ImageError as error:

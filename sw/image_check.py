@@ -1,6 +1,6 @@
-"""Whether the regions of an image say what the header's shape demands. A file with correct CRCs may still lie.
+"""Checks of the regions of an image against the model's shape in the header. Correct CRCs do not imply a valid image.
 
-Functions take `read(start, stop)`, which gives bytes of a region's content; none of them holds a region in memory.
+Functions take `read(start, stop)`, which returns bytes of a region's content, so that no region is held in memory.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ Read = Callable[[int, int], NDArray[np.uint8]]
 
 _CHUNK = 1 << 22
 _UNUSED = (1 << (32 - FLOAT_BITS)) - 1
-"""Bits of a float32 word that a machine float does not have."""
+"""Mantissa bits of a float32 word that are 0 in a machine float."""
 _ONE = 0x3F800000
 _POSITIVE = 0x7F7FFFFF
-"""Largest word without a sign that is neither infinite nor no number."""
+"""Largest float32 word that is positive and finite."""
 
 
 def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) -> None:
-    """Compares the headers of a region, one after the other, with those of its plan.
+    """Compare the packet headers of a region with those of the plan.
 
-    Raises ImageError that names packet, field and both numbers.
+    Raises:
+        ImageError: a header differs; the message names packet, field, value and expected value.
     """
     at = 0
     for number, packet in enumerate(packets):
@@ -44,7 +45,8 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
         free = MODEL_FLOAT.get(packet.opcode)
         word = fields[free] if free else 0
         if free and not _floats(np.array([word]), _POSITIVE, zero=packet.opcode is Opcode.MATMUL):
-            raise ImageError(f"{where} has {free} {word:#010x}, which is no number above 0 of the machine")
+            least = "non-negative" if packet.opcode is Opcode.MATMUL else "positive"
+            raise ImageError(f"{where} has {free} {word:#010x}, which is not a {least} machine float")
         expected = packet.header(config, word)
         if found != expected:
             wanted = record_fields(layout, expected)
@@ -57,17 +59,20 @@ def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) ->
 
 
 def check_numbers(plan: ModelPlan, name: str, read: Read) -> None:
-    """Whether the numbers in the payloads of a checked program, or in a table, are numbers of the machine.
+    """Check that float payloads and float tables of a region hold only machine floats or bf16 numbers.
 
-    int8 and ternary codes are, whatever their bytes. Raises ImageError.
+    int8 and ternary codes are not checked, because every byte value is valid.
+
+    Raises:
+        ImageError: a number is invalid; the message names packet or table.
     """
     for where, ok in _NUMBERS[name](plan, read):
         if not ok:
-            raise ImageError(f"{where} holds what is not a number of the machine")
+            raise ImageError(f"{where} contains a value that is not a machine float, such as NaN or infinity")
 
 
 def _floats(words: NDArray[np.integer], most: int, *, signed: bool = False, zero: bool = True) -> bool:
-    """Whether float32 words are machine floats, of a magnitude of up to `most`: no denormals, no bits too many."""
+    """Whether float32 words are machine floats with magnitude words up to `most`: no denormals, unused bits 0."""
     size = words & 0x7FFFFFFF if signed else words
     fits = (words & _UNUSED == 0) & (size <= most) & (size >> 23 != 0)
     return bool((fits | (words == 0)).all() if zero else fits.all())
@@ -78,7 +83,7 @@ def _bf16(codes: NDArray[np.uint16]) -> bool:
 
 
 def _rows(read: Read, stride: int, count: int, start: int = 0) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Rows of a table, a bounded number at a time, and the number of the first."""
+    """Yield blocks of rows of a table, each with the number of its first row."""
     step = max(1, _CHUNK // stride)
     for first in range(0, count, step):
         last = min(count, first + step)
@@ -102,19 +107,19 @@ def _head(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
     stride, start = plan.head_group_bytes, plan.config.header_bytes
     for first, groups in _rows(read, stride, plan.head_packet.payload_bytes // stride, start):
         good = _floats(_words(groups[:, : plan.config.stream_bytes]), _POSITIVE)
-        yield f"region head, scales of rows {first * plan.head_group_rows} ff.,", good
+        yield f"region head, scales from row {first * plan.head_group_rows} on,", good
 
 
 def _embed(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
     for first, rows in _rows(read, plan.embed_stride, plan.shape.vocab):
         bf16 = plan.config.embedding_bits == 16
         good = _bf16(rows.view("<u2")) if bf16 else _floats(_words(rows[:, :4]), _POSITIVE)
-        yield f"region embed, rows {first} ff.,", good
+        yield f"region embed, from row {first} on,", good
 
 
 def _rope(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
     for first, rows in _rows(read, plan.rope_stride, plan.shape.context):
-        yield f"region rope, rows {first} ff.,", _floats(_words(rows), _ONE, signed=True)
+        yield f"region rope, from row {first} on,", _floats(_words(rows), _ONE, signed=True)
 
 
 _NUMBERS = {"stream": _stream, "head": _head, "embed": _embed, "rope": _rope}

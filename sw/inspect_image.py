@@ -1,4 +1,4 @@
-"""What an image holds: `describe_image` collects it as JSON-able data, `image_lines` says it."""
+"""Content of an image: `describe_image` returns it as JSON-able data, `image_lines` formats it as text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["describe_image", "image_lines", "token_bytes"]
 
 
 def token_bytes(plan: ModelPlan) -> dict[str, Any]:
-    """Bytes of decoding a token of one sequence, without cached positions.
+    """Bytes read from memory to decode one token of one sequence, without the KV cache.
 
-    `read` is what is read; `required` is what weights take without padding: ceil(K M / 5) bytes of a BitLinear, and a
-    head of int8 rows with float32 scales; `overhead` is the part by which more is read.
+    `read` is the total; `required` counts weights without padding: ceil(K M / 5) bytes for each BitLinear, and a head
+    of int8 rows with float32 scales; `overhead` is (read - required) / required.
     """
     matrices = [packet.operands for packet in plan.layer_packets if packet.opcode is Opcode.MATMUL]
     required = {
@@ -37,7 +37,8 @@ def describe_image(path: Path) -> dict[str, Any]:
     build_id = image_header(path).build_id
     config = next((c for c in PRESETS.values() if c.build_id == build_id), None)
     if config is None:
-        raise ImageError(f"{path} was packed for build {build_id:016x}, which is none of the presets")
+        raise ImageError(f"{path} was packed for build {build_id:016x}, which no preset of this release has: pack it "
+                         "again")
     image = ModelImage.open(path, config)
     image.verify()
     return {
@@ -54,7 +55,7 @@ def describe_image(path: Path) -> dict[str, Any]:
 
 
 def image_lines(description: dict[str, Any]) -> Iterator[str]:
-    """The description for people."""
+    """Lines of text for the result of `describe_image`."""
     shape, token = description["shape"], description["token_bytes"]
     yield f"preset {description['preset']}, build {description['build_id']}"
     yield (f"model: {shape['layers']} layers, hidden {shape['hidden']}, FFN {shape['intermediate']}, "

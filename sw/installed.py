@@ -1,4 +1,4 @@
-"""What is installed: this package and those that pyproject.toml asks for, by the metadata of the installation alone."""
+"""Versions of this package and of the packages that pyproject.toml requires, from the installation's metadata."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Package:
 
     Attributes:
         name: as registries have it.
-        extra: that brings it; empty for one that is always needed.
-        needed: versions that fit, empty for any.
-        version: that is installed, None if none is.
-        fits: a version is installed, and it fits.
+        extra: extra that installs it; empty if it is always required.
+        needed: required versions; empty for any.
+        version: installed version; None if it is not installed.
+        fits: whether the installed version is one of the required versions.
     """
 
     name: str
@@ -48,7 +48,7 @@ def version(name: str) -> str | None:
 
 
 def packages() -> Iterator[Package]:
-    """All that the installation asks for, of the extras too; nothing where the source runs without being installed."""
+    """Packages that the installation requires, those of extras included; none if the source is not installed."""
     if version(NAME) is None:
         return
     for line in metadata.requires(NAME) or []:
@@ -62,7 +62,7 @@ def packages() -> Iterator[Package]:
 
 
 def requires_python() -> str:
-    """Versions of Python that fit; empty, for any, where the source runs without being installed."""
+    """Required Python versions; empty, which means any, if the source is not installed."""
     return "" if version(NAME) is None else "".join(metadata.metadata(NAME).get_all("Requires-Python", []))
 
 
@@ -79,7 +79,7 @@ def commit() -> str | None:
 
 
 def report() -> list[str]:
-    """What a report of an error needs, in lines: versions of this package, of Python and of the packages in use."""
+    """Lines for a bug report: versions of this package, of Python and of the packages in use."""
     made = commit()
     lines = [f"{NAME} {version(NAME) or '(not installed)'}" + (f", commit {made}" if made else ""),
              f"Python {platform.python_version()}, {platform.platform()}"]

@@ -1,4 +1,4 @@
-"""Where things lie in a machine's memory: the image, and behind it KV cache, prompt, tokens and logits."""
+"""Address map of the accelerator's memory: the image, then KV cache, prompt, tokens and logits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALIGNMENT = 1 << 16
 
 
 def _after(start: int, size: int) -> int:
-    """Where the next area may start behind one of some bytes."""
+    """First aligned address after an area of `size` bytes that begins at `start`."""
     return ceil_div(start + size, BOUNDARY_BYTES) * BOUNDARY_BYTES
 
 
@@ -46,12 +46,11 @@ class Layout:
         return cls(0, kv, prompt, tokens, logits, _after(logits, rows * row_bytes), rows, row_bytes)
 
     def moved(self, base: int) -> Layout:
-        """Everything a multiple of ALIGNMENT further on."""
+        """The same layout, shifted by `base` bytes, a multiple of ALIGNMENT."""
         return replace(self, image=self.image + base, kv=self.kv + base, prompt=self.prompt + base,
                        tokens=self.tokens + base, logits=self.logits + base, end=self.end + base)
 
     def used_end(self, request: Request) -> int:
-        """Address behind the last byte that a request may touch, a multiple of 4 KiB: rows of logits count only where
-        they are asked for."""
+        """End address of the memory that a request uses, a multiple of 4 KiB. Logits count only if requested."""
         rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(request.most_tokens)
         return _after(self.logits, min(rows, self.rows) * self.row_bytes)

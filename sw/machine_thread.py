@@ -1,9 +1,9 @@
-"""The thread that owns a machine: it alone uses the link, one piece of work after the other.
+"""The machine thread: the only thread that uses a link. It runs one piece of work after the other.
 
-Links wait in event loops of their own, which a thread can have only where none runs already, as one does in a notebook
-and in an asynchronous server. So whoever wants something of the machine hands it to this thread and waits for what
-comes back. A waiting thread can be interrupted at any time, as by Ctrl-C: the work is stopped then, which leaves the
-machine at rest, before the interruption goes on.
+A link runs its own event loop, which is impossible in a thread where an event loop already runs, as in a notebook or an
+asynchronous server. So callers submit work to this thread and wait for its values and its result. If a waiting caller
+is interrupted, for example by Ctrl-C, the work is stopped first, so that the machine is idle when the exception
+propagates.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from sw.links.stop import Stopped
 __all__ = ["MachineThread", "Work"]
 
 REST_S = 180
-"""Seconds in which what is under way ends after it was stopped: more than any time-out of a link."""
+"""Seconds that stopped work may take to end: more than any time-out of a link."""
 
 LOOK_S = 1
-"""How often a waiting thread looks whether there still is somebody to wait for."""
+"""Seconds after which a waiting caller checks again that the machine thread is alive."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,24 +32,24 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class _Item(Generic[T]):
-    """Something that came while the work was done."""
+    """A value that the work produced before its end."""
 
     value: T
 
 
 class Work(Generic[T, R]):
-    """Something that the thread does, or will: what it tells comes by iterating, what it returns by `result`."""
+    """Work submitted to the machine thread. Iterating yields its values as they arrive; `result` waits for its end."""
 
     def __init__(self, do: Callable[[Callable[[T], None]], R], machine: MachineThread) -> None:
         self._do, self._machine = do, machine
-        self._told: SimpleQueue[_Item[T] | None] = SimpleQueue()  # None: the last
+        self._told: SimpleQueue[_Item[T] | None] = SimpleQueue()  # None marks the end
         self._returned: list[R] = []
         self._error: BaseException | None = None
         self.ended = threading.Event()
         self.stopped = False
 
     def run(self) -> None:
-        """Called once, by the thread of the machine; never fails."""
+        """Do the work. Called once, by the machine thread. Exceptions are kept for the caller."""
         try:
             self._check()
             self._returned.append(self._do(self._tell))
@@ -60,10 +60,10 @@ class Work(Generic[T, R]):
 
     def _check(self) -> None:
         if self.stopped:
-            raise Stopped("it was stopped")
+            raise Stopped("the work was stopped")
 
     def _tell(self, value: T) -> None:
-        """Ends the work where nobody wants to know any more."""
+        """Pass a value to the caller. Raises Stopped if the work was stopped."""
         self._check()
         self._told.put(_Item(value))
 
@@ -71,8 +71,10 @@ class Work(Generic[T, R]):
         return self
 
     def __next__(self) -> T:
-        """What comes next. An interruption while it waits stops the work first. Raises what the work raises, and
-        SessionClosedError if the session was closed."""
+        """Wait for the next value. An interruption stops the work before it propagates.
+
+        Raises what the work raises, and SessionClosedError if the session was closed.
+        """
         try:
             item = self._wait()
         except BaseException:
@@ -80,20 +82,19 @@ class Work(Generic[T, R]):
             raise
         if item is not None:
             return item.value
-        self._told.put(None)  # whoever asks again
+        self._told.put(None)  # for the next call
         if isinstance(self._error, Stopped) and self._machine.closed:
-            raise SessionClosedError("the session was closed") from self._error
+            raise SessionClosedError("the session was closed during the call: open another one") from self._error
         if self._error is not None and not isinstance(self._error, Stopped):
             raise self._error
         raise StopIteration
 
     def result(self) -> R:
-        """What the work returns, when it has ended. Raises what iterating raises, SessionClosedError if it was stopped.
-        """
+        """Wait for the end and return the result. Raises what iterating raises; SessionClosedError if stopped."""
         for _ in self:
             pass
         if not self._returned:
-            raise SessionClosedError("it was stopped before it had a result")
+            raise SessionClosedError("the call was stopped before it had a result: call it again")
         return self._returned[0]
 
     def _wait(self) -> _Item[T] | None:
@@ -104,27 +105,27 @@ class Work(Generic[T, R]):
                 self._machine.check_alive()
 
     def ask(self) -> None:
-        """Stops the work, as soon as the machine can be left; does not wait for that."""
+        """Request that the work stop at the next safe point, and return at once."""
         self._machine.stop(self)
 
     def stop(self) -> None:
-        """Stops the work and returns when it has ended. Raises HardwareError if it does not end."""
+        """Stop the work and wait for its end. Raises HardwareError if it does not end within `REST_S`."""
         self.ask()
-        if self._machine.is_current_thread():  # which would wait for itself
+        if self._machine.is_current_thread():  # it must not wait for itself
             return
         for _ in range(REST_S // LOOK_S):
             if self.ended.wait(LOOK_S):
                 return
             self._machine.check_alive()
-        raise HardwareError(f"the machine did not come to rest within {REST_S} s: reset it")
+        raise HardwareError(f"the accelerator did not stop within {REST_S} s: reset it")
 
 
 class MachineThread:
-    """Owns a link from now on, and closes it in the end. Every method is for any thread."""
+    """Owner of a link, which it closes at the end. Every method may be called from any thread."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._lock = link.stop.lock  # one lock for both: there is no order in which to take them
+        self._lock = link.stop.lock  # shared, so that no lock order can deadlock
         self._orders: SimpleQueue[Work[Any, Any] | None] = SimpleQueue()
         self._current: Work[Any, Any] | None = None
         self.closed = False
@@ -139,12 +140,14 @@ class MachineThread:
             work.run()
             with self._lock:
                 self._current = None
-            del work  # nothing of what is done is kept
+            del work  # keep no reference to finished work
         self._link.close()
 
     def begin(self, do: Callable[[Callable[[T], None]], R]) -> Work[T, R]:
-        """Hands over what is to be done: `do` is called with what tells something while it is done. It goes on to its
-        end whether or not somebody reads what it tells. Raises SessionClosedError after `close`."""
+        """Submit work. `do` is called with a function that passes values to the caller.
+
+        The work continues to its end even if its values are not read. Raises SessionClosedError after `close`.
+        """
         work = Work(do, self)
         with self._lock:
             if self.closed:
@@ -153,12 +156,12 @@ class MachineThread:
         return work
 
     def call(self, do: Callable[[], R]) -> R:
-        """What `do` returns. An interruption while it waits stops it first."""
+        """Run `do` in the machine thread and return its result. An interruption stops it before it propagates."""
         work: Work[None, R] = self.begin(lambda _: do())
         return work.result()
 
     def stop(self, work: Work[Any, Any]) -> None:
-        """Ends the work as soon as the machine can be left; does not wait for that."""
+        """Request that the work stop at the next safe point, and return at once."""
         with self._lock:
             work.stopped = True
             if self._current is work:
@@ -169,14 +172,14 @@ class MachineThread:
         return threading.current_thread() is self._thread
 
     def check_alive(self) -> None:
-        """Raises HardwareError if there is nobody to wait for."""
+        """Raises HardwareError if the machine thread has ended."""
         if not self._thread.is_alive():
-            raise HardwareError("the thread of the machine has ended: open another session")
+            raise HardwareError("the machine thread has ended: open another session")
 
     def close(self) -> None:
-        """Stops what is under way and what waits, and closes the link. May be called again.
+        """Stop running and waiting work and close the link. May be called again.
 
-        Raises HardwareError if what is under way does not end.
+        Raises HardwareError if the running work does not end.
         """
         with self._lock:
             first, self.closed = not self.closed, True
@@ -187,4 +190,4 @@ class MachineThread:
         if not self.is_current_thread():
             self._thread.join(REST_S)
             if self._thread.is_alive():
-                raise HardwareError(f"the machine did not come to rest within {REST_S} s: reset it")
+                raise HardwareError(f"the accelerator did not stop within {REST_S} s: reset it")

@@ -1,4 +1,4 @@
-"""`config.json` of a BitNet checkpoint, checked. A model that would be computed differently is refused."""
+"""`config.json` of a BitNet checkpoint, parsed and checked. Options that are not implemented are errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sw.file_kind import read_small
 __all__ = ["CheckpointError", "ModelConfig", "parse_json", "read_json"]
 
 MAX_JSON_BYTES = 8_000_000
-"""Largest header, index or configuration; 3000 layers take so much. Python objects take up to 30 times as much."""
+"""Largest header, index or configuration, enough for 3000 layers. Its Python objects take up to 30 times as much."""
 
 LINEAR_CLASSES = ("autobitlinear", "bitlinear")
 MODES = ("offline", "online")
@@ -60,7 +60,7 @@ def parse_json(text: bytes, what: str, *, constants: bool = False) -> dict[str, 
 
 
 def read_json(path: Path, *, constants: bool = False) -> dict[str, Any]:
-    """The JSON object in a file of bounded size. A file that is something else is called by its name."""
+    """The JSON object in a file of bounded size. Raises CheckpointError, which names the kind of a wrong file."""
     return parse_json(read_small(path, MAX_JSON_BYTES), str(path), constants=constants)
 
 
@@ -82,7 +82,7 @@ def _real(values: dict[str, Any], key: str, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise CheckpointError(f"{key} must be a number, not {str(value)[:40]!r}")
     if not (low <= value <= high) or not math.isfinite(value):
-        raise CheckpointError(f"{key} must be {low:g} to {high:g}")
+        raise CheckpointError(f"{key} must be {low:g} to {high:g}, not {str(value)[:40]}")
     return float(value)
 
 
@@ -101,7 +101,7 @@ def _choice(values: dict[str, Any], key: str, default: Any, choices: tuple[str, 
 
 
 def _section(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """An object inside an object, without what is null in it: null is what is not there."""
+    """A JSON object inside another, without null values: null means absent."""
     value = values.get(key, {})
     if not isinstance(value, dict):
         raise CheckpointError(f"{key} must be an object, not {str(value)[:40]!r}")
@@ -113,9 +113,9 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rope_theta(values: dict[str, Any]) -> float:
-    """The base of the rotary embedding in either style; anything but the plain rotary embedding is refused.
+    """The base of the rotary embedding, from rope_parameters or rope_scaling. Scaled variants are refused.
 
-    A linear scaling by 1 is the plain one; a factor other than 1 without a type is not.
+    A linear scaling by 1 is accepted. A factor other than 1 without a type is refused.
     """
     parameters, scaling = _section(values, "rope_parameters"), _section(values, "rope_scaling")
     for section in (parameters, scaling):
@@ -130,18 +130,18 @@ def _rope_theta(values: dict[str, Any]) -> float:
 
 
 def _check_not_converted(patterns: Any, names: Iterable[str]) -> None:
-    """Refuses a modules_to_not_convert that spares a BitLinear; head, embedding and norms are none anyway.
+    """Refuse a modules_to_not_convert that includes a BitLinear. Head, embedding and norms may be listed.
 
     As transformers does, an entry means the modules whose name begins or ends with it, and a part between dots, which
     older versions look for anywhere in the name. Of regular expressions only
-    `^`, `$` and `\\.` are understood: a name needs no more, and a hostile expression may take for ever.
+    `^`, `$` and `\\.` are supported: names need no more, and other expressions can take unbounded time.
     """
     if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
         raise CheckpointError(f"modules_to_not_convert must be a list of names, not {str(patterns)[:80]!r}")
     for pattern in patterns:
         part = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
         if not part or set(part) & set("\\*+?[](){}|^$"):
-            raise CheckpointError(f"modules_to_not_convert lists {pattern[:80]!r}: give the plain names of modules")
+            raise CheckpointError(f"modules_to_not_convert lists {pattern[:80]!r}: list plain names of modules")
         spared = next((name for name in names if name.startswith(part) or name.endswith(part)
                        or f".{part}." in f".{name}."), None)
         if spared:
@@ -150,7 +150,7 @@ def _check_not_converted(patterns: Any, names: Iterable[str]) -> None:
 
 
 def _dtype(values: dict[str, Any]) -> str:
-    """The type that the model computes in elsewhere. It makes no difference here; null and "auto" mean the default."""
+    """The type in which other programs compute the model. It has no effect here; null and "auto" mean the default."""
     found = values.get("dtype", values.get("torch_dtype", "auto"))
     if not isinstance(found, str):
         raise CheckpointError(f"dtype must be the name of a type, not {str(found)[:40]!r}")
@@ -159,17 +159,17 @@ def _dtype(values: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What `config.json` says about the model, under the names that it uses there.
+    """The model's configuration, with the names of `config.json`.
 
     Attributes:
         linear_class: "autobitlinear" multiplies by the stored weight scale, "bitlinear" divides by it.
         quantization_mode: "offline": packed ternary weights; "online": unpacked master weights, which are quantised
-            here. "online" is also what a `config.json` without quantization_config means; that is warned of.
-        tie_word_embeddings: whether the head is the embedding; None where `config.json` leaves it open, and the tensors
-            decide.
-        dtype: what the model computes in elsewhere, such as "bfloat16".
+            here. A `config.json` without quantization_config also means "online", with a warning.
+        tie_word_embeddings: whether the head is the embedding; None if `config.json` does not say, in which case the
+            tensors decide.
+        dtype: type in which other programs compute the model, such as "bfloat16".
 
-    Token ids are not part of it: other files name them too, and `sw.special_tokens` reads them together.
+    Token ids are not included, because other files have them too; `sw.special_tokens` reads all of them.
     """
 
     hidden_size: int
@@ -238,7 +238,8 @@ class ModelConfig:
         if _boolean(quantization, "use_rms_norm", False):
             raise CheckpointError("use_rms_norm in quantization_config is not supported")
         if (linear_class, mode) == ("bitlinear", "online"):
-            raise CheckpointError("linear_class bitlinear has no quantization_mode online")
+            raise CheckpointError("linear_class bitlinear does not support quantization_mode online: use linear_class "
+                                  "autobitlinear")
         return linear_class, mode
 
     def linear_shapes(self) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,4 @@
-"""A model on a configuration: all that follows from the two, worked out once, for packing, checks, driver and golden
-model.
-"""
+"""Sizes, addresses and packets of a model on a configuration, for packing, checks, driver and golden model."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from sw.packet import Packet
 __all__ = ["HEADER_SIZE", "ModelPlan", "Region"]
 
 HEADER_SIZE = 4096
-"""Bytes of the image in front of its first region; the file is a multiple of it."""
+"""Bytes of the header, before the first region of the image. The size of the file is a multiple of it."""
 
 STREAMED = ("stream", "head")
 """Regions that are read through all ports."""
@@ -40,12 +38,12 @@ class Region:
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """What a configuration and the shape of a model imply. Sizes, strides and offsets are bytes.
+    """Values derived from a configuration and the shape of a model. Sizes, strides and offsets are in bytes.
 
-    What is derived is a property that is worked out when it is first asked for, and kept.
+    Derived values are cached properties.
 
-    Raises ConfigError where the configuration cannot run the model, or a table of it lies further than the 32 bits of
-    an offset go: one sentence with both numbers.
+    Raises:
+        ConfigError: the configuration cannot run the model, or a region begins beyond the 32 bits of an offset.
     """
 
     config: AccelConfig
@@ -55,8 +53,8 @@ class ModelPlan:
         self._check_sizes()
         for region in self.regions.values():
             if region.offset >> 32:
-                raise ConfigError(f"the model is too large: its {region.name} lies {region.offset} bytes from the "
-                                  "start of the image, but offsets have 32 bits")
+                raise ConfigError(f"the model is too large: its region {region.name} begins at byte {region.offset} of "
+                                  "the image, but offsets have 32 bits")
 
     def _check_sizes(self) -> None:
         config, shape = self.config, self.shape
@@ -71,7 +69,8 @@ class ModelPlan:
             ("number of KV heads", shape.kv_heads, MAX_KV_HEADS),
         ):
             if value > most:
-                raise ConfigError(f"the model's {what} is {value}; preset {config.name} runs at most {most}")
+                raise ConfigError(f"the model's {what} is {value}, but preset {config.name} supports at most {most}: "
+                                  "use a larger preset")
         for what, value, unit in (
             ("hidden size", shape.hidden, config.vector),
             ("FFN size", shape.intermediate, config.vector),
@@ -79,49 +78,50 @@ class ModelPlan:
             ("row of cached elements in bytes", shape.head_dim * config.kv_bytes, config.beat_bytes),
         ):
             if value % unit:
-                raise ConfigError(f"the model's {what} is {value}; preset {config.name} needs a multiple of {unit}")
+                raise ConfigError(f"the model's {what} is {value}, but preset {config.name} needs a multiple of "
+                                  f"{unit}: use another preset")
 
     # ---- KV cache ----
     @cached_property
     def head_stride(self) -> int:
-        """From one KV head's cache to the next."""
+        """Bytes from one KV head's cache to the next."""
         return ceil_div(self.shape.context, 16) * self.config.kv_block_bytes(self.shape.head_dim)
 
     @cached_property
     def layer_stride(self) -> int:
-        """From one layer's cache to the next."""
+        """Bytes from one layer's cache to the next."""
         return self.shape.kv_heads * self.head_stride
 
     @cached_property
     def slot_stride(self) -> int:
-        """The KV cache of one sequence."""
+        """Bytes of the KV cache of one sequence, which is one slot."""
         return self.shape.layers * self.layer_stride
 
     @cached_property
     def kv_bytes(self) -> int:
-        """The KV cache of all sequences."""
+        """Bytes of the KV cache of all sequences."""
         return self.shape.sequences * self.slot_stride
 
     # ---- tables ----
     @cached_property
     def embed_stride(self) -> int:
-        """One embedding row: a beat with the float32 row scale unless bf16, then the codes."""
+        """Bytes of one embedding row: a beat with the float32 row scale unless bf16, then the codes."""
         codes = ceil_div(self.shape.hidden * self.config.embedding_bits, 8)
         return self._beats(codes) + (0 if self.config.embedding_bits == 16 else self.config.beat_bytes)
 
     @cached_property
     def rope_stride(self) -> int:
-        """One position: head_dim/2 float32 cosines, then as many sines."""
+        """Bytes of one position: head_dim/2 float32 cosines, then as many sines."""
         return self._beats(4 * self.shape.head_dim)
 
     @cached_property
     def logits_stride(self) -> int:
-        """From one row of logits in memory to the next."""
+        """Bytes from one row of logits in memory to the next."""
         return self._beats(4 * self.shape.vocab)
 
     @cached_property
     def run_rows(self) -> int:
-        """Tokens, and rows of logits, that a run has room for: those of every position, or of a pass of all columns."""
+        """Tokens, and rows of logits, for which a run has memory: one per position, and at least one per column."""
         return max(self.shape.context, self.config.columns)
 
     # ---- LM head: groups of a beat of row scales and as many rows ----
@@ -156,18 +156,18 @@ class ModelPlan:
 
     @cached_property
     def _first(self) -> tuple[Packet, ...]:
-        """In front of the layers."""
+        """Packets before the layers."""
         operands = {"hidden": self.shape.hidden, "head_dim": self.shape.head_dim}
         return (self._norm("model.layers.0.input_layernorm", self.shape.hidden),
                 Packet(Opcode.EMBED, Flags.STATISTICS, operands=operands))
 
     @cached_property
     def _last(self) -> tuple[Packet, ...]:
-        """Behind the layers."""
+        """Packets after the layers."""
         return self._quantize(self.shape.hidden, Flags.LM_HEAD), Packet(Opcode.END)
 
     def _layer(self, number: int) -> tuple[Packet, ...]:
-        """The packets of one layer: as many, and as long, as those of any other."""
+        """The packets of one layer. Every layer has the same number of packets, with the same lengths."""
         shape, at = self.shape, f"model.layers.{number}."
         hidden, ffn = shape.hidden, shape.intermediate
         width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -219,8 +219,8 @@ class ModelPlan:
     def regions(self) -> dict[str, Region]:
         """The regions of the image by name, in the order in which they lie in it.
 
-        The stream is as long as its packets, but they are not listed here: an image that lies about its layers is
-        refused for its size, and must not take memory for millions of them.
+        The size of the stream is computed without listing its packets, so that an image whose header has a wrong number
+        of layers is refused without memory for millions of packets.
         """
         config, shape = self.config, self.shape
         first, layer, last = (sum(packet.total_bytes(config) for packet in packets)
@@ -242,36 +242,36 @@ class ModelPlan:
 
     @cached_property
     def image_bytes(self) -> int:
-        """The whole file."""
+        """Bytes of the image file."""
         *_, last = self.regions.values()
         return ceil_div(last.offset + last.area, HEADER_SIZE) * HEADER_SIZE
 
     # ---- a machine's memory ----
     def layout(self, base: int = 0) -> Layout:
-        """Where image, KV cache and the areas of a run lie in a machine's memory, from `base` on.
+        """Addresses of image, KV cache and the areas of a run in the accelerator's memory, from `base` on.
 
-        Raises HardwareError for a base that is no multiple of ALIGNMENT, or behind which the machine's addresses end
-        too soon.
+        Raises:
+            HardwareError: `base` is not a multiple of ALIGNMENT, or the end exceeds the accelerator's address space.
         """
         if base % ALIGNMENT:
             raise HardwareError(f"the memory for the model must start at a multiple of {ALIGNMENT}, not at {base:#x}")
         layout = self._layout.moved(base)
         if layout.end > 1 << self.config.address_bits:
-            raise HardwareError(f"the model needs memory to {layout.end:#x}, preset {self.config.name} has addresses "
-                                f"of {self.config.address_bits} bits")
+            raise HardwareError(f"the model needs memory up to {layout.end:#x}, but preset {self.config.name} has "
+                                f"addresses of {self.config.address_bits} bits: use a smaller context")
         return layout
 
     @cached_property
     def _layout(self) -> Layout:
-        """From address 0 on."""
+        """The layout for base address 0."""
         prompt_bytes = max(4 * self.shape.context, BATCH_ENTRY.size // 8 * self.config.columns)
         return Layout.of(image_bytes=self.image_bytes, kv_bytes=self.kv_bytes, prompt_bytes=prompt_bytes,
                          rows=self.run_rows, row_bytes=self.logits_stride)
 
     def _beats(self, size: int) -> int:
-        """Bytes of the beats of a port that hold so many."""
+        """`size` bytes, rounded up to whole beats of a port."""
         return ceil_div(size, self.config.beat_bytes) * self.config.beat_bytes
 
     def _stream_beats(self, size: int) -> int:
-        """Bytes of the beats of the packet stream that hold so many."""
+        """`size` bytes, rounded up to whole beats of the packet stream."""
         return ceil_div(size, self.config.stream_bytes) * self.config.stream_bytes

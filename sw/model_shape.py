@@ -29,9 +29,10 @@ _MOST = {
 class ModelShape:
     """Sizes of a model, its context and its KV slots.
 
-    Tokens that begin or end a text are not part of it: they belong to a run, and are read from the checkpoint.
+    Begin and end tokens are not included: they belong to a request, and are read from the checkpoint.
 
-    Raises ConfigError, a sentence, for values that no model has.
+    Raises:
+        ConfigError: a value is out of range, or values contradict each other.
     """
 
     hidden: int
@@ -56,7 +57,7 @@ class ModelShape:
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> ModelShape:
-        """The shape whose `dataclasses.asdict` went through JSON. Raises ConfigError.
+        """The shape from a JSON object of its fields. Raises ConfigError.
 
         Older images also hold `bos` and `eos`, which are ignored.
         """

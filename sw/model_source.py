@@ -1,4 +1,4 @@
-"""Where a model comes from: a checkpoint, which is packed, or an image that was packed before, with its text side."""
+"""Source of a model: a checkpoint, which is packed, or an image that was packed before; with its tokenizer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Packing = Callable[[str, int], None]
 def pack_and_warn(
     checkpoint: Checkpoint, path: Path, config: AccelConfig, context: int | None, sequences: int, packing: Packing
 ) -> None:
-    """Writes the image of a checkpoint, and warns of what its tensors hold that cannot be meant."""
+    """Write the image of a checkpoint, and warn of implausible values in its tensors."""
     doubts = Doubts()
     pack(checkpoint, path, config, context=context, sequences=sequences, progress=packing, doubts=doubts)
     doubts.warn()
@@ -32,13 +32,13 @@ def pack_and_warn(
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that can be brought into a machine.
+    """A model that can be loaded into an accelerator.
 
     Attributes:
-        path: what was opened.
-        checkpoint: None where there is an image alone.
-        image: packed image; None where the checkpoint is to be packed.
-        text: how its texts become tokens; of an image alone, no way is known.
+        path: path that was opened.
+        checkpoint: None if only an image was given.
+        image: packed image; None if the checkpoint is to be packed.
+        text: tokenizer and special tokens; without a tokenizer if only an image was given.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class ModelSource:
 
     @classmethod
     def open(cls, path: Path, image: Path | None = None) -> ModelSource:
-        """The folder of a checkpoint, maybe with its packed image; or an image alone.
+        """Open the folder of a checkpoint, optionally with its packed image; or an image alone.
 
         Raises CheckpointError; warns of files of a checkpoint that contradict each other.
         """
@@ -65,9 +65,10 @@ class ModelSource:
     def packed(
         self, config: AccelConfig, folder: Path, context: int | None, sequences: int, packing: Packing
     ) -> ModelImage:
-        """The image, which is written to the folder where there is none yet, and verified.
+        """The verified image. If there is none, the checkpoint is packed into the given folder first.
 
-        Raises ImageError for one that is damaged, of another build, or of another model than the checkpoint.
+        Raises:
+            ImageError: the image is damaged, or was packed for another build or from another model.
         """
         if self.image is None:
             assert self.checkpoint is not None
@@ -78,6 +79,7 @@ class ModelSource:
             image = ModelImage.open(self.image, config)
             shape = image.plan.shape
             if self.checkpoint and shape != model_shape(self.checkpoint, shape.context, shape.sequences):
-                raise ImageError(f"{self.image} was not packed from {self.path}: the shapes of the models differ")
+                raise ImageError(f"{self.image} was not packed from {self.path}, because the shapes of the models "
+                                 "differ: pack it again")
         image.verify()
         return image

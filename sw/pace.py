@@ -1,4 +1,4 @@
-"""When to look at a run again, and whether it still moves: both from the machine's own counters."""
+"""Polling of a run: when to read its counters again, and detection of a run that hangs."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from sw.requests import Batch, Request
 __all__ = ["FROZEN_PAUSES", "Liveness", "Pace", "patience"]
 
 PATIENCE_CLOCKS = 1_000_000
-"""Clocks that a run may spend on anything but a long ATTEND without a beat of the packet stream."""
+"""Most clocks without a beat of the packet stream, for anything but a long ATTEND."""
 
 FROZEN_PAUSES = 10
-"""Pauses in which a running machine may fail to count clocks, before its clock counts as dead."""
+"""Most polls in a row at which CYCLES of a running machine is unchanged, before its clock counts as stopped."""
 
 STANDING_SHARE = 16
-"""While a run takes nothing from the stream, as in an ATTEND, it is looked at again after this part of its age."""
+"""While no beats are taken from the stream, as in an ATTEND, the next poll is after 1/16 of the token's time so far."""
 
 
 def patience(plan: ModelPlan, request: Request) -> int:
     """Clocks without a beat of the packet stream after which a run counts as hung.
 
-    The longest healthy pause is an ATTEND of a full context: every query head of every column plays the cache of its KV
-    head. A memory that does not answer is reported by the machine itself, long before.
+    The longest regular pause is an ATTEND at full context, in which each query head of each column reads the cache of
+    its KV head. If memory does not respond, the machine reports an error long before this limit.
     """
     cache_beats = plan.head_stride // plan.config.beat_bytes
     return PATIENCE_CLOCKS + plan.config.timeout_cycles + 4 * request.columns * plan.shape.heads * cache_beats
 
 
 class Liveness:
-    """Watches the counters of a run. Clocks are the machine's own, so that a slow bus is not taken for a hang."""
+    """Detects a run that hangs. It counts the machine's clocks, so that a slow bus is not taken for a hang."""
 
     def __init__(self, patience: int) -> None:
         self._patience = patience
@@ -38,28 +38,30 @@ class Liveness:
         self._frozen = 0
 
     def check(self, cycles: int, beats: int) -> None:
-        """Takes CYCLES and STREAM_BUSY of a look at the run. Raises HardwareError if it hangs."""
+        """Check one poll: the values of CYCLES and STREAM_BUSY. Raises HardwareError if the run hangs."""
         if beats != self._moved:
             self._moved, self._since, self._frozen = beats, -1, 0
             return
         self._frozen = self._frozen + 1 if cycles == self._clock else 0
         self._clock = cycles
         if self._frozen > FROZEN_PAUSES:
-            raise HardwareError("the accelerator says that it runs, but its counter of clocks stands still")
+            raise HardwareError(f"the accelerator is busy, but its clock counter stays at {cycles}: check its clock, "
+                                "and load the bitstream again")
         if self._since < 0:
             self._since = cycles
         if cycles - self._since > self._patience:
             raise HardwareError(
-                f"the accelerator hangs: for {cycles - self._since} clocks it took nothing from the packet stream"
+                f"the accelerator hangs: it read nothing from the packet stream for {cycles - self._since} clocks; "
+                "reset it and run again"
             )
 
 
 class Pace:
-    """How long to leave a run alone: until its next token is due, or its end.
+    """Estimates the clocks until the next token of a run, or its end, so that the host polls seldom.
 
-    It is known how many beats of the packet stream a token takes, and STREAM_BUSY counts them. How many clocks a beat
-    takes is learned from the token before, or from the last run of this kind on this machine. Where there was none, the
-    first look comes after a moment, and each one after that when the run is twice as old at the latest.
+    The plan gives the beats of the packet stream per token, and STREAM_BUSY counts them. The clocks per beat are
+    measured at the previous token, or were measured in the last run of the same kind on this machine. Without a
+    measurement, the first poll comes at once, and each later one before the run is twice as old.
     """
 
     def __init__(self, machine: Machine, plan: ModelPlan, request: Request) -> None:
@@ -71,7 +73,7 @@ class Pace:
         self._seen_beats = -1
 
     def _beats(self, tokens: int) -> int:
-        """Of the packet stream, until so many tokens are made."""
+        """Beats of the packet stream until `tokens` tokens have been generated."""
         return self._request.passes(tokens) * self._stream + self._request.heads(tokens) * self._head
 
     def due(self, tokens: int) -> int:
@@ -79,7 +81,7 @@ class Pace:
         return min(tokens + self._step, self._request.most_tokens)
 
     def clocks(self, tokens: int, cycles: int, beats: int) -> int:
-        """Until the next look, after one that found these: TOKEN_COUNT, CYCLES and STREAM_BUSY. 0: a moment."""
+        """Clocks until the next poll, given TOKEN_COUNT, CYCLES and STREAM_BUSY of this one. 0: the shortest pause."""
         self.learn(tokens, cycles, beats)
         stands, self._seen_beats = beats == self._seen_beats, beats
         due = self._beats(self.due(tokens))
@@ -94,8 +96,11 @@ class Pace:
         return min(left * cycles // beats, cycles) if beats else 0
 
     def learn(self, tokens: int, cycles: int, beats: int) -> None:
-        """As `clocks`, after the last look. Learns from one token to another, because the two counters are not read in
-        the same clock, which would count between two looks in quick succession."""
+        """Measure the clocks per beat, from the values of a poll.
+
+        It measures from one token to the next, because the two counters are not read in the same clock, which would
+        distort the ratio over a short time.
+        """
         tokens_before, cycles_before, beats_before = self._token
         taken = beats - beats_before
         if taken and tokens != tokens_before:

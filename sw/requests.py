@@ -1,4 +1,4 @@
-"""What is asked of the accelerator. This file is shared by the driver and all links."""
+"""Requests to the accelerator: a job, or a batch of sequences. The driver and all links use these classes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Batch", "Entry", "Job", "Request", "request_from"]
 class Job:
     """One sequence. `chunk` is how many prompt tokens share a pass over the weights, 1 to T.
 
-    `start_position` is the position of the first prompt token; those before it are in the slot's KV memory already.
-    `end_ids` end the sequence; the machine compares with `MAX_END_IDS` of them at most, the driver with any number.
-    With `last_logits` the rows come back that choose a token, with `all_logits` those of all positions. `sampling` says
-    how the driver draws tokens from such rows; a link knows nothing of it and chooses the largest logit.
+    `start_position` is the position of the first prompt token; earlier positions are already in the slot's KV cache.
+    `end_ids` end the sequence; the machine compares with at most `MAX_END_IDS` of them, the driver with any number.
+    `last_logits` returns the rows of logits from which tokens are chosen, `all_logits` those of all positions.
+    `sampling` says how the driver draws tokens from rows; a link ignores it and chooses the largest logit.
     """
 
     prompt: tuple[int, ...]
@@ -67,7 +67,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Entry:
-    """A sequence that goes on: the token to feed next, its position, and the slot that holds the positions before."""
+    """A sequence to continue: the token to feed next, its position, and the slot with the positions before it."""
 
     token: int
     position: int
@@ -124,7 +124,7 @@ Request = Job | Batch
 
 
 def request_from(fields: dict[str, Any]) -> Request:
-    """The request whose `dataclasses.asdict` went through JSON."""
+    """The request from a JSON object of its fields, as `dataclasses.asdict` makes it."""
     values: dict[str, Any] = {**fields, "end_ids": tuple(fields["end_ids"])}
     if "entries" in values:
         values["entries"] = tuple(Entry(**entry) for entry in values["entries"])

@@ -1,4 +1,4 @@
-"""What a session gives: values that stay as they are, and texts as they grow."""
+"""Results of a session: immutable values, and streams of text."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Completion", "Piece", "Score", "Stream"]
 
 @dataclass(frozen=True)
 class Completion:
-    """What was generated from a prompt.
+    """Text generated from a prompt.
 
     Attributes:
-        prompt_ids: tokens of the prompt, with the one that begins a text where the model wants it.
-        tokens: new tokens, with the one that ended the text, if one did.
-        text: of the new tokens, without the one that ended it; None without a tokenizer.
-        stopped: why it ends here, in a few words.
-        logits: [positions, vocabulary], a row per position fed, prompt first, if all were asked for; else None. Natural
-            logarithms of unnormalised probabilities, the values that the machine computes. Not compared by `==`.
+        prompt_ids: tokens of the prompt, including the BOS token if the model uses one.
+        tokens: new tokens, including the end token, if there was one.
+        text: text of the new tokens, without the end token; None without a tokenizer.
+        stopped: the reason for the end, in a few words.
+        logits: [positions, vocabulary], a row per position fed, prompt first, if all were requested; else None. Natural
+            logarithms of unnormalised probabilities, as the accelerator computes them. Not compared by `==`.
     """
 
     prompt_ids: tuple[int, ...]
@@ -36,12 +36,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class Piece:
-    """What comes next of a text that is streamed.
+    """The next part of a streamed text.
 
     Attributes:
-        token: the token that came; None for what was held back until the end.
-        text: what it adds to the text, maybe nothing yet: a character can take several tokens. Without a tokenizer,
-            the id and a space.
+        token: the new token; None for text that was held back until the end.
+        text: text that it adds. It may be empty, because a character can take several tokens. Without a tokenizer, it
+            is the id and a space.
     """
 
     token: int | None
@@ -50,11 +50,11 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """How likely a model finds a text.
+    """Likelihood of a text according to a model.
 
     Attributes:
-        token_ids: tokens of the text, with the one that begins a text where the model wants it.
-        logits: [tokens, vocabulary], row n what the model expects behind token n.
+        token_ids: tokens of the text, including the BOS token if the model uses one.
+        logits: [tokens, vocabulary]; row n predicts the token after token n.
         log_probabilities: [tokens - 1], natural logarithms of the probabilities of token 1 and later, each given all
             tokens before it, computed in float64.
     """
@@ -65,16 +65,15 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """exp of the mean of the negative log probabilities: between how many equally likely tokens the model would
-        have to choose, on the average."""
+        """exp of the mean of the negative log probabilities."""
         return float(np.exp(-self.log_probabilities.mean()))
 
     @classmethod
     def of(cls, token_ids: tuple[int, ...], logits: NDArray[np.float32]) -> Score:
-        """Of two tokens at least, and the rows behind all of them."""
+        """The score of at least two tokens, from the row of logits after each of them."""
         following = np.array(token_ids[1:])
         chosen = np.empty(len(following))
-        for number, token in enumerate(following):  # row by row, so that a large vocabulary takes no second array
+        for number, token in enumerate(following):  # row by row, so that no second array of this size is needed
             row = logits[number].astype(np.float64)
             top = row.max()
             chosen[number] = row[token] - top - np.log(np.exp(row - top).sum())
@@ -83,7 +82,7 @@ class Score:
 
 
 class Stream:
-    """Pieces of a text as it grows, and in the end its `result`. One that is closed, or forgotten, ends its run."""
+    """Iterator over the pieces of a text; `result` is the whole. Closing or deleting the stream ends its run."""
 
     def __init__(self, work: Work[int, Completion], text: CheckpointText) -> None:
         self._work, self._text = work, text.stream()
@@ -94,7 +93,7 @@ class Stream:
         return self
 
     def __next__(self) -> Piece:
-        """Waits for the next token. Raises what `Session.generate` does."""
+        """Wait for the next token. Raises the errors of `Session.generate`."""
         if self._at_end:
             raise StopIteration
         for token in self._work:
@@ -104,11 +103,11 @@ class Stream:
 
     @property
     def result(self) -> Completion:
-        """All of it; waits for the end. Raises SessionClosedError for a stream that was closed before."""
+        """Wait for the end and return the whole. Raises SessionClosedError if the stream was closed before its end."""
         return self._work.result()
 
     def close(self) -> None:
-        """Ends the run, if it still goes on, and waits for that. For any thread."""
+        """End the run, if it has not ended, and wait for that. May be called from any thread."""
         self._work.stop()
 
     def __enter__(self) -> Stream:

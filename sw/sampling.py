@@ -1,5 +1,7 @@
-"""Tokens drawn from logits: temperature, then top-k, then top-p, as Hugging Face orders them. Greedy needs none of it:
-that is in fabric."""
+"""Sampling of tokens from logits: temperature, then top-k, then top-p, in the order of Hugging Face transformers.
+
+Greedy decoding does not use it: the accelerator computes the argmax.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,14 @@ FIRST_COUNT = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the tokens of one sequence are drawn. Raises JobError for values that mean nothing.
+    """Sampling settings of one sequence. Raises JobError for values out of range.
 
     Attributes:
         temperature: the logits are divided by it; above 0.
-        top_k: only so many of the largest logits stay; of equal ones those with lower ids. None: all.
-        top_p: of these, the smallest set of the largest whose probability together is at least this; 1: all.
-        seed: of the sequence's own PCG64. The same seed, model and prompt give the same tokens, alone and in a batch,
-            on every backend and preset whose logits are the same.
+        top_k: number of largest logits to keep; of equal ones, those with lower ids. None: all.
+        top_p: keep the smallest set of the largest of these whose probabilities sum to at least this; 1: all.
+        seed: seed of the sequence's own PCG64 generator. The same seed, model and prompt give the same tokens, alone
+            and in a batch, on every backend and preset with the same logits.
     """
 
     temperature: float
@@ -53,13 +55,16 @@ class Sampler:
         self._random = np.random.Generator(np.random.PCG64(sampling.seed))
 
     def draw(self, row: NDArray[np.float32]) -> int:
-        """A token id of a row of logits, (vocabulary,). Takes one random number, whatever the row.
+        """Draw a token id from a row of logits, (vocabulary,). Each call takes exactly one random number.
 
-        Computed in float64; the random number falls into the probabilities in order of ids. Raises HardwareError for
-        logits that are not finite.
+        Probabilities are float64, and the random number selects from their cumulative sum in order of ids.
+
+        Raises:
+            HardwareError: a logit is not finite.
         """
         if not np.isfinite(row).all():
-            raise HardwareError("the logits that were read back are not finite: the accelerator's memory is damaged")
+            raise HardwareError("the logits contain NaN or infinity, because memory or its connection is faulty: run "
+                                "`bitnet-fpga doctor --board NAME`")
         scores = row.astype(np.float64)
         ids = np.arange(len(scores))
         if self._sampling.top_k is not None:
@@ -74,7 +79,7 @@ class Sampler:
 
 
 def _largest(scores: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """Where the largest scores are, the largest first, equal ones in order."""
+    """Indices of the `count` largest scores, largest first, equal ones by index."""
     if count < len(scores):
         least = np.partition(scores, -count)[-count]
         above = np.flatnonzero(scores > least)
@@ -85,7 +90,7 @@ def _largest(scores: NDArray[np.float64], count: int) -> NDArray[np.intp]:
 
 
 def _nucleus(scores: NDArray[np.float64], weights: NDArray[np.float64], top_p: float) -> NDArray[np.intp]:
-    """Where the largest scores are that together have the part `top_p` of the weights: one, or no more than needed."""
+    """Indices of the fewest largest scores, at least one, whose weights sum to the share `top_p` of all weights."""
     wanted, count = top_p * weights.sum(), FIRST_COUNT
     while True:
         found = _largest(scores, count)

@@ -1,4 +1,4 @@
-"""Many jobs on one machine: which sequences share the stream of weights, and when they join and leave."""
+"""Scheduler for several jobs on one accelerator: which sequences share a pass, and when they join and leave."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["generate_batch"]
 
 @dataclass(frozen=True)
 class _Running:
-    """A sequence on its slot."""
+    """A sequence and its KV slot."""
 
     number: int
     job: Job
@@ -26,11 +26,11 @@ class _Running:
 
     @property
     def entry(self) -> Entry:
-        """How it goes on."""
+        """The entry for the next batch."""
         return Entry(self.result.tokens[-1], next_position(self.job, self.result), self.job.slot)
 
     def choose(self) -> None:
-        """After a run: the token is drawn if it is to be, and rows of logits that nobody asked for are dropped."""
+        """After a run: draw the token if the job samples, and drop rows of logits that were not requested."""
         if self.sampler and self.result.tokens:
             self.result.draw(self.sampler)
         if not self.job.all_logits:
@@ -38,21 +38,25 @@ class _Running:
 
 
 def generate_batch(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
-    """Runs jobs together; gives the number of each and its result when it has ended. Each result is what the job gives
-    alone.
+    """Run jobs together. Yields the number and the result of each job when it ends.
 
-    As many sequences run as there are columns and KV slots. A job joins on a free slot with a run of its own that feeds
-    its prompt and chooses its first token; then all decode in batches, each up to the pass in which the first of them
-    ends. Slots are chosen here, so a job starts at position 0. While a sequence is among them whose tokens are drawn,
-    or together they have more end ids than the machine has registers for, batches have one pass.
+    Each result equals that of the job alone. The number of sequences is limited by columns and KV slots. A job joins on
+    a free slot with a run of its own, which feeds its prompt and chooses its first token. Then all sequences decode in
+    batches, each of which ends with the pass in which the first sequence ends. The scheduler chooses the slots, so a
+    job must start at position 0. If a sequence uses sampling, or the sequences have more end ids than the accelerator
+    has registers, a batch has one pass.
 
-    Raises JobError before anything runs, HardwareError when a run fails. Closing the iterator leaves the machine ready.
+    Closing the iterator leaves the accelerator ready for the next run.
+
+    Raises:
+        JobError: a job cannot run; nothing was run.
+        HardwareError: a run failed.
     """
     for number, job in enumerate(jobs):
         try:
             accelerator.check(job)
             if job.start_position:
-                raise JobError("it continues a sequence, and a batch chooses the slots of its sequences")
+                raise JobError(f"start-position and slot must be 0 in a batch, not {job.start_position} and {job.slot}")
         except JobError as error:
             raise JobError(f"job {number}: {error}") from error
     return _generate(accelerator, jobs)
@@ -71,7 +75,7 @@ def _generate(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[i
                             last_logits=bool(job.sampling))
             accelerator.run(first, [joining.result])
             if len(joining.result.tokens) != first.max_new_tokens:
-                raise HardwareError("a prompt was fed, but no token came")
+                raise HardwareError("the run of a prompt ended without a token: reset the accelerator and run again")
             joining.choose()
             running.append(joining)
             yield from _leave(accelerator, running, free)
@@ -81,7 +85,7 @@ def _generate(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[i
 
 
 def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
-    """A batch up to the end of a sequence, or as long as its rows have room."""
+    """Run a batch until a sequence ends, or until the memory for its rows is full."""
     left = [min(r.job.max_new_tokens - len(r.result.tokens), accelerator.shape.context - r.entry.position)
             for r in running]
     rows = accelerator.link.plan.run_rows // len(running)
@@ -94,7 +98,7 @@ def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
     accelerator.run(batch, [r.result for r in running])
     passes = {len(r.result.tokens) - made for r, made in zip(running, before, strict=True)}
     if len(passes) != 1 or 0 in passes:
-        raise HardwareError("a batch ended in the middle of a pass")
+        raise HardwareError("a batch ended in the middle of a pass: reset the accelerator and run again")
     for r in running:
         r.choose()
 
@@ -102,7 +106,7 @@ def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
 def _leave(
     accelerator: Accelerator, running: list[_Running], free: deque[int]
 ) -> Iterator[tuple[int, Generation]]:
-    """The sequences that have ended give back their slots."""
+    """Remove the sequences that have ended and free their slots."""
     for r in list(running):
         r.result.stopped = accelerator.stopped(r.job, r.result)
         if r.result.stopped:

@@ -1,4 +1,4 @@
-"""Whether the image in a machine's memory still is what was packed."""
+"""Scrub: check that the image in the accelerator's memory still equals the packed image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sw.image import ModelImage
 __all__ = ["Progress", "scrub"]
 
 Progress = Callable[[int, int], None]
-"""Called with the bytes read so far, and all that will be."""
+"""Called with the bytes done so far and the total."""
 
 CHUNK_BYTES = 1 << 22
 """Bytes that are read at a time."""
@@ -23,12 +23,12 @@ CHUNK_BYTES = 1 << 22
 def scrub(
     read_memory: Callable[[int, int], NDArray[np.uint8]], image: ModelImage, base: int, progress: Progress
 ) -> None:
-    """Reads all regions of the image that lies at byte `base` of a machine's memory and compares their CRC-32 with the
-    image's table.
+    """Compare the CRC-32 of each region of the image at byte `base` of the accelerator's memory with the image's table.
 
-    `read_memory` gives bytes of the machine's memory, from an address on.
+    `read_memory(address, size)` returns bytes of the accelerator's memory.
 
-    Raises HardwareError that names region, place and bits of the first byte that differs from the file.
+    Raises:
+        HardwareError: a region differs; the message gives region, position and value of the first wrong byte.
     """
     total, done = sum(region.area for region in image.plan.regions.values()), 0
     for region in image.plan.regions.values():

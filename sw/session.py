@@ -1,4 +1,4 @@
-"""A model on a machine, for programs: the one file of the host, beside its command line, that knows of all backends.
+"""Python API for a model on an accelerator. Only this module and the command line know all backends.
 
     with Session("models/shakespeare-nano") as session:
         print(session.generate("ROMEO:", max_new_tokens=16).text)
@@ -35,15 +35,17 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "DEFAULT_PRESET", "Session", "open_link"]
 
 BACKENDS = ("golden", "sim", "mmap", "serial")
-"""golden: NumPy; sim: the accelerator in Verilator; mmap: the one on this chip; serial: a board on a serial port."""
+"""golden: NumPy; sim: accelerator in Verilator; mmap: accelerator on this chip; serial: board on a serial port."""
 
 DEFAULT_PRESET = "tiny"
 
 
 def open_link(backend: str, image: ModelImage, *, port: str = "auto", memory_seed: int = 0) -> Link:
-    """The link of a backend on an image. `port` is for serial, `memory_seed` for sim.
+    """Open the link of a backend for an image. `port` is for serial, `memory_seed` for sim.
 
-    Raises JobError that lists the backends, HardwareError where no machine answers.
+    Raises:
+        JobError: there is no such backend.
+        HardwareError: no accelerator answers.
     """
     match backend:
         case "golden":
@@ -59,7 +61,7 @@ def open_link(backend: str, image: ModelImage, *, port: str = "auto", memory_see
             from sw.links.machines import connect
 
             return MachineLink(image, connect(backend, port))
-    raise JobError(f"no backend named {backend!r}; there are: {', '.join(BACKENDS)}")
+    raise JobError(f"there is no backend {backend!r}: use {', '.join(BACKENDS)}")
 
 
 def _board(board: str | AnyBoard) -> AnyBoard:
@@ -72,15 +74,15 @@ def _board(board: str | AnyBoard) -> AnyBoard:
 
 
 class Session:
-    """A model on a machine, which a thread of the session owns. Every method is for any thread, also for one in which
-    an event loop runs; calls wait for each other. An interruption of a call ends what it asked for, and nothing else.
+    """A model on an accelerator. A thread of the session owns the link.
 
-    The machine is made and gets the model with the first use, or by `build` and `load`. A session that is forgotten is
-    closed.
+    Every method may be called from any thread, also from one that runs an event loop; calls run one after the other.
+    Interrupting a call ends only that call. The first use builds the simulator, if there is one, and loads the model;
+    `build` and `load` do it earlier. Deleting a session closes it.
 
     Attributes:
-        config: of the machine.
-        text: how texts become tokens.
+        config: configuration of the accelerator.
+        text: tokenizer and special tokens.
     """
 
     def __init__(
@@ -98,30 +100,31 @@ class Session:
         memory_seed: int = 0,
         packing: Packing = lambda region, size: None,
     ) -> None:
-        """Opens a model and connects to a machine.
+        """Open a model and connect to an accelerator.
 
         Args:
             model: folder of a checkpoint, or a packed image, whose prompts are token ids.
             backend: one of BACKENDS; default: golden.
             preset: configuration of the machine, or its name; default: tiny.
             board: a board, or its name, in place of backend and preset.
-            simulate: simulate the board from pin to pin, instead of looking for one.
-            image: packed image of the checkpoint; default: pack it now, into a folder that goes with the session.
-            context: positions of the KV memory; default: the model's own.
-            sequences: sequences that have KV memory, up to the preset's columns decode together in `batch`.
+            simulate: simulate the whole board, instead of connecting to one.
+            image: packed image of the checkpoint; default: pack it now, into a temporary folder.
+            context: positions of the KV cache; default: the model's own.
+            sequences: KV slots; up to the preset's columns decode together in `batch`.
             port: serial port of the board; auto: the first with a board.
             memory_seed: random timing of the simulated memory; 0: fixed latency.
-            packing: is told how packing goes on.
+            packing: called with the progress of packing.
 
-        Raises CheckpointError, ConfigError, ImageError, JobError for what does not fit, HardwareError where no machine
-        answers.
+        Raises:
+            CheckpointError, ConfigError, ImageError, JobError: the arguments are invalid or do not fit together.
+            HardwareError: no accelerator answers.
         """
         if board is not None and (backend is not None or preset is not None):
-            raise JobError("a board brings its preset and backend: leave out preset and backend")
+            raise JobError("a board sets preset and backend: leave out preset and backend, or board")
         if simulate and board is None:
-            raise JobError("simulate needs a board: it says which board is simulated")
+            raise JobError("simulate needs a board: name the board to simulate")
         if image is not None and context is not None:
-            raise JobError("an image has a context of its own: leave out context or image")
+            raise JobError("an image has a fixed context: leave out context or image")
         declared = None if board is None else _board(board)
         backend = declared.backend if declared else backend or "golden"
         if declared:
@@ -149,29 +152,29 @@ class Session:
 
     @property
     def stats(self) -> RunStats | None:
-        """What was measured of all runs so far together; None before the first, and of the golden model."""
+        """Statistics of all runs so far together; None before the first run, and for the golden model."""
         return self._accelerator.total
 
     def check(self, job: Job) -> None:
-        """Raises JobError for a job that cannot run; nothing is fed, and no machine is needed."""
+        """Check a job without running it. Raises JobError if it cannot run. No accelerator is needed."""
         self._accelerator.check(job)
 
     def build(self) -> int:
-        """Build id of the machine, as `Link.build`. A simulator is compiled in the calling thread, where an
+        """Build ID of the accelerator, as `Link.build`. A simulator is compiled in the calling thread, so that an
         interruption ends it at once."""
         return self._link.build() if self._compiled else self._machine.call(self._link.build)
 
     def load(self, progress: Progress = lambda done, total: None) -> None:
-        """Brings the model into the machine's memory, as `Link.load`."""
+        """Load the model into the accelerator's memory, as `Link.load`."""
         self._machine.call(lambda: self._link.load(progress))
         self._ready = True
 
     def scrub(self, progress: Progress = lambda done, total: None) -> None:
-        """Compares the model in the machine's memory with what was packed, as `Link.scrub`."""
+        """Compare the model in the accelerator's memory with the packed image, as `Link.scrub`."""
         self._machine.call(lambda: self._link.scrub(progress))
 
     def _prepare(self) -> None:
-        """What has to be before the first use."""
+        """Build and load before the first use."""
         if not self._ready:
             self.build()
             self.load()
@@ -180,10 +183,12 @@ class Session:
         self, prompt: str | Sequence[int] | Job, *, max_new_tokens: int = 32, sampling: Sampling | None = None,
         logits: bool = False,
     ) -> Job:
-        """What is asked of the machine for a prompt: a text, or token ids, which are fed as they are. It ends at the
-        tokens that end a text; those of an image alone are not known. A job is returned as it is.
+        """The job for a prompt: a text, or token ids, which are fed unchanged. A job is returned unchanged.
 
-        Raises JobError for a text without a tokenizer, or one that is not valid Unicode.
+        It ends at the end ids of the checkpoint. An image alone has none.
+
+        Raises:
+            JobError: the prompt is a text, but there is no tokenizer, or it is not valid Unicode.
         """
         if isinstance(prompt, Job):
             return prompt
@@ -210,15 +215,18 @@ class Session:
         self, prompt: str | Sequence[int] | Job, *, max_new_tokens: int = 32, sampling: Sampling | None = None,
         logits: bool = False,
     ) -> Completion:
-        """Continues a prompt, with the likeliest tokens, or as `sampling` says.
+        """Continue a prompt, with the likeliest tokens or by sampling.
 
         Args:
-            prompt: text, token ids, or a job, which decides all else.
-            max_new_tokens: tokens to generate at most.
-            sampling: how tokens are drawn; None: always the likeliest one.
-            logits: keep the logits of all positions.
+            prompt: text, token ids, or a job; a job overrides the other arguments.
+            max_new_tokens: most tokens to generate.
+            sampling: sampling settings; None: always the likeliest token.
+            logits: return the logits of all positions.
 
-        Raises JobError before anything is fed, HardwareError when the run fails, SessionClosedError.
+        Raises:
+            JobError: the job cannot run; nothing was fed.
+            HardwareError: the run failed.
+            SessionClosedError: the session is closed.
         """
         job = self.job(prompt, max_new_tokens=max_new_tokens, sampling=sampling, logits=logits)
         self.check(job)
@@ -229,7 +237,7 @@ class Session:
         self, prompt: str | Sequence[int] | Job, *, max_new_tokens: int = 32, sampling: Sampling | None = None,
         logits: bool = False,
     ) -> Stream:
-        """As `generate`; the text comes as it grows. The machine does not wait for the reader."""
+        """As `generate`, but the text is returned piece by piece. A slow reader does not delay the accelerator."""
         job = self.job(prompt, max_new_tokens=max_new_tokens, sampling=sampling, logits=logits)
         self.check(job)
         self._prepare()
@@ -240,8 +248,10 @@ class Session:
         return Stream(self._machine.begin(run), self.text)
 
     def batch(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Completion]]:
-        """Jobs that decode together, as many at a time as there are columns and `sequences`; the number of each and its
-        result, when it has ended. Each result is what the job gives alone (sw/scheduler.py)."""
+        """Run jobs that decode together (sw/scheduler.py). Yields the number and the result of each job when it ends.
+
+        At most as many jobs as columns and `sequences` run at a time. Each result equals that of the job alone.
+        """
         ended = generate_batch(self._accelerator, jobs)
         self._prepare()
 
@@ -256,21 +266,23 @@ class Session:
             work.stop()
 
     def score(self, text: str | Sequence[int]) -> Score:
-        """How likely the model finds a text, or token ids: logits, log probabilities, perplexity.
+        """Score a text or token ids: logits, log probabilities, perplexity.
 
-        Raises JobError for a text of fewer than two tokens, or one that cannot be fed; else as `generate`.
+        Raises JobError if there are fewer than two tokens, or they cannot be fed; else the errors of `generate`.
         """
         job = self.job(text, max_new_tokens=0, logits=True)
         self.check(job)
         if len(job.prompt) < 2:
-            raise JobError(f"a score needs two tokens at least, the text has {len(job.prompt)}")
+            raise JobError(f"a score needs at least two tokens, but the text has {len(job.prompt)}: use a longer text")
         result = self.generate(job)
         assert result.logits is not None
         return Score.of(result.prompt_ids, result.logits)
 
     def close(self) -> None:
-        """Ends what is under way and frees the machine. For any thread, at any time; may be called again. Whoever waits
-        for something gets a SessionClosedError."""
+        """End running calls and release the accelerator. May be called from any thread, and again.
+
+        Calls that were waiting raise SessionClosedError.
+        """
         self._release()
 
     def __enter__(self) -> Session:

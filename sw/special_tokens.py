@@ -1,9 +1,8 @@
-"""The tokens that begin and end a text, as all files of a checkpoint name them together.
+"""Begin and end tokens of a checkpoint, collected from all of its files.
 
-Four files may say it: `config.json` and `generation_config.json` by id, `tokenizer_config.json` and
-`special_tokens_map.json` by text, and they differ in released checkpoints: a chat model ends its turns with a token
-that its `config.json` does not have. A run ends at every id that any of them names. What two files say differently is
-named in one warning.
+Four files may name them: `config.json` and `generation_config.json` by id, `tokenizer_config.json` and
+`special_tokens_map.json` by text. In released checkpoints these files differ: a chat model ends its turns with a token
+that its `config.json` does not have. So a run ends at every id that any file names. One warning lists the differences.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ Find = Callable[[str], int | None]
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What the files say together.
+    """Special tokens according to all files.
 
     Attributes:
         end_ids: every token that ends a text, in ascending order.
         bos: the token that begins a text; None if no file names one.
-        add_bos: whether `tokenizer_config.json` says that prompts begin with it; None if it says nothing.
+        add_bos: whether `tokenizer_config.json` specifies that prompts begin with it; None if it is not specified.
         named_by: the file that names `bos`.
-        differ: whether another file names another one, of which has been told.
+        differ: whether another file names another BOS token; a warning was issued.
     """
 
     end_ids: tuple[int, ...]
@@ -61,7 +60,7 @@ def _file(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _ids(file: str, content: dict[str, Any], key: str, vocab: int) -> Iterator[_Said]:
-    """Tokens under a key that holds an id or a list of ids. One outside of the vocabulary never comes: it is told."""
+    """Tokens of a key that holds an id or a list of ids. Warns of an id outside of the vocabulary."""
     value = content.get(key)
     for token in [] if value is None else value if isinstance(value, list) else [value]:
         if type(token) is not int:
@@ -80,11 +79,11 @@ def _texts(file: str, content: dict[str, Any], keys: tuple[str, ...], find: Find
         value = content.get(key) or (extra.get(key) if isinstance(extra, dict) else None)
         for one in [] if value is None else value if isinstance(value, list) else [value]:
             text = one.get("content") if isinstance(one, dict) else one
-            if not isinstance(text, str) or not text.isprintable():  # half a character is not
+            if not isinstance(text, str) or not text.isprintable():  # a lone surrogate is not printable
                 raise CheckpointError(f"{file}: {key} must be the text of a token, not {str(value)[:80]!r}")
             token = find(text)
             if token is None or not 0 <= token < vocab:
-                warnings.warn(f"{file}: {key} {text[:80]!r} is no token of this model and is ignored", stacklevel=2)
+                warnings.warn(f"{file}: {key} {text[:80]!r} is not a token of this model and is ignored", stacklevel=2)
             else:
                 yield _Said(file, token, f"{token} ({text[:80]!r})")
 
@@ -100,7 +99,7 @@ def _finder(content: dict[str, Any], find: Find) -> Find:
 
 
 def _told(said: list[_Said]) -> str:
-    """What each file says: `config.json 1; generation_config.json 1, 2`."""
+    """Text for the tokens of each file, such as `config.json 1; generation_config.json 1, 2`."""
     files = dict.fromkeys(one.file for one in said)
     return "; ".join(f"{file} " + ", ".join(dict.fromkeys(one.shown for one in said if one.file == file))
                      for file in files)
@@ -114,13 +113,13 @@ def _differ(said: list[_Said]) -> bool:
 def read_special_tokens(
     folder: Path, vocab: int, find: Find = lambda text: None, prefix: Sequence[int] = ()
 ) -> SpecialTokens:
-    """Reads the files of a checkpoint's folder; those that are not there say nothing.
+    """Read the files of a checkpoint's folder. Missing files are ignored.
 
-    `vocab` is the size of the vocabulary; `find` gives the id of a token's text, None if there is none; `prefix` is
-    what `tokenizer.json` puts in front of prompts.
+    `vocab` is the size of the vocabulary; `find` returns the id of a token's text, or None; `prefix` has the token ids
+    that `tokenizer.json` adds before prompts. Warns of differences between files, and of tokens that do not exist.
 
-    Raises CheckpointError for a file that is no JSON object, or that holds something else than tokens. Warns of what
-    two files say differently, and of tokens that do not exist.
+    Raises:
+        CheckpointError: a file is not a JSON object, or a value is not a token.
     """
     contents = {name: _file(folder, name) for name in (*ID_FILES, *TEXT_FILES)}
     find = _finder(contents["tokenizer_config.json"], find)
@@ -137,7 +136,7 @@ def read_special_tokens(
         raise CheckpointError(f"tokenizer_config.json: add_bos_token must be true or false, not {str(add_bos)[:40]!r}")
     if _differ(ends):
         warnings.warn(f"the files name different end ids: {_told(ends)}; a text ends at any of them", stacklevel=2)
-    # The tokenizer's own files know best how it was trained; config.json is often copied from another model.
+    # The tokenizer's own files come first: config.json is often copied from another model.
     ranked = [one for name in (*TEXT_FILES, *reversed(ID_FILES)) for one in begins if one.file == name]
     best = next((one for one in ranked if one.token in prefix[:1]), ranked[0] if ranked else None)
     if best and _differ(begins):

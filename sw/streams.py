@@ -1,4 +1,4 @@
-"""Standard output and error of the process, whatever state somebody left them in."""
+"""Standard output and error of the process, also if they are closed or cannot encode a character."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["discard", "open_streams", "settle_streams", "tell"]
 
 
 def open_streams() -> None:
-    """Nothing is printed into the files of others, and nothing fails to print, where descriptors are closed.
+    """Open /dev/null in place of closed standard streams, and escape characters that the encoding does not have.
 
-    A closed descriptor would be given to the next file that is opened. What the encoding does not know is escaped.
+    Otherwise the next file that is opened would get the closed descriptor, and messages would be printed into it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -23,7 +23,7 @@ def open_streams() -> None:
 
 
 def _opened(stream: TextIO | None) -> TextIO:
-    """A stream of the process, or one that leads nowhere in place of a closed one."""
+    """The stream, or one to /dev/null if it is closed."""
     found = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w") if stream is None else stream
     if isinstance(found, io.TextIOWrapper):
         found.reconfigure(errors="backslashreplace")
@@ -31,20 +31,20 @@ def _opened(stream: TextIO | None) -> TextIO:
 
 
 def tell(text: str) -> None:
-    """A line on stderr, if somebody listens."""
+    """Print a line on stderr. A closed stderr is ignored."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr)
 
 
 def discard(stream: TextIO) -> None:
-    """What is printed there from now on, or still waits to be, goes nowhere."""
+    """Redirect a stream to /dev/null, including what is still in its buffer."""
     descriptor = os.open(os.devnull, os.O_WRONLY)
     os.dup2(descriptor, stream.fileno())
     os.close(descriptor)
 
 
 def settle_streams() -> None:
-    """What waits to be printed is, or never will be: the end of the process has nothing left to fail with."""
+    """Flush the standard streams, or discard their buffers if that fails, so that the interpreter exits quietly."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

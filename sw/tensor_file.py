@@ -1,7 +1,7 @@
 """Safetensors files: their headers, the index of a sharded checkpoint, and rows of a tensor.
 
-Nothing is trusted: all sizes are checked before any use. Data is read when it is asked for and never mapped, so that a
-file that shrinks meanwhile is an error and not a fault of the process.
+All sizes are checked before use, because files may be damaged or hostile. Data is read on demand and never mapped, so
+that a file that shrinks meanwhile raises an error instead of a bus error.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _ITEM_BITS = {name: 8 * dtype.itemsize for name, dtype in DTYPES.items()} | {
     "BOOL": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64,
     "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }
-"""Bits of an element of every type that the safetensors format knows. Only those of `DTYPES` are ever read."""
+"""Bits per element of every type of the safetensors format. Only the types in `DTYPES` are read."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `nbytes` bytes at byte `offset` of `file`.
+    """Location of a tensor: `nbytes` bytes at byte `offset` of `file`.
 
-    `dtype` is U8, BF16, F16 or F32 of a tensor that can be read; others may be in a file as long as nobody needs them.
+    A tensor that is read has `dtype` U8, BF16, F16 or F32. Files may contain unused tensors of other types.
     """
 
     name: str
@@ -58,15 +58,15 @@ def _tensor(name: str, entry: Any, path: Path, start: int, size: int) -> TensorI
         raise CheckpointError(f"{where} has no description")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in _ITEM_BITS:
-        raise CheckpointError(f"{where} has dtype {str(dtype)[:40]!r}, which the safetensors format does not know")
+        raise CheckpointError(f"{where} has dtype {str(dtype)[:40]!r}, which is not a type of the safetensors format")
     if not _naturals(shape) or len(shape) > 8:
         raise CheckpointError(f"{where} has an invalid shape {str(shape)[:80]}")
     if not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise CheckpointError(f"{where} has invalid data offsets {str(offsets)[:80]}")
     begin, end = offsets
     if start + end > size:
-        raise CheckpointError(f"{where} ends at byte {start + end}, but the file has {size} bytes: a download that has "
-                              "not finished, or a damaged file; download it again")
+        raise CheckpointError(f"{where} ends at byte {start + end}, but the file has {size} bytes: an unfinished "
+                              "download, or a damaged file; download it again")
     needed = -(-math.prod(shape) * _ITEM_BITS[dtype] // 8)
     if end - begin != needed:
         raise CheckpointError(f"{where} has {end - begin} bytes, but {dtype} of shape {shape} needs {needed}")
@@ -93,7 +93,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
             length = int.from_bytes(file.read(8), "little")
             if length > size - 8:
                 raise CheckpointError(f"{path} declares a header of {length} bytes, but the file has {size} bytes: it "
-                                      "is no safetensors file, or a download that has not finished")
+                                      "is not a safetensors file, or an unfinished download; download it again")
             if length > MAX_JSON_BYTES:
                 raise CheckpointError(f"{path} declares a header of {length} bytes, more than {MAX_JSON_BYTES}")
             header = parse_json(file.read(length), f"the header of {path}")
@@ -115,7 +115,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def _inside(name: str, folder: Path) -> bool:
-    """Whether a file of that name, its links followed, is in the folder, or where the cache of the hub keeps it."""
+    """Whether the file, with links followed, is in the folder or in the blob folder of the Hugging Face cache."""
     if not name.isprintable() or len(name.encode()) > 255 or name.startswith(".") or set(name) & set("/\\:"):
         return False
     home = folder.resolve()
@@ -124,9 +124,9 @@ def _inside(name: str, folder: Path) -> bool:
 
 
 def read_shards(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
-    """The tensors of all files that the index names, and the names that it lists without a tensor, with their files.
+    """The tensors of all files in the index, and the names in the index that no file has, with their files.
 
-    Index and files must agree in all else.
+    Any other difference between index and files is an error.
     """
     index = read_json(folder / INDEX_FILE)
     mapping = index.get("weight_map")
@@ -150,12 +150,12 @@ def read_shards(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     metadata, held = index.get("metadata"), sum(info.nbytes for info in tensors.values())
     total = metadata.get("total_size") if isinstance(metadata, dict) else None
     if total is not None and total != held and not absent:
-        warnings.warn(f"the index speaks of {str(total)[:40]} bytes, the shards hold {held}", stacklevel=2)
+        warnings.warn(f"the index specifies {str(total)[:40]} bytes, but the shards hold {held}", stacklevel=2)
     return tensors, absent
 
 
 def read_rows(info: TensorInfo, rows: slice = slice(None)) -> NDArray[Any]:
-    """Rows of a tensor as they are stored, BF16 as uint16; of a scalar, its one element.
+    """Rows of a tensor as stored, with BF16 as uint16. A scalar is one element.
 
     Raises CheckpointError if the file has become shorter or cannot be read.
     """
@@ -170,7 +170,8 @@ def read_rows(info: TensorInfo, rows: slice = slice(None)) -> NDArray[Any]:
             while read < len(view):
                 count = file.readinto(view[read:])
                 if not count:
-                    raise CheckpointError(f"{info.file} ends inside tensor {info.name}: it was cut short meanwhile")
+                    raise CheckpointError(f"{info.file} ends inside tensor {info.name}: the file was truncated "
+                                          "while it was read")
                 read += count
     except OSError as error:
         raise CheckpointError(f"{info.file} cannot be read: {error.strerror}") from error

@@ -24,11 +24,11 @@ MIN_SCALE = 1e-5
 """Smallest weight scale of the quantisation of master weights."""
 
 BLOCK_ELEMENTS = 1 << 20
-"""Elements that are worked on at a time."""
+"""Elements that are processed at a time, which bounds the memory."""
 
 
 def _step(columns: int) -> int:
-    """Rows that are worked on at a time."""
+    """Rows that are processed at a time."""
     return max(1, BLOCK_ELEMENTS // columns)
 
 
@@ -38,12 +38,12 @@ _BYTE_TRITS = [_TRITS[np.arange(256) >> 2 * part & 3] for part in range(4)]
 
 @dataclass(frozen=True)
 class TritCounts:
-    """How many weights have which value.
+    """Numbers of weights by value.
 
     Attributes:
         minus, zero, plus: weights -1, 0 and +1.
-        padding: how many of `zero` are packed codes 3.
-        flat: weights in blocks of rows that hold one value only.
+        padding: those of `zero` that are packed codes 3.
+        flat: weights in blocks of rows with only one value.
     """
 
     minus: int = 0
@@ -54,7 +54,7 @@ class TritCounts:
 
     @classmethod
     def of_block(cls, minus: int, zero: int, plus: int, padding: int = 0) -> TritCounts:
-        """Of a block of rows, of which `flat` is known with its counts."""
+        """Counts of a block of rows; `flat` follows from them."""
         size = minus + zero + plus
         return cls(minus, zero, plus, padding, size if size in (minus, zero, plus) else 0)
 
@@ -65,14 +65,14 @@ class TritCounts:
 
 @dataclass(frozen=True)
 class TernaryMatrix:
-    """A matrix [M, K] of -1, 0 and 1 that is made row by row, so that it need not fit in memory.
+    """A matrix [M, K] of -1, 0 and 1 that is computed block by block, so that it need not fit in memory.
 
     Attributes:
         shape: (outputs M, inputs K).
-        scale: what multiplies its sums.
-        counts: of packed weights how many have which value; None for master weights, which are known when they have
-            been quantised (`count_trits` of the rows).
-        rows: trits [stop - start, K] of rows start to stop.
+        scale: factor of its sums.
+        counts: numbers of packed weights by value; None for master weights, whose values are only known after
+            quantisation (use `count_trits` on the rows).
+        rows: function that returns trits [stop - start, K] of rows start to stop.
     """
 
     shape: tuple[int, int]
@@ -137,10 +137,10 @@ def pack(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def count_codes(packed: NDArray[np.uint8]) -> TritCounts:
-    """How many weights of packed bytes have which value; eight bytes are counted at a time."""
+    """Numbers of weights by value in packed bytes, counted eight bytes at a time."""
     flat = packed.reshape(-1)
     whole = flat.size & -8
-    # Zeros that fill up the last word have no bits, so they count nowhere but in what is left over for -1.
+    # Zeros that fill the last word have no set bits, so they change only the remainder, which is the count of -1.
     low = high = both = 0
     for part in (flat[:whole], np.concatenate([flat[whole:], np.zeros(8 - flat.size % 8, np.uint8)])):
         words = np.ascontiguousarray(part).view(np.uint64)
@@ -153,6 +153,6 @@ def count_codes(packed: NDArray[np.uint8]) -> TritCounts:
 
 
 def count_trits(trits: NDArray[np.int8]) -> TritCounts:
-    """How many weights of a block of rows have which value."""
+    """Numbers of weights by value in a block of rows."""
     plus, minus = (int(np.count_nonzero(found)) for found in (trits > 0, trits < 0))
     return TritCounts.of_block(minus, trits.size - plus - minus, plus)

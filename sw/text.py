@@ -1,6 +1,6 @@
-"""Text in and out of a model: prompts to token ids, token ids to text, whole or as it grows.
+"""Conversion of prompts to token ids, and of generated tokens to text, as a whole or piece by piece.
 
-A tokenizer alone is not enough for either: which token begins a prompt, and which end a text, other files say.
+A tokenizer alone is not sufficient, because other files define the BOS token and the end tokens.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from sw.tokenizer import CheckpointTokenizer
 __all__ = ["CheckpointText", "TextStream"]
 
 LEAST_PART = 0.75
-"""Part of a vocabulary that its tokenizer fills at least; vocabularies are padded, by a few hundred rows."""
+"""Least share of a vocabulary that its tokenizer must have. Vocabularies are padded by a few hundred rows."""
 
 REPLACEMENT = "\ufffd"
-"""Stands for bytes that are no character, or not yet one."""
+"""Decoders return it for bytes that are not a complete character."""
 
 
 class CheckpointText:
@@ -28,7 +28,7 @@ class CheckpointText:
 
     Attributes:
         tokens: the tokens that begin and end a text.
-        tokenizer: None where the checkpoint has no tokenizer.json; then only ids go in and out.
+        tokenizer: None if the checkpoint has no tokenizer.json; then prompts and results are token ids.
     """
 
     def __init__(self, tokens: SpecialTokens, tokenizer: CheckpointTokenizer | None) -> None:
@@ -37,9 +37,9 @@ class CheckpointText:
 
     @classmethod
     def open(cls, folder: Path, vocab: int) -> CheckpointText:
-        """Of the checkpoint in a folder, whose model has `vocab` tokens.
+        """Open the checkpoint in a folder. `vocab` is the size of the model's vocabulary.
 
-        Raises CheckpointError. Warns of files that contradict each other, or the model.
+        Raises CheckpointError. Warns of files that contradict each other or the model.
         """
         path = folder / "tokenizer.json"
         if not os.path.lexists(path):
@@ -54,10 +54,10 @@ class CheckpointText:
         return cls(read_special_tokens(folder, vocab, tokenizer.token_id, tokenizer.prefix), tokenizer)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt, with one token in front that begins a text, if the checkpoint wants it.
+        """Token ids of a prompt, with a BOS token before it if the checkpoint specifies one.
 
-        That is what `tokenizer.json` adds, or else what `tokenizer_config.json` asks for. A prompt that already begins
-        with it gets no second one. Raises CheckpointError; warns where it does otherwise than `tokenizer.json` says.
+        The BOS token is the one that `tokenizer.json` adds, or else that of `tokenizer_config.json`. It is not added to
+        a prompt that already begins with it. Raises CheckpointError; warns of deviations from `tokenizer.json`.
         """
         if self.tokenizer is None:
             raise CheckpointError("the checkpoint has no tokenizer.json")
@@ -71,7 +71,7 @@ class CheckpointText:
         return [*prefix, *bare, *self.tokenizer.suffix]
 
     def check_prompts(self) -> None:
-        """Warns once where the files disagree on what is around a prompt. For runs whose prompts are texts."""
+        """Warn once if the files disagree on the tokens before and after a prompt. Call it if prompts are texts."""
         if self.tokenizer is None or self._checked:
             return
         self._checked = True
@@ -103,24 +103,23 @@ class CheckpointText:
         return f"{text!r} (id {token})" if text else f"id {token}"
 
     def decode(self, tokens: Sequence[int]) -> str | None:
-        """The whole text of generated tokens, without tokens that end a text; None without a tokenizer."""
+        """The whole text of generated tokens, without end tokens; None without a tokenizer."""
         if self.tokenizer is None:
             return None
         return self.tokenizer.decode([token for token in tokens if token not in self.tokens.end_ids])
 
     def stream(self) -> TextStream:
-        """For a text that is shown while it grows."""
+        """A decoder for text that is shown while it is generated."""
         return TextStream(self)
 
 
 class TextStream:
-    """A text as its tokens come. All parts together are what `CheckpointText.decode` gives for all tokens.
+    """Incremental decoder. The parts together equal `CheckpointText.decode` of all tokens.
 
-    So a part is given only when no later token can change it. Three things are held back: the last U+FFFD, which may be
-    a character whose bytes are not all there; spaces at the end, which some decoders take away before a point; a run
-    of byte tokens, `<0xE4>`, of which the decoder makes a text only if the whole run is UTF-8. A decoder that changes
-    what came long before makes a stream impossible: then the rest comes at the end. Without a tokenizer the parts are
-    the ids.
+    So text is returned only when no later token can change it. Three things are held back: the last U+FFFD, which may
+    be an incomplete character; spaces at the end, which some decoders remove before a full stop; and a run of byte
+    tokens, such as `<0xE4>`, which the decoder converts to text only if the whole run is valid UTF-8. If a decoder
+    changes text that was already returned, the rest is returned at the end. Without a tokenizer, the parts are the ids.
     """
 
     def __init__(self, text: CheckpointText) -> None:
@@ -130,7 +129,7 @@ class TextStream:
         self._in_bytes = False
 
     def add(self, token: int) -> str:
-        """What a token adds; maybe nothing yet."""
+        """Text that a token adds; empty if it is held back."""
         if self._text.tokenizer is None:
             return f"{token} "
         if token in self._text.tokens.end_ids:
@@ -142,7 +141,7 @@ class TextStream:
         return "" if self._in_bytes else self._part(self._decoded().removesuffix(REPLACEMENT).rstrip(" "))
 
     def end(self) -> str:
-        """What was held back, when no token follows."""
+        """Text that was held back. Call it after the last token."""
         if self._text.tokenizer is None:
             return ""
         text = self._decoded()
@@ -154,7 +153,7 @@ class TextStream:
         return self._text.decode(self._tokens) or ""
 
     def _part(self, text: str) -> str:
-        """What of a text has not been shown; a text that does not go on from there waits."""
+        """The part of a text that was not returned yet; empty if the text does not continue what was returned."""
         if not text.startswith(self._shown):
             return ""
         part = text[len(self._shown) :]

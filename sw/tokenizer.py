@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint, `tokenizer.json`. Whatever the library makes of a damaged one is one sentence."""
+"""The tokenizer of a checkpoint, `tokenizer.json`. All errors of the library become a CheckpointError."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """The library's Rust half reports a panic on descriptor 2 before Python hears of it."""
+    """Discard output on descriptor 2: the library's Rust code prints a panic there before it raises an exception."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -43,7 +43,7 @@ class CheckpointTokenizer:
     """Text to token ids and back, as Hugging Face does it by default: without truncation and padding."""
 
     def __init__(self, path: Path) -> None:
-        """Raises CheckpointError if the file is no tokenizer."""
+        """Raises CheckpointError if the file is not a valid tokenizer."""
         self._path = path
         content = read_small(path, MAX_BYTES)
         self._tokenizer = self._call(lambda: Tokenizer.from_buffer(content.removeprefix(codecs.BOM_UTF8)))
@@ -57,7 +57,7 @@ class CheckpointTokenizer:
 
     @cached_property
     def _around(self) -> tuple[list[int], list[int]]:
-        """What is put in front of a text and behind it."""
+        """Token ids that the tokenizer adds before and after a text."""
         encoded = self._call(lambda: self._tokenizer.encode("a"))
         ids, own = encoded.ids, [number for number, added in enumerate(encoded.special_tokens_mask) if not added]
         return (ids[: own[0]], ids[own[-1] + 1 :]) if own else (ids, [])

@@ -1,4 +1,4 @@
-"""Output files that are there whole or not at all. This file is the only one that creates files for a user."""
+"""Output files that are written completely or not at all. All files for a user are created here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ __all__ = ["OutputError", "output_target", "whole_file"]
 
 
 class OutputError(OSError):
-    """A file that cannot be written, in one sentence."""
+    """A file cannot be written."""
 
 
 def output_target(path: Path, inputs: Iterable[Path] = ()) -> Path:
-    """The file that an output path means, its links followed. Nothing is created.
+    """The file to which an output path refers, with links followed. Nothing is created.
 
-    Raises OutputError if it is one of the inputs, a standard stream, no regular file, read-only, or in no folder.
+    Raises:
+        OutputError: it is an input, a standard stream, read-only or not a regular file, or its folder does not exist.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -31,7 +32,7 @@ def output_target(path: Path, inputs: Iterable[Path] = ()) -> Path:
         if not target.parent.is_dir():
             raise OutputError(f"cannot write {path}: {target.parent} is not a folder")
         if target.is_symlink():
-            raise OutputError(f"cannot write {path}: it is a link that leads nowhere")
+            raise OutputError(f"cannot write {path}: it is a symbolic link that points to itself")
         if target.exists():
             if not target.is_file():
                 raise OutputError(f"cannot write {path}: it is not a regular file")
@@ -50,7 +51,7 @@ def output_target(path: Path, inputs: Iterable[Path] = ()) -> Path:
 
 
 class _Raw(io.FileIO):
-    """A file whose failures tell the name that the user gave it."""
+    """A file whose errors have the name that the user gave."""
 
     def __init__(self, partial: Path, path: Path) -> None:
         self._path = path
@@ -65,13 +66,14 @@ class _Raw(io.FileIO):
 
 @contextmanager
 def whole_file(path: Path, inputs: Iterable[Path] = ()) -> Iterator[BinaryIO]:
-    """A file to fill; when the block ends without an error it takes the place of `path`, on disk and in one step.
+    """Context of an output file. If the block ends without an error, the file replaces `path` atomically.
 
-    Until then it has a name of its own beside `path`, ending in `.partial`, so that several writers do not meet. Every
-    other way out of the block removes it and leaves what was at `path` as it was. What a killed process leaves, the
-    next writer of `path` removes.
+    Until then it is written under a unique name beside `path`, ending in `.partial`, so that several writers do not
+    conflict. If the block fails, the partial file is removed and `path` stays unchanged. A partial file of a killed
+    process is removed by the next writer of `path`.
 
-    Raises OutputError as `output_target` does, before the block, and for whatever goes wrong with the file later.
+    Raises:
+        OutputError: as for `output_target`, before the block; or a later operation on the file failed.
     """
     target = output_target(path, inputs)
     _remove_leftovers(target)
@@ -95,7 +97,7 @@ def whole_file(path: Path, inputs: Iterable[Path] = ()) -> Iterator[BinaryIO]:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Removes the partial files of writers that have died: theirs are not locked any more."""
+    """Remove partial files of killed writers, which are no longer locked."""
     name = re.compile(re.escape(target.name[:48]) + r"\.[0-9a-f]{8}\.partial")
     for left in filter(name.fullmatch, os.listdir(target.parent)):
         path = target.with_name(left)
@@ -109,7 +111,7 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _finish(file: BinaryIO, partial: Path, target: Path, path: Path) -> None:
-    """The file gets its name."""
+    """Sync the partial file and rename it to the target."""
     try:
         os.fsync(file.fileno())
         os.replace(partial, target)

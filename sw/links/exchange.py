@@ -1,4 +1,4 @@
-"""Requests and answers over a line that loses and changes bytes: the host's half of docs/link-protocol.md."""
+"""Reliable requests over a serial link that may lose or corrupt bytes: the host's side of docs/link-protocol.md."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ from sw.links.frames import Answer, Request
 __all__ = ["PATIENCE_S", "Exchange", "LinkError", "Port"]
 
 IN_FLIGHT = 32
-"""Requests without an answer, at most."""
+"""Most requests in flight, that is, sent but not answered."""
 
 PATIENCE_S = 0.25
-"""Time that an answer may take besides the time on the line."""
+"""Seconds that an answer may take, in addition to the transmission time."""
 
 MOST_TIMEOUTS, MOST_REPETITIONS = 8, 16
-"""Time-outs in a row, and repetitions, without an answer in between, before the link is given up."""
+"""Most time-outs, and most repetitions, without an answer in between, before the connection fails."""
 
 HELLO_TRIES = 3
 
 TOO_MANY_ERRORS = "too many errors on the line: use a lower bit rate or a shorter cable"
 
 LONGEST_FRAME_BYTES = 2048
-"""More bytes without an end are noise."""
+"""More bytes than this without an end of frame are noise and are discarded."""
 
 
 class LinkError(HardwareError):
-    """The line to the board, or the board itself, cannot go on: connect again."""
+    """The serial link failed and cannot be used any more. Connect again."""
 
 
 class Port(Protocol):
-    """What pyserial's `Serial` has. `read` waits for a moment at most; errors are OSError."""
+    """The used part of pyserial's `Serial`. `read` returns after a short time-out; errors are OSError."""
 
     @property
     def name(self) -> str | None:
-        """What the system calls it."""
+        """Name of the port in the operating system."""
         ...
 
     @property
     def in_waiting(self) -> int:
-        """Bytes that can be read at once."""
+        """Bytes that can be read without waiting."""
         ...
 
     def read(self, size: int = 1, /) -> bytes:
-        """Up to so many bytes."""
+        """Read up to `size` bytes."""
         ...
 
     def write(self, content: bytes, /) -> Any:
-        """All of them."""
+        """Write all bytes."""
         ...
 
     def close(self) -> None:
@@ -73,13 +73,13 @@ class _Sent:
 
 
 class Exchange:
-    """Executes requests on a board, each once and in order, as many in flight as the board has room for.
+    """Executes requests on a board, each exactly once and in order, with as many in flight as the board can buffer.
 
-    An interrupted `run` leaves its requests in flight; the next one waits for their answers first.
+    An interrupted `run` leaves its requests in flight; the next `run` waits for their answers first.
 
     `counters`: exchanges (lists of requests; the host waits for the answers to each once), requests, sent_bytes,
     received_bytes (of the line), resent (requests), damaged (frames), timeouts.
-    `identity` is what the board said of itself (`IDENTITY`).
+    `identity` is the board's answer to `IDENTITY`.
 
     Raises LinkError, here and in `run`, and the same one again once the link is given up: no answer, another version,
     the port is gone, the board was reset, too many errors.
@@ -97,7 +97,7 @@ class Exchange:
         self.identity = self._hello()
 
     def _hello(self) -> Any:
-        """A new session; whatever comes from an older one is ignored."""
+        """Begin a new session. Answers of an older session are ignored."""
         nonce = secrets.randbits(32)
         for _ in range(HELLO_TRIES):
             self.counters["exchanges"] += 1
@@ -110,13 +110,13 @@ class Exchange:
                         continue
                     version = int.from_bytes(data[4:6], "little")
                     if version != PROTOCOL_VERSION or len(data) != IDENTITY.size // 8:
-                        self._give_up(f"the board speaks version {version} of the link protocol, this program "
+                        self._give_up(f"the board uses version {version} of the link protocol, this program version "
                                       f"{PROTOCOL_VERSION}: load a bitstream of the same release")
                     return IDENTITY.from_bits(int.from_bytes(data, "little"))
-        self._give_up("no board answers: is it switched on, and the bitstream loaded?")
+        self._give_up("no board answers: switch it on and load its bitstream")
 
     def run(self, requests: Sequence[Request]) -> list[Answer]:
-        """The answers, in order, whatever their status."""
+        """Send requests and return their answers in order, with any status."""
         if self._broken:
             raise self._broken
         self._progress()
@@ -138,14 +138,16 @@ class Exchange:
                 self._timeouts += 1
                 self.counters["timeouts"] += 1
                 if self._timeouts == MOST_TIMEOUTS:
-                    self._give_up("the board does not answer any more: is the cable plugged in, and the power on?")
+                    self._give_up("the board no longer answers: check its cable and power, and connect again")
                 self._deadline = self._clock() + self._timeout_s
                 self._send_again(list(self._waiting.values()))
         return [sent.answer for sent in mine if sent.answer]
 
     def run_anew(self, reads: Sequence[Request]) -> list[Answer]:
-        """As `run`, for reads of things that change: each is executed after the one before it. A read that has to be
-        sent again is executed later than those behind it, so all are asked for anew then."""
+        """As `run`, for reads of values that change, which must be executed in order.
+
+        If a read has to be sent again, it is executed after later reads. So all reads are then repeated.
+        """
         for _ in range(MOST_REPETITIONS):
             resent = self.counters["resent"]
             answers = self.run(reads)
@@ -154,17 +156,17 @@ class Exchange:
         self._give_up(TOO_MANY_ERRORS)
 
     def listen(self) -> None:
-        """Takes what the board says, for a moment."""
+        """Receive and discard answers for one read time-out."""
         for answer in self._receive():
             self._take(answer)
 
     def _has_room(self, request: Request) -> bool:
-        """Whether the board has room for it too."""
+        """Whether the board can buffer one more request."""
         taken = sum(sent.request.buffer_bytes for sent in self._waiting.values())
         return len(self._waiting) < IN_FLIGHT and taken + request.buffer_bytes <= self.identity.buffer_bytes
 
     def _take(self, answer: Answer) -> None:
-        """An answer that belongs to a request in flight; and what it tells of others."""
+        """Process an answer to a request in flight. Requests sent before it without an answer were lost."""
         sequences = list(self._waiting)
         if answer.command == Command.REPEAT.value:
             if answer.sequence in self._waiting:
@@ -175,7 +177,7 @@ class Exchange:
         if sent is None or answer.command != sent.request.command.value:
             return
         if answer.status == LinkStatus.NO_SESSION.value:
-            self._give_up("the board was reset: what was in its memory and registers is lost")
+            self._give_up("the board was reset, so its memory and registers are lost: connect again")
         sent.answer = answer
         self._progress()
         earlier = [self._waiting[sequence] for sequence in sequences[: sequences.index(answer.sequence)]]
@@ -183,7 +185,7 @@ class Exchange:
         self._send_again([one for one in earlier if one.order < sent.order])
 
     def _progress(self) -> None:
-        """Patience begins anew."""
+        """Reset the counts of time-outs and repetitions."""
         self._timeouts = self._repetitions = 0
         self._deadline = self._clock() + self._timeout_s
 
@@ -193,7 +195,7 @@ class Exchange:
             if self._repetitions > MOST_REPETITIONS:
                 self._give_up(TOO_MANY_ERRORS)
             self.counters["resent"] += len(lost)
-            self._write(b"\0")  # ends what a lost byte may have left open
+            self._write(b"\0")  # ends a frame whose end was lost
             self._send(lost)
 
     def _send(self, requests: list[_Sent]) -> None:
@@ -210,7 +212,7 @@ class Exchange:
         self.counters["sent_bytes"] += len(content)
 
     def _receive(self) -> list[Answer]:
-        """Answers that came, after a moment at most."""
+        """Answers that arrived, after at most one read time-out."""
         try:
             content = self._port.read(max(1, self._port.in_waiting))
         except OSError as error:
@@ -223,7 +225,7 @@ class Exchange:
         return [answer for answer in answers if answer]
 
     def _gone(self, error: OSError) -> NoReturn:
-        self._give_up(f"the serial port is gone, was the cable pulled? ({error})")
+        self._give_up(f"the serial port disappeared ({error}): plug in the cable and connect again")
 
     def _give_up(self, sentence: str) -> NoReturn:
         self._broken = LinkError(sentence)

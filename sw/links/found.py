@@ -1,4 +1,4 @@
-"""What a search for accelerators finds."""
+"""Results of a search for accelerators."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Found", "Identity"]
 
 @dataclass(frozen=True)
 class Identity:
-    """What a machine says of itself.
+    """Identity that an accelerator reports.
 
     Attributes:
-        build_id: of its configuration.
-        clock_hz: frequency of the machine; None where the link does not tell.
-        memory_bytes: what the host may use; likewise.
+        build_id: build ID of its configuration.
+        clock_hz: clock frequency; None if the link does not report it.
+        memory_bytes: bytes of memory that the host may use; None if the link does not report it.
     """
 
     build_id: int
@@ -24,12 +24,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Found:
-    """A place where an accelerator may be.
+    """A port or device where an accelerator may be.
 
     Attributes:
-        at: port or device, as people name it.
-        identity: of what answers there; None where nothing does.
-        problem: why nothing answers, in one sentence.
+        at: name of the port or device.
+        identity: identity of the accelerator; None if nothing answers.
+        problem: a sentence that says why nothing answers.
     """
 
     at: str

@@ -1,4 +1,4 @@
-"""Frames of the serial link as bytes (docs/link-protocol.md). This file is the codec of the host."""
+"""Encoder and decoder of the host for the frames of the serial link (docs/link-protocol.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_BLOCK = 254
 
 
 def encode(content: bytes) -> bytes:
-    """The frame of a content: its CRC-32 behind it, stuffed, ended by a zero."""
+    """The frame of a content: CRC-32 appended, byte stuffing, then a zero byte as the end."""
     content += zlib.crc32(content).to_bytes(CRC_BYTES, "little")
     frame = bytearray()
     for part in content.split(b"\0"):
@@ -29,7 +29,7 @@ def encode(content: bytes) -> bytes:
 
 
 def decode(frame: bytes) -> bytes | None:
-    """The content of a frame, which comes without the zero at its end; None if it is damaged."""
+    """The content of a frame, which is given without its final zero byte; None if the frame is damaged."""
     content = bytearray()
     at = 0
     while at < len(frame):
@@ -49,7 +49,7 @@ def decode(frame: bytes) -> bytes | None:
 
 @dataclass(frozen=True)
 class Request:
-    """What the host asks for; `length` is in bytes of memory."""
+    """A request of the host; `length` is in bytes of memory."""
 
     command: Command
     address: int = 0
@@ -58,11 +58,11 @@ class Request:
 
     @property
     def buffer_bytes(self) -> int:
-        """What it takes of the board's buffer."""
+        """Bytes that the request takes in the board's buffer."""
         return REQUEST.size // 8 + len(self.payload) + FRAME_EXTRA
 
     def frame(self, sequence: int) -> bytes:
-        """As it goes over the line."""
+        """The frame of the request, with its sequence number."""
         header = record_bytes(REQUEST, {
             "command": self.command.value, "sequence": sequence, "length": self.length, "address": self.address,
         })
@@ -71,7 +71,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the board answers; `status` is a value of `LinkStatus`, or one that this program does not know."""
+    """An answer of the board. `status` is a value of `LinkStatus`, or an unknown one of another release."""
 
     command: int
     sequence: int
@@ -80,7 +80,7 @@ class Answer:
 
     @classmethod
     def of(cls, frame: bytes) -> Answer | None:
-        """None for a frame that is damaged, or too short for an answer."""
+        """The answer in a frame; None if the frame is damaged or too short for an answer."""
         content = decode(frame)
         if content is None or len(content) < 3:
             return None

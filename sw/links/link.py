@@ -1,4 +1,4 @@
-"""What executes requests: a board, a simulator or the golden model, all alike."""
+"""Interface of a link, which executes requests: a board, a simulator or the golden model."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ __all__ = ["Link", "RunStats", "Step", "Traffic"]
 
 @dataclass(frozen=True)
 class Step:
-    """What comes next: logits of rows that were asked for, in order, and a token if one was chosen."""
+    """One step of a run: the requested rows of logits, in order, and a token if one was chosen."""
 
     rows: list[NDArray[np.float64]]
     token: int | None
 
 
 def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    """Name by name."""
+    """Sum of two mappings with the same names."""
     return {name: value + other[name] for name, value in one.items()}
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What went over the memory ports.
+    """Traffic of the memory ports.
 
     Attributes:
-        beats_read: beats of all ports together, each of `config.beat_bytes` bytes.
-        beats_written: likewise.
-        read_bytes: bytes read by region of the image, of the prompt area (`prompt`) and of the KV memory (`kv`), and
-            all together (`total`).
+        beats_read: beats read by all ports together, each of `config.beat_bytes` bytes.
+        beats_written: beats written by all ports together.
+        read_bytes: bytes read from each region of the image, from the prompt area (`prompt`), from the KV cache (`kv`),
+            and in total (`total`).
     """
 
     beats_read: int
@@ -52,14 +52,14 @@ class Traffic:
 
 @dataclass(frozen=True)
 class RunStats:
-    """What was measured of a run, or of several together, which a sum is of.
+    """Statistics of a run, or the sum over several runs.
 
     Attributes:
-        cycles: clocks of the machine, from start to done.
+        cycles: clocks of the accelerator, from start to done.
         counters: clocks by name, those of `sw.job.COUNTERS` in lower case (docs/registers.md).
         seconds: wall time.
-        traffic: of the memory ports; None where the link does not see them.
-        runs: how many these are of.
+        traffic: traffic of the memory ports; None if the link does not count it.
+        runs: number of runs.
     """
 
     cycles: int
@@ -75,13 +75,14 @@ class RunStats:
 
 
 class Link(ABC):
-    """Executes requests on a model image. One thread at a time uses a link, the one that opened it or another; what
-    it does there, any thread may end by `stop`, which raises `sw.links.stop.Stopped` in it.
+    """Executes requests on a model image. Only one thread may use a link at a time.
+
+    Any other thread may end its current operation with `stop`, which raises `sw.links.stop.Stopped` in that thread.
 
     Attributes:
-        config: of the machine.
-        plan: of the model on that configuration.
-        stop: ends what the link does from another thread.
+        config: configuration of the accelerator.
+        plan: plan of the model on that configuration.
+        stop: ends the current operation from another thread.
     """
 
     def __init__(self, plan: ModelPlan) -> None:
@@ -90,38 +91,45 @@ class Link(ABC):
 
     @abstractmethod
     def build(self) -> int:
-        """Build id of the machine behind the link. A machine that has to be made first is: a simulator is compiled, or
-        found, which takes a minute or two the first time.
+        """Build ID of the accelerator. A simulator is compiled first, unless it is cached, which takes a minute or two.
 
-        Raises HardwareError where no machine answers, ToolError where one cannot be made.
+        Raises:
+            HardwareError: no accelerator answers.
+            ToolError: the simulator cannot be compiled.
         """
 
     @abstractmethod
     def load(self, progress: Progress) -> None:
-        """Brings the image into the machine's memory. Need not be called: whatever needs the image there loads it.
-        `progress` is told how many bytes of how many are done, where that takes time.
+        """Load the image into the accelerator's memory. Optional: the methods that need the image load it themselves.
 
-        Raises HardwareError: another build, no room for the model, or memory that does not keep what was written.
+        `progress` is called with the bytes done and the total if loading takes time.
+
+        Raises:
+            HardwareError: the accelerator is another build, its memory is too small, or it does not keep written data.
         """
 
     @abstractmethod
     def run(self, request: Request) -> Generator[Step, None, None]:
-        """Steps of a run in order; ends at an end id, `max_new_tokens`, or a full context. Closing it ends the run.
+        """Run a request and yield its steps, until an end id, `max_new_tokens`, or a full context.
 
-        The KV memory stays for the next run. Raises HardwareError when the run fails.
+        Closing the generator ends the run. The KV cache is kept for the next run.
+
+        Raises:
+            HardwareError: the run failed.
         """
 
     @abstractmethod
     def scrub(self, progress: Progress) -> None:
-        """Compares the image in the machine's memory with what was packed, between runs. Raises HardwareError that
-        names the first byte that differs."""
+        """Compare the image in the accelerator's memory with the packed image. Call it between runs.
+
+        Raises HardwareError, which names the first byte that differs.
+        """
 
     @property
     @abstractmethod
     def stats(self) -> RunStats | None:
-        """What the last run measured; None before there was one, after one that did not end by itself, and where
-        nothing is measured."""
+        """Statistics of the last run; None before the first run, after an aborted run, and if nothing is measured."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends what the link has started; it is of no use afterwards. May be called again."""
+        """Release all resources. The link cannot be used afterwards. May be called again."""

@@ -1,4 +1,4 @@
-"""A machine on a bus behind the driver: the image goes to its memory once, then requests run."""
+"""Link to an accelerator on a bus: loads the image into its memory once, then runs requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 __all__ = ["PIECE_BYTES", "MachineBus", "MachineLink", "piece_checksums"]
 
 PIECE_BYTES = 1 << 15
-"""Memory is compared with the image by the CRC-32 of pieces of this size, counted from where the comparison starts."""
+"""Bytes of a piece. Memory is compared with the image by the CRC-32 of each piece, from the start of the range."""
 
 GROUP_BYTES = 1 << 18
 """Bytes of the image that are compared at a time."""
@@ -36,33 +36,33 @@ def piece_checksums(content: NDArray[np.uint8]) -> list[int]:
 
 
 class MachineBus(Bus, Protocol):
-    """A bus whose memory keeps the image from run to run."""
+    """A bus to an accelerator whose memory keeps its content between runs."""
 
     @property
     def base(self) -> int:
-        """Where an image may lie."""
+        """First address for an image."""
         ...
 
     @property
     def memory_bytes(self) -> int:
-        """Size of the memory from there on."""
+        """Bytes of memory from `base` on."""
         ...
 
     def describe(self) -> str:
-        """Where the board is and what it says of itself, for people."""
+        """Text with the port or device of the accelerator and its properties."""
         ...
 
     async def checksums(self, address: int, size: int) -> list[int]:
-        """`piece_checksums` of a range of memory, computed as near to it as can be."""
+        """`piece_checksums` of a range of memory, computed by the board if it can."""
         ...
 
     def close(self) -> None:
-        """Frees what the bus holds. May be called again."""
+        """Release the port or device. May be called again."""
         ...
 
 
 class MachineLink(Link):
-    """Executes requests on the machine behind a bus; the image lies at `bus.base` in its memory."""
+    """Executes requests on the accelerator on a bus. The image is at `bus.base` in its memory."""
 
     def __init__(self, image: ModelImage, bus: MachineBus) -> None:
         super().__init__(image.plan)
@@ -73,19 +73,21 @@ class MachineLink(Link):
         self._reached = 0
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Its result; `stop` ends it."""
+        """Run a coroutine and return its result. `stop` ends it."""
         return asyncio.run(self.stop.ending(work))
 
     def build(self) -> int:
-        """What the machine's registers say. Raises HardwareError if nothing sensible answers."""
+        """Build ID in the accelerator's registers. Raises HardwareError if they do not hold valid values."""
         return self._wait(read_build_id(self.bus))
 
     def load(self, progress: Progress = lambda done, total: None) -> None:
-        """Brings the image into memory; `run` does it where it was not done. Pieces that are there already, from an
-        earlier load, are not written again; in the end all of them are compared once more. `progress` is told how many
-        bytes of how many are done.
+        """Load the image into memory; `run` calls it if necessary.
 
-        Raises HardwareError: another build, no room for the model, or memory that does not keep what was written.
+        Pieces that are in memory from an earlier load are not written again. At the end all pieces are compared again.
+        `progress` is called with the bytes done and the total.
+
+        Raises:
+            HardwareError: the accelerator is another build, its memory is too small, or it does not keep written data.
         """
         self._wait(self._load(progress))
         self._loaded = True
@@ -107,7 +109,7 @@ class MachineLink(Link):
                 await self._tell_apart(at)
 
     async def _wrong(self, start: int, size: int = GROUP_BYTES) -> list[int]:
-        """Where pieces of a range of the image begin that are not in memory as they are in the image."""
+        """Start offsets of the pieces, within a range of the image, that differ in memory."""
         await asyncio.sleep(0)  # an interruption may come in
         part = self.image.memory[start : start + size]
         found = await self.bus.checksums(self.base + start, len(part))
@@ -115,7 +117,7 @@ class MachineLink(Link):
         return [at for at, mine, theirs in zip(pieces, piece_checksums(part), found, strict=True) if mine != theirs]
 
     async def _read_back(self, start: int, size: int) -> NDArray[np.uint8]:
-        """What is in memory where a range of the image belongs; pieces with its checksum are not transferred."""
+        """Content of memory for a range of the image. Pieces with the right checksum are not transferred."""
         content = np.array(self.image.memory[start : start + size])
         for at in await self._wrong(start, size):
             piece = content[at - start : at - start + PIECE_BYTES]
@@ -123,37 +125,37 @@ class MachineLink(Link):
         return content
 
     async def _tell_apart(self, at: int) -> None:
-        """Raises HardwareError for the piece that starts there."""
+        """Raise a HardwareError that describes how the piece at offset `at` is wrong."""
         piece = self.image.memory[at : at + PIECE_BYTES]
         differ = np.flatnonzero(await self.bus.read_memory(self.base + at, len(piece)) != piece)
         where = f"the byte at {self.base + at + differ[0]:#x} differs" if len(differ) else \
             f"the checksum of {len(piece)} bytes at {self.base + at:#x} was wrong"
-        raise HardwareError(f"the memory does not keep the image: {where}")
+        raise HardwareError(f"the memory does not keep the image: {where}; run `bitnet-fpga doctor --board NAME`")
 
     async def _reach(self, end: int) -> None:
-        """Raises HardwareError, as the bus does, where memory ends before an address. Asks where it was not yet."""
+        """Check that memory extends to an address. The bus raises HardwareError if it does not."""
         if end > self._reached:
             await self.bus.read_memory(end - self.config.beat_bytes, self.config.beat_bytes)
             self._reached = end
 
     def close(self) -> None:
-        """Frees the bus; a run that has ended left the machine at rest."""
+        """Close the bus. The accelerator is idle between runs, so it needs no reset."""
         self.bus.close()
 
     @property
     def stats(self) -> RunStats | None:
-        """Clocks and counters are the machine's own; it does not count its memory traffic."""
+        """Statistics from the accelerator's own counters. It does not count its memory traffic."""
         return self._stats
 
     def scrub(self, progress: Progress) -> None:
-        """Compares the image in memory with what was packed, as `sw.scrub.scrub`; loads it where that was not done."""
+        """Compare the image in memory with the packed image (`sw.scrub.scrub`). Loads it first if necessary."""
         if not self._loaded:
             self.load()
         scrub(lambda address, size: self._wait(self._read_back(address - self.base, size)), self.image, self.base,
               progress)
 
     def run(self, request: Request) -> Generator[Step, None, None]:
-        """Raises HardwareError as `load` and `sw.job.execute` do; closing it aborts the run."""
+        """As `Link.run`. Closing the generator aborts the run. Raises HardwareError as `load` and `sw.job.execute`."""
         if not self._loaded:
             self.load()
         self._wait(self._reach(self.plan.layout(self.base).used_end(request)))

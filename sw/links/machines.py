@@ -1,4 +1,4 @@
-"""Machines by the name of their link: what a session connects to, `boards` looks for, and `doctor` examines."""
+"""Connection to boards, and search for them, by the name of the backend. Used by sessions, `boards` and `doctor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["connect", "find"]
 
 
 def connect(backend: str, port: str) -> MachineBus:
-    """The machine behind a link; `port` is for serial ones. Raises HardwareError where none answers."""
+    """Connect to the accelerator of a backend; `port` is for serial. Raises HardwareError if none answers."""
     match backend:
         case "mmap":
             from sw.links import mmap
@@ -24,7 +24,7 @@ def connect(backend: str, port: str) -> MachineBus:
 
 
 def find(backend: str) -> list[Found]:
-    """All places where a machine of that link may be, and what answers there."""
+    """All ports or devices where an accelerator of a backend may be, with the identity of what answers."""
     match backend:
         case "mmap":
             from sw.links import mmap

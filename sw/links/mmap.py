@@ -1,8 +1,8 @@
 """Registers and memory of an accelerator beside this processor on one chip: a UIO device and a u-dma-buf.
 
 Registers are 32-bit words of a window that the kernel maps uncached. Memory is one contiguous buffer, mapped cached:
-copies run at full speed and may have any alignment. The accelerator does not see the caches, so every access hands its
-range over by the driver's `sync_for_cpu` and `sync_for_device`, which also order it against the registers.
+copies run at full speed and may have any alignment. The accelerator does not access the caches, so each copy is
+synchronised with the driver's `sync_for_cpu` and `sync_for_device`, which also order it with register accesses.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = [
 ]
 
 UIO_NAME = "bitnet"
-"""Name of the UIO device: that of its node in the device tree."""
+"""Name of the UIO device, which is the name of its device-tree node."""
 
 BUFFER_NAME = "bitnet-memory"
-"""Name of the u-dma-buf: `device-name` of its node in the device tree."""
+"""Name of the u-dma-buf, which is the `device-name` of its device-tree node."""
 
 REGISTER_BYTES = 1 << ADDRESS_BITS
 """Size of the register window."""
 
 CACHE_LINE_BYTES = 64
-"""Ranges are handed over in whole lines of the Cortex-A53."""
+"""Line size of the Cortex-A53. Ranges are synchronised in whole cache lines."""
 
 MAX_BUFFER_BYTES = (1 << 32) - 16
 """The kernel's driver takes ranges with offset and size of 32 bits, a multiple of 16."""
@@ -47,7 +47,7 @@ PAUSE_S = 0.0005
 
 
 def _open(path: Path, flags: int) -> int:
-    """A device file. Raises HardwareError where it is missing or closed to this user."""
+    """Open a device file. Raises HardwareError if it is missing or this user may not open it."""
     try:
         return os.open(path, flags)
     except PermissionError as error:
@@ -57,7 +57,7 @@ def _open(path: Path, flags: int) -> int:
 
 
 def _number(path: Path, base: int = 0) -> int:
-    """A number that the kernel tells."""
+    """A number from a file of the kernel."""
     try:
         return int(path.read_text(), base)
     except (OSError, ValueError) as error:
@@ -76,7 +76,7 @@ def _map(path: Path, size: int) -> NDArray[np.uint8]:
 
 
 def _uio_device(name: str, root: Path) -> str | None:
-    """`uio0` or so: the device of that name."""
+    """The UIO device with the given name, such as `uio0`; None if there is none."""
     folders = sorted((root / "sys/class/uio").glob("uio*"))
     return next((folder.name for folder in folders if (folder / "name").read_text().strip() == name), None)
 
@@ -100,22 +100,22 @@ class DmaBuffer:
         self.content = _map(root / "dev" / name, self.size)
 
     def for_cpu(self, offset: int, size: int) -> None:
-        """What the accelerator wrote there is what this processor reads from now on."""
+        """Make data that the accelerator wrote visible to this processor."""
         self._sync(self._for_cpu, offset, size)
 
     def for_device(self, offset: int, size: int) -> None:
-        """What this processor wrote there is what the accelerator reads from now on."""
+        """Make data that this processor wrote visible to the accelerator."""
         self._sync(self._for_device, offset, size)
 
     def _sync(self, descriptor: int, offset: int, size: int) -> None:
-        """Range and command in one word, so that nothing is kept between calls: offset in bits 63:32, size in 31:4
-        (a multiple of 16), direction in 3:2 (0: both), 1 in bit 0."""
+        """Write range and command to the driver as one word: offset in bits 63:32, size in 31:4 (a multiple of 16),
+        direction in 3:2 (0: both), 1 in bit 0."""
         start = offset // CACHE_LINE_BYTES * CACHE_LINE_BYTES
         end = ceil_div(offset + size, CACHE_LINE_BYTES) * CACHE_LINE_BYTES
         try:
             os.pwrite(descriptor, f"{start << 32 | (end - start) | 1:#x}".encode(), 0)
         except OSError as error:
-            raise HardwareError(f"u-dma-buf refuses to hand over {size} bytes at offset {offset}: {error}") from error
+            raise HardwareError(f"u-dma-buf cannot synchronise {size} bytes at offset {offset}: {error}") from error
 
 
 class MmapBus:
@@ -139,7 +139,7 @@ class MmapBus:
         self._described = f"UIO device {device}, {self.memory_bytes:,} bytes of memory at {self.base:#x}"
 
     def describe(self) -> str:
-        """Device and memory."""
+        """Text with device and memory."""
         return self._described
 
     async def read_registers(self, addresses: Sequence[int]) -> list[int]:
@@ -155,34 +155,34 @@ class MmapBus:
         offset = address - self.memory.address
         if offset < 0 or offset + size > self.memory.size:
             raise HardwareError(
-                f"{size} bytes at {address:#x} lie outside of the memory for the accelerator, which has "
-                f"{self.memory.size} bytes at {self.memory.address:#x}: give the u-dma-buf more"
+                f"{size} bytes at {address:#x} are outside of the accelerator's memory of {self.memory.size} "
+                f"bytes at {self.memory.address:#x}: increase the size of the u-dma-buf in the device-tree overlay"
             )
         return offset
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
-        """A copy."""
+        """Copy a range of memory."""
         offset = self._offset(address, size)
         self.memory.for_cpu(offset, size)
         return self.memory.content[offset : offset + size].copy()
 
     async def write_memory(self, address: int, content: bytes) -> None:
-        """Lines at the ends that hold bytes of others are read anew before they are written back."""
+        """Write to memory. Partial cache lines at both ends are first read from memory, then written back whole."""
         offset, size = self._offset(address, len(content)), len(content)
         self.memory.for_cpu(offset, size)
         self.memory.content[offset : offset + size] = np.frombuffer(content, dtype=np.uint8)
         self.memory.for_device(offset, size)
 
     async def checksums(self, address: int, size: int) -> list[int]:
-        """Of a copy."""
+        """Checksums of a copy of the range."""
         return piece_checksums(await self.read_memory(address, size))
 
     async def pause(self, clocks: int) -> None:
-        """For a moment: a look costs a few microseconds."""
+        """Pause briefly, whatever `clocks` is, because a poll takes only a few microseconds."""
         await asyncio.sleep(PAUSE_S)
 
     def close(self) -> None:
-        """Nothing to free: the mappings live as long as the bus."""
+        """Do nothing: the mappings are released with the object."""
 
 
 def find(root: Path = Path("/")) -> list[Found]:

@@ -24,36 +24,36 @@ from sw.links.machine import PIECE_BYTES
 __all__ = ["BAUDS", "SerialBus", "connect", "find"]
 
 BAUDS = (3_000_000, 1_000_000, 115_200)
-"""Bit rates that are tried, in this order."""
+"""Bit rates to try, in this order."""
 
 USB_CHIPS = {(0x0403, 0x6015): "FT231X (ULX3S)", (0x0403, 0x6010): "FT2232H (ECPIX-5)"}
-"""Vendor and product of the serial chips on the boards, for a search."""
+"""USB vendor and product IDs of the boards' serial chips, used to search for boards."""
 
 PAUSE_S = 0.001
 READ_TIMEOUT_S, WRITE_TIMEOUT_S = 0.001, 5.0
-"""`pause` is as exact as a read is short."""
+"""Time-out of a read in seconds, which is also the resolution of `pause`."""
 
 _SENTENCES = {
-    LinkStatus.BAD_REQUEST: "the board does not know this request: load a bitstream of the same release",
-    LinkStatus.REGISTER_ERROR: "the register answered with an error",
+    LinkStatus.BAD_REQUEST: "the board does not support this request: load a bitstream of the same release",
+    LinkStatus.REGISTER_ERROR: "the register returned an error: load a bitstream of the same release",
     LinkStatus.REGISTER_TIMEOUT: "the registers do not answer: load the bitstream again",
 }
 
 
 def _why(status: int) -> str:
-    """A status as a sentence; those of the memory have the numbers of the machine's own error codes."""
+    """Sentence for a status. Statuses of the memory have the same numbers as the accelerator's error codes."""
     try:
         known = LinkStatus(status)
     except ValueError:
-        return f"the board says {status}, which this program does not know"
+        return f"the board returned the unknown status {status}: load a bitstream of the same release"
     return _SENTENCES.get(known) or ERROR_SENTENCES[ErrorCode(status)]
 
 
 class SerialBus:
     """Registers and memory of the board at a serial port. `exchange` has counters and the board's identity.
 
-    Raises LinkError where the link cannot go on, HardwareError where the board answers with an error, or for memory
-    that the board does not have.
+    Raises LinkError if the serial link fails, HardwareError if the board returns an error or an address is beyond its
+    memory.
     """
 
     def __init__(self, port: Port, baud: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,16 +64,16 @@ class SerialBus:
 
     @property
     def memory_bytes(self) -> int:
-        """What the board says it has."""
+        """Bytes of memory that the board reports."""
         return self.exchange.identity.memory_bytes
 
     def describe(self) -> str:
-        """Port, bit rate and what the board said of itself."""
+        """Text with port, bit rate, clock and memory of the board."""
         said = self.exchange.identity
         return f"{self._port.name} at {self._baud:,} baud, {said.clock_hz / 1e6:g} MHz, {said.memory_bytes:,} bytes"
 
     def close(self) -> None:
-        """Frees the port. May be called again."""
+        """Close the port. May be called again."""
         self._port.close()
 
     def _run(self, requests: Sequence[Request], anew: bool = False) -> list[Answer]:
@@ -87,29 +87,29 @@ class SerialBus:
         """Address and size of each part of a range."""
         if address < 0 or address + size > self.memory_bytes:
             raise HardwareError(
-                f"{size} bytes at {address:#x} lie outside of the board's memory of {self.memory_bytes} bytes: "
+                f"{size} bytes at {address:#x} are outside of the board's memory of {self.memory_bytes} bytes: "
                 "use a smaller model, context or number of sequences"
             )
         return [(at, min(part_bytes, address + size - at)) for at in range(address, address + size, part_bytes)]
 
     async def read_registers(self, addresses: Sequence[int]) -> list[int]:
-        """One exchange, and more where the line loses something."""
+        """Read registers in order, in one exchange, or more if answers are lost."""
         answers = self._run([Request(Command.READ_REGISTER, address) for address in addresses], anew=True)
         return [int.from_bytes(answer.data, "little") for answer in answers]
 
     async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """One exchange; each request acts once, however often it has to be sent, and after the one before."""
+        """Write registers in order, in one exchange. Each write is executed once, even if it has to be sent again."""
         self._run([Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little"))
                    for address, value in pairs])
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
-        """At the speed of the line."""
+        """Read memory, at the speed of the serial link."""
         parts = self._parts(address, size, self.exchange.identity.payload_bytes)
         answers = self._run([Request(Command.READ_MEMORY, at, length) for at, length in parts])
         return np.frombuffer(b"".join(answer.data for answer in answers), dtype=np.uint8).copy()
 
     async def write_memory(self, address: int, content: bytes) -> None:
-        """At the speed of the line; runs of one byte that fill a request cost next to nothing."""
+        """Write memory, at the speed of the serial link. A request of equal bytes is sent as a short fill request."""
         requests = []
         for at, length in self._parts(address, len(content), self.exchange.identity.payload_bytes):
             part = content[at - address : at - address + length]
@@ -119,13 +119,13 @@ class SerialBus:
         self._run(requests)
 
     async def checksums(self, address: int, size: int) -> list[int]:
-        """Computed by the board: nothing but requests and results goes over the line."""
+        """Checksums, computed by the board: only requests and results are transferred."""
         parts = self._parts(address, size, PIECE_BYTES)
         answers = self._run([Request(Command.CHECKSUM, at, length) for at, length in parts])
         return [int.from_bytes(answer.data, "little") for answer in answers]
 
     async def pause(self, clocks: int) -> None:
-        """By the clock of the time-outs. Whatever the line brings meanwhile belongs to nothing any more."""
+        """Wait by the clock that also controls time-outs. Answers that arrive meanwhile are discarded."""
         end = self._clock() + max(PAUSE_S, clocks / self.exchange.identity.clock_hz)
         while self._clock() < end:
             self.exchange.listen()
@@ -133,24 +133,24 @@ class SerialBus:
 
 
 _REFUSALS = {
-    errno.ENOENT: "there is no such device",
+    errno.ENOENT: "the device does not exist; check its name, and that the board is plugged in",
     errno.EACCES: "no permission; add your user to the group that owns it (`sudo usermod -aG dialout $USER`) and log "
     "in again",
-    errno.EAGAIN: "another program uses it",
-    errno.EBUSY: "another program uses it",
-    errno.ENOTTY: "it is no serial port",
+    errno.EAGAIN: "another program uses it; close that program",
+    errno.EBUSY: "another program uses it; close that program",
+    errno.ENOTTY: "it is not a serial port; name the board's serial port",
 }
 
 
 def _refusal(error: Exception) -> str:
-    """Why a port does not open. The library's own text names the port and the reason again, once or twice."""
+    """Why a port cannot be opened. The library's own message repeats the port and the reason."""
     numbers = (number for one in (error, error.__context__) if one for number in one.args[:1])
     number = next((number for number in numbers if isinstance(number, int)), None)
     return str(error) if number is None else _REFUSALS.get(number) or os.strerror(number)
 
 
 def _open_port(name: str, baud: int) -> Port:
-    """Raises LinkError for a port that is not there, closed to this user, or used by somebody else."""
+    """Open a port. Raises LinkError if it does not exist, is in use, or this user may not open it."""
     from serial import Serial, SerialException
 
     try:
@@ -163,7 +163,7 @@ def _open_port(name: str, baud: int) -> Port:
 
 
 def _ports() -> list[str]:
-    """Serial ports that may be a board's."""
+    """Serial ports with a USB chip that the boards use."""
     from serial.tools.list_ports import comports
 
     return sorted(port.device for port in comports() if (port.vid, port.pid) in USB_CHIPS)
@@ -172,16 +172,17 @@ def _ports() -> list[str]:
 def connect(
     port: str = "auto", bauds: Sequence[int] = BAUDS, clock: Callable[[], float] = time.monotonic
 ) -> SerialBus:
-    """The board at a port, or at the first port where one answers, at the bit rate at which it answers.
+    """Connect to the board at a port, or at the first port where one answers. All bit rates are tried.
 
-    `clock`: seconds of the board's time, by which every time-out goes.
-    Raises LinkError: no port, no board, or a board that speaks another version.
+    `clock` returns the time in seconds for all time-outs; a simulated board has its own.
+
+    Raises LinkError: no port or board was found, or the board uses another version of the protocol.
     """
     names = _ports() if port == "auto" else [port]
     if not names:
         chips = ", ".join(USB_CHIPS.values())
-        raise LinkError(f"no serial port of a board is there ({chips}): plug the board in, or name the port")
-    reasons: dict[tuple[str, str], list[int]] = {}  # the same at several bit rates is told once
+        raise LinkError(f"found no serial port of a board ({chips}): plug in the board, or name the port with --port")
+    reasons: dict[tuple[str, str], list[int]] = {}  # equal reasons at several bit rates are reported once
     for name in names:
         for baud in bauds:
             opened = _open_port(name, baud)
@@ -195,7 +196,7 @@ def connect(
 
 
 def _ask(port: str) -> Found:
-    """What is at a port."""
+    """Search result for one port."""
     try:
         with closing(connect(port)) as bus:
             said = bus.exchange.identity
@@ -205,7 +206,7 @@ def _ask(port: str) -> Found:
 
 
 def find() -> list[Found]:
-    """Every port that may be a board's, all asked at once: 8 s at most, for the time-outs of all bit rates."""
+    """Search results for every candidate port, probed in parallel. Takes up to 8 s, the time-outs of all bit rates."""
     names = _ports()
     if not names:
         return []

@@ -1,4 +1,4 @@
-"""How one thread ends what a link does in another."""
+"""Cancellation of a link's current operation from another thread."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """What a link did was ended by `Stop.ask`. The machine is ready for the next run."""
+    """`Stop.ask` ended the operation of a link. The accelerator is ready for the next run."""
 
 
 class Stop:
-    """`ask` is for any thread. All else is for the one that uses the link: it looks now and then, or waits in a way
-    that `ask` ends.
+    """Cancellation request. Any thread may call `ask`; all other methods are for the thread that uses the link.
+
+    That thread calls `check` regularly, or waits with `ending`.
 
     Attributes:
-        lock: held while something changes; also by whoever must know what an `ask` is about. A finalizer may take it,
-            in whatever thread it runs, so a thread can have it more than once.
+        lock: protects the state, and is also held to make an `ask` refer to a certain operation. It is re-entrant,
+            because a finalizer may take it in any thread.
     """
 
     def __init__(self) -> None:
@@ -32,19 +33,19 @@ class Stop:
         self._wake: Callable[[], object] | None = None
 
     def ask(self) -> None:
-        """Ends what the link does now or, if that is nothing, what it does next."""
+        """End the current operation of the link or, if there is none, the next one."""
         with self.lock:
             if not self._asked and self._wake is not None:
                 self._wake()
             self._asked = True
 
     def clear(self) -> None:
-        """What comes next is not ended."""
+        """Withdraw the request: the next operation is not ended."""
         with self.lock:
             self._asked = False
 
     def check(self) -> None:
-        """Raises Stopped if somebody has asked."""
+        """Raises Stopped if `ask` was called."""
         if self._asked:
             raise Stopped("it was stopped")
 
@@ -60,7 +61,7 @@ class Stop:
                 self._wake = None
 
     async def ending(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine, which is cancelled when somebody asks. Raises Stopped then."""
+        """Await a coroutine and return its result. `ask` cancels it, which raises Stopped."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         try:
@@ -70,4 +71,4 @@ class Stop:
             self.check()
             raise
         finally:
-            work.close()  # where it was stopped before it began
+            work.close()  # if it was stopped before it began

@@ -36,7 +36,7 @@ def read_everything(folder: Path) -> None:
 edits = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=3), st.integers(0, 3)), max_size=4)
 
 
-@pytest.mark.filterwarnings("ignore:config.json has no quantization_config", "ignore:the index speaks of")
+@pytest.mark.filterwarnings("ignore:config.json has no quantization_config", "ignore:the index specifies")
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["config.json", "model.safetensors"]), edits)
 def test_damage(

@@ -81,9 +81,9 @@ FOLDERS: dict[str, tuple[str, str]] = {
     "PyTorch shards": ("pytorch_model.bin.index.json", "a PyTorch file"),
     "consolidated": ("consolidated.00.pth", "a PyTorch file"),
     "LoRA": ("adapter_model.safetensors", "a LoRA adapter"),
-    "part of a download": ("model.safetensors.part", "a download that has not finished"),
-    "browser's": ("model.safetensors.crdownload", "a download that has not finished"),
-    "hub's": (".cache/huggingface/download/abc.incomplete", "a download that has not finished"),
+    "part of a download": ("model.safetensors.part", "an unfinished download"),
+    "browser's": ("model.safetensors.crdownload", "an unfinished download"),
+    "hub's": (".cache/huggingface/download/abc.incomplete", "an unfinished download"),
     "other name": ("bitnet.safetensors", "bitnet.safetensors has another name"),
     "shards without an index": ("model-00001-of-00002.safetensors", "download model.safetensors.index.json"),
     "Flax": ("flax_model.msgpack", "a model in another format"),
@@ -110,7 +110,7 @@ def test_links_that_lead_nowhere(name: str, tmp_path: Path, capsys: pytest.Captu
     (folder / name).unlink(missing_ok=True)
     (folder / name).symlink_to("../blobs/gone")
     assert main(["generate", str(folder), "--prompt", "a"]) == 2
-    assert f"{folder / name} does not exist: the link leads nowhere" in capsys.readouterr().err
+    assert f"{folder / name} does not exist: the symbolic link points to a missing file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("below", ["snapshots/0123", "bitnet"])
@@ -131,7 +131,7 @@ def test_a_download_beside_the_file(tmp_path: Path) -> None:
     """The file may be there in full size and hold zeros."""
     folder = write(tmp_path)
     (folder / "model.safetensors.aria2").touch()
-    with pytest.warns(UserWarning, match="model.safetensors.aria2 is a download that has not finished"):
+    with pytest.warns(UserWarning, match="model.safetensors.aria2 is an unfinished download"):
         Checkpoint.open(folder)
 
 

@@ -74,7 +74,7 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no JSON": (lambda b: struct.pack("<Q", 4) + b[8:], "not valid JSON"),
     "truncated": (lambda b: b[:-1], "but the file has"),
     "too long": (lambda b: b + b"\0", "unused bytes at its end"),
-    "no tensors": (lambda b: struct.pack("<Q", 2) + b"{}", "more than there are tensors"),
+    "no tensors": (lambda b: struct.pack("<Q", 2) + b"{}", "but the checkpoint has only [0-9]+ tensors"),
 }
 
 
@@ -307,7 +307,7 @@ def test_packing_a_file_that_becomes_shorter(tmp_path: Path) -> None:
         if part == "stream":
             os.truncate(file, 2000)
 
-    with pytest.raises(CheckpointError, match="cut short"):
+    with pytest.raises(CheckpointError, match="truncated while it was read"):
         pack(checkpoint, tmp_path / "i", PRESETS["tiny"], progress=cut)
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 

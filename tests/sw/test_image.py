@@ -83,7 +83,7 @@ def test_model_too_large_names_both_numbers(tmp_path: Path) -> None:
     write_random_checkpoint(
         tmp_path / "m", hidden=64, intermediate=64, layers=1, heads=1, kv_heads=1, vocab=8200, positions=32, seed=0
     )
-    with pytest.raises(ConfigError, match="vocabulary is 8200; preset tiny runs at most 8192"):
+    with pytest.raises(ConfigError, match="vocabulary is 8200, but preset tiny supports at most 8192"):
         pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", TINY)
     assert not list(tmp_path.glob("i*"))
 
@@ -112,7 +112,7 @@ def test_failed_packing_keeps_the_old_image(image: Path) -> None:
         (["--prompt-ids", "1,x"], "must be numbers"),
         (["--prompt-ids", ",".join(["1"] * 257)], "the context holds 256"),
         (["--prompt", "a", "--preset", "huge"], "no preset named 'huge'"),
-        (["--prompt", "a", "--backend", "abacus"], "no backend named 'abacus'"),
+        (["--prompt", "a", "--backend", "abacus"], "there is no backend 'abacus'"),
         ([], "give either"),
     ],
 )
@@ -200,5 +200,5 @@ def test_more_kv_heads_than_the_hardware_counts_are_refused(tmp_path: Path) -> N
     """Heads of four elements: 512 of them fit the vectors of the preset, but no counter of KV heads."""
     write_random_checkpoint(tmp_path / "m", hidden=2048, intermediate=64, layers=1, heads=512, kv_heads=512, vocab=16,
                             positions=16, seed=1)
-    with pytest.raises(ConfigError, match="number of KV heads is 512; preset tiny-kv16 runs at most 256"):
+    with pytest.raises(ConfigError, match="number of KV heads is 512, but preset tiny-kv16 supports at most 256"):
         pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", PRESETS["tiny-kv16"])

@@ -162,7 +162,7 @@ SHAPES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "other KV heads": (lambda v: v.update(kv_heads=3), "the shape of the model implies"),
     "KV heads that do not divide": (lambda v: v.update(kv_heads=2), "not a multiple of 2 KV heads"),
     "heads that do not make up the width": (lambda v: v.update(head_dim=16), "do not make up a hidden size"),
-    "beyond the preset": (lambda v: v.update(vocab=9000), "vocabulary is 9000; preset tiny runs at most 8192"),
+    "beyond the preset": (lambda v: v.update(vocab=9000), "vocabulary is 9000, but preset tiny supports at most 8192"),
     "one field less": (lambda v: v.pop("vocab"), "the shape has fields"),
     "one field more": (lambda v: v.update(more=1), "the shape has fields"),
 }
@@ -225,7 +225,7 @@ def test_number_of_regions(count: int, forge: Callable[..., Forged]) -> None:
     image = forge()
     image.fixed[2] = count
     image.table = [image.table[n % 4] for n in range(min(count, 200))]
-    refused(image, f"there are {count} regions, expected 4" if count < 200 else "does not fit the header")
+    refused(image, f"there are {count} regions, expected 4" if count < 200 else "does not fit in the header")
 
 
 def test_bytes_that_no_region_has(forge: Callable[..., Forged]) -> None:
@@ -333,12 +333,14 @@ NUMBERS: dict[str, tuple[str, str, Callable[[Forged], int], bytes, str]] = {
                       "model.layers.0.mlp.ffn_sub_norm.weight in region stream"),
     "norm that is no number": ("wide4", "stream", lambda i: i.packet(Opcode.LOAD_NORM) + 64, b"\xc1\xff",
                                "model.layers.0.input_layernorm.weight in region stream"),
-    "head scale that is infinite": ("tiny", "head", lambda i: 32 + 4, b"\0\0\x80\x7f", "region head, scales of rows 0"),
-    "head scale below 0": ("wide4", "head", lambda i: 64, b"\0\0\x80\xbf", "region head, scales of rows 0"),
-    "infinite embedding": ("tiny", "embed", lambda i: 40 * 192 + 190, b"\x80\xff", "region embed, rows 0"),
-    "row scale that is no number": ("12 bit", "embed", lambda i: 3 * 152, b"\0\0\xc0\x7f", "region embed, rows 0"),
-    "cosine above 1": ("tiny", "rope", lambda i: 128, b"\x80\0\x80\x3f", "region rope, rows 0"),
-    "sine that is too fine": ("wide4", "rope", lambda i: 23 * 128 + 124, b"\1\0\0\x3f", "region rope, rows 0"),
+    "head scale that is infinite": ("tiny", "head", lambda i: 32 + 4, b"\0\0\x80\x7f",
+                                  "region head, scales from row 0 on"),
+    "head scale below 0": ("wide4", "head", lambda i: 64, b"\0\0\x80\xbf", "region head, scales from row 0 on"),
+    "infinite embedding": ("tiny", "embed", lambda i: 40 * 192 + 190, b"\x80\xff", "region embed, from row 0 on"),
+    "row scale that is no number": ("12 bit", "embed", lambda i: 3 * 152, b"\0\0\xc0\x7f",
+                                    "region embed, from row 0 on"),
+    "cosine above 1": ("tiny", "rope", lambda i: 128, b"\x80\0\x80\x3f", "region rope, from row 0 on"),
+    "sine that is too fine": ("wide4", "rope", lambda i: 23 * 128 + 124, b"\1\0\0\x3f", "region rope, from row 0 on"),
 }
 
 
@@ -349,7 +351,7 @@ def test_numbers(
     image = forge(name)
     image.poke(region, at(image), content)
     opened = ModelImage.open(image.seal(), image.config)
-    with pytest.raises(ImageError, match=f"{match}.* holds what is not a number of the machine"):
+    with pytest.raises(ImageError, match=f"{match}.* contains a value that is not a machine float"):
         opened.verify()
 
 
@@ -363,7 +365,7 @@ def test_other_codes_are_another_model(forge: Callable[..., Forged]) -> None:
 
 def test_a_model_whose_tables_lie_too_far(forge: Callable[..., Forged]) -> None:
     shape = dataclasses.replace(forge().image.plan.shape, vocab=1 << 24)
-    with pytest.raises(ConfigError, match=r"its rope lies [0-9]+ bytes from the start of the image, but offsets have"):
+    with pytest.raises(ConfigError, match=r"its region rope begins at byte [0-9]+ of the image, but offsets have"):
         ModelPlan(TINY.replace(max_vocab=1 << 24), shape)
 
 

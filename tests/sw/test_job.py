@@ -478,7 +478,7 @@ def test_a_hang_is_given_up_by_the_clocks_of_the_machine() -> None:
     for clocks in (10_000, bound // 7):
         bus = FakeBus(works, makes(1), stands)
         bus.clocks_per_pause = clocks
-        with pytest.raises(HardwareError, match=r"hangs: for [0-9]+ clocks it took nothing from the packet stream"):
+        with pytest.raises(HardwareError, match=r"hangs: it read nothing from the packet stream for [0-9]+ clocks"):
             run(bus)
         assert bus.aborts == 1
         waited = bus.values["CYCLES_LO"]
@@ -497,7 +497,7 @@ def test_a_long_step_is_no_hang() -> None:
 def test_a_clock_that_stands_still() -> None:
     bus = FakeBus(works, stands)
     bus.clocks_per_pause = 0
-    with pytest.raises(HardwareError, match="its counter of clocks stands still"):
+    with pytest.raises(HardwareError, match=r"its clock counter stays at [0-9]+: check"):
         run(bus)
     assert FROZEN_PAUSES < bus.pauses < 2 * FROZEN_PAUSES
     assert bus.aborts == 1

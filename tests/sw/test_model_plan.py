@@ -65,9 +65,9 @@ def test_a_plan_is_worked_out_once_and_stays() -> None:
 
 
 @pytest.mark.parametrize(("change", "sentence"), [
-    ({"vocab": 8193}, "the model's vocabulary is 8193; preset tiny runs at most 8192"),
-    ({"intermediate": 73}, "the model's FFN size is 73; preset tiny needs a multiple of 2"),
-    ({"heads": 48, "head_dim": 2}, "number of query heads per KV head is 48; preset tiny runs at most 16"),
+    ({"vocab": 8193}, "the model's vocabulary is 8193, but preset tiny supports at most 8192"),
+    ({"intermediate": 73}, "the model's FFN size is 73, but preset tiny needs a multiple of 2"),
+    ({"heads": 48, "head_dim": 2}, "number of query heads per KV head is 48, but preset tiny supports at most 16"),
 ])
 def test_models_that_a_preset_cannot_run(change: dict[str, int], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):

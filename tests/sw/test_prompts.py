@@ -147,7 +147,8 @@ BAD = {
     # what the model cannot run
     "empty prompt": ('{"prompt_ids": []}', "the prompt is empty"),
     "beyond the vocabulary": ('{"prompt_ids": [512]}', "token id 512 is outside the vocabulary of 512"),
-    "beyond the context": (json.dumps({"prompt_ids": [1] * 257}), "the prompt has 257 tokens; the context holds 256"),
+    "beyond the context": (json.dumps({"prompt_ids": [1] * 257}),
+                           "the prompt has 257 tokens, but the context holds 256"),
     "negative count": ('{"prompt_ids": [1], "max_new_tokens": -1}', "max-new-tokens must not be negative"),
 }
 

@@ -191,7 +191,7 @@ def test_closing_ends_the_run(checkpoint: Checkpoint, tmp_path: Path) -> None:
     ({"prompt": (VOCAB,)}, "job 2: token id 33 is outside"),
     ({"prompt": (1,) * (CONTEXT + 1)}, "job 2: the prompt has 25 tokens"),
     ({"max_new_tokens": -1}, "job 2: max-new-tokens must not be negative"),
-    ({"start_position": 3}, "job 2: it continues a sequence"),
+    ({"start_position": 3}, "job 2: start-position and slot must be 0 in a batch, not 3 and 0"),
 ])
 def test_refused_before_anything_runs(
     changes: dict, sentence: str, checkpoint: Checkpoint, tmp_path: Path
@@ -222,11 +222,11 @@ def test_a_machine_that_makes_too_few_tokens(
 ) -> None:
     """It is an error, not an endless loop."""
     link = Script(image_of(checkpoint, tmp_path, FOUR, 2).plan, first, following)
-    with pytest.raises(HardwareError, match=r"ended in the middle of a pass|no token came"):
+    with pytest.raises(HardwareError, match=r"ended in the middle of a pass|ended without a token"):
         list(generate_batch(Accelerator(link), [Job(prompt=(1,), max_new_tokens=9, chunk=1)] * 2))
 
 
 def test_a_run_that_ends_for_no_reason(checkpoint: Checkpoint, tmp_path: Path) -> None:
     link = Script(image_of(checkpoint, tmp_path, FOUR, 2).plan, 3, 0)
-    with pytest.raises(HardwareError, match="ended after 3 tokens, though nothing ended the sequence"):
+    with pytest.raises(HardwareError, match="ended after 3 tokens, before any stop condition"):
         Accelerator(link).generate(Job(prompt=(1,), max_new_tokens=9, chunk=1))

@@ -84,7 +84,7 @@ def test_a_score_is_that_of_the_logits(small: Path) -> None:
         chosen = odds[[0, 1], PROMPT[1:]] / odds.sum(axis=1)
         np.testing.assert_allclose(score.log_probabilities, np.log(chosen).astype(float), rtol=1e-12)
         assert score.perplexity == pytest.approx(float(1 / np.sqrt(chosen.prod())), rel=1e-12)
-        with pytest.raises(JobError, match="needs two tokens at least, the text has 1"):
+        with pytest.raises(JobError, match="needs at least two tokens, but the text has 1"):
             session.score([1])
 
 
@@ -122,16 +122,16 @@ def test_a_packed_image_alone(small: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("options", "error", "sentence"), [
-    ({"backend": "none"}, JobError, "no backend named 'none'; there are: golden, sim, mmap, serial"),
+    ({"backend": "none"}, JobError, "there is no backend 'none': use golden, sim, mmap, serial"),
     ({"preset": "none"}, ConfigError, "none"),
-    ({"board": "none"}, ConfigError, "no board named 'none'"),
+    ({"board": "none"}, ConfigError, "there is no board 'none'"),
     ({"board": "kv260", "preset": "tiny"}, JobError, "a board sets preset and backend"),
     ({"board": "kv260", "backend": "golden"}, JobError, "a board sets preset and backend"),
     ({"simulate": True}, JobError, "simulate needs a board"),
-    ({"image": "i", "context": 4}, JobError, "an image has a context of its own"),
+    ({"image": "i", "context": 4}, JobError, "an image has a fixed context"),
     ({"backend": "mmap"}, HardwareError, "there is no UIO device"),
     ({"board": "kv260"}, HardwareError, "there is no UIO device"),
-    ({"board": "kv260", "simulate": True}, ConfigError, "there is no simulation of AMD Kria KV260"),
+    ({"board": "kv260", "simulate": True}, ConfigError, "KV260, 4 GiB DDR4 cannot be simulated as a whole"),
 ])
 def test_what_cannot_be_opened(
     options: dict[str, object], error: type[Exception], sentence: str, small: Path

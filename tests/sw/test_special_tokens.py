@@ -56,7 +56,7 @@ UNIONS: dict[str, tuple[dict[str, Any], tuple[int, ...], str]] = {
         "300": {"content": "<new>"}, "x": {}, "301": 4}}}, (300,), ""),
     "infinity, which Python writes": (
         {"tokenizer_config": {"model_max_length": float("inf"), "eos_token": "<|end|>"}}, (1,), ""),
-    "no token": ({"tokenizer_config": {"eos_token": "<new>"}}, (), "eos_token '<new>' is no token of this model"),
+    "no token": ({"tokenizer_config": {"eos_token": "<new>"}}, (), "eos_token '<new>' is not a token of this model"),
     "beyond the vocabulary": ({"config": {"eos_token_id": [1, VOCAB]}}, (1,), "320 is outside the vocabulary of 320"),
     "minus one": ({"generation_config": {"eos_token_id": -1}}, (), "-1 is outside"),
     "many": ({"config": {"eos_token_id": list(range(9))}}, tuple(range(9)), ""),

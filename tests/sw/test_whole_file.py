@@ -108,7 +108,7 @@ def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / "pipe", "not a regular file"),
         (Path("/dev/null"), "not a regular file"),
         (Path("/proc/image"), "cannot write /proc/image: "),
-        (tmp_path / "loop", "leads nowhere"),
+        (tmp_path / "loop", "a symbolic link that points to itself"),
         (tmp_path / ("x" * 256), "File name too long"),
         (tmp_path / "a\0b", "null"),
         (tmp_path / "f", "same file as .*f, which is read"),

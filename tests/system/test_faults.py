@@ -229,7 +229,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no prompt": ({"prompt": ()}, "the prompt is empty"),
     "token beyond the vocabulary": ({"prompt": (3, 33)}, "token id 33 is outside the vocabulary of 33"),
     "negative token": ({"prompt": (-1,)}, "token id -1 is outside"),
-    "prompt beyond the context": ({"prompt": (1,) * 25}, "the prompt has 25 tokens; the context holds 24"),
+    "prompt beyond the context": ({"prompt": (1,) * 25}, "the prompt has 25 tokens, but the context holds 24"),
     "negative count": ({"max_new_tokens": -1}, "max-new-tokens must not be negative"),
     "no columns": ({"chunk": 0}, "chunk must be 1 to 2"),
     "too many columns": ({"chunk": 3}, "chunk must be 1 to 2"),

@@ -104,6 +104,6 @@ def test_too_large_for_a_preset(tmp_path: Path) -> None:
     """One sentence with both numbers, and no file."""
     write_random_checkpoint(tmp_path / "m", positions=64, seed=1, **SHAPES["FFN 6912, one query head per KV head"])
     path = tmp_path / "m.img"
-    with pytest.raises(ConfigError, match=r"FFN size is 6912; preset tiny runs at most 2048"):
+    with pytest.raises(ConfigError, match=r"FFN size is 6912, but preset tiny supports at most 2048"):
         pack(Checkpoint.open(tmp_path / "m"), path, PRESETS["tiny"])
     assert not path.exists()

@@ -141,7 +141,7 @@ def test_a_callback_that_fails_ends_the_sequence(image: ModelImage) -> None:
 def test_a_run_without_its_token(image: ModelImage, monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = golden(image)
     monkeypatch.setattr(accelerator.link, "run", lambda request: (step for step in ()))
-    with pytest.raises(HardwareError, match="ended after 0 tokens, though nothing ended the sequence"):
+    with pytest.raises(HardwareError, match="ended after 0 tokens, before any stop condition"):
         accelerator.generate(JOB)
 
 

@@ -103,7 +103,7 @@ def registers_refused(bench: Bench) -> None:
         return LinkStatus.REGISTER_ERROR if address == find("MAX_NEW_TOKENS").address else write(address, value)
 
     bench.registers.write = refuse
-    with pytest.raises(HardwareError, match="WRITE_REGISTER at 0x78 failed: the register answered with an error"):
+    with pytest.raises(HardwareError, match="WRITE_REGISTER at 0x78 failed: the register returned an error: load"):
         bench.generate(replace(GREEDY, max_new_tokens=5))
     bench.registers.write = write
 

@@ -119,7 +119,7 @@ def test_registers_and_checksums() -> None:
     async def play() -> None:
         await bus.write_registers([(0x20, 0xDEADBEEF)])
         assert await bus.read_registers([0x20]) == [0xDEADBEEF]
-        with pytest.raises(HardwareError, match="READ_REGISTER at 0x804 failed: the register answered with an error"):
+        with pytest.raises(HardwareError, match="READ_REGISTER at 0x804 failed: the register returned an error: load"):
             await bus.read_registers([0x20, REFUSED, 0x20])
         await bus.write_memory(3, bytes(5000) + b"x")
         assert not line.board.memory[3:5003].any()
@@ -155,7 +155,7 @@ def test_memory_that_the_board_does_not_have(address: int) -> None:
     line = NoisyLine(board())
     bus, sent = bus_on(line), line.bytes_to_board
     for access in (bus.read_memory(address, 4), bus.write_memory(address, b"abcd"), bus.checksums(address, 4)):
-        with pytest.raises(HardwareError, match="lie outside of the board's memory of 1048576 bytes: use a"):
+        with pytest.raises(HardwareError, match="are outside of the board's memory of 1048576 bytes: use a"):
             asyncio.run(access)
     assert line.bytes_to_board == sent
 
@@ -239,7 +239,7 @@ def test_hopeless_noise_is_told(seed: int) -> None:
     content = np.random.default_rng(seed).integers(0, 256, 50_000, dtype=np.uint8)
     line.error_rate, started = 0.05, line.now
     for _ in range(2):
-        with pytest.raises(LinkError, match=r"too many errors on the line|does not answer any more"):
+        with pytest.raises(LinkError, match=r"too many errors on the line|the board no longer answers"):
             asyncio.run(bus.write_memory(0, content.tobytes()))
         assert line.now - started < MOST_S
     memory = line.board.memory
@@ -312,8 +312,8 @@ def babbling(line: NoisyLine) -> None:
 
 
 ACCIDENTS = {
-    pulled: "the serial port is gone, was the cable pulled", reset: "the board was reset",
-    stuck: "does not answer any more", babbling: "does not answer any more",
+    pulled: "the serial port disappeared", reset: "the board was reset",
+    stuck: "the board no longer answers", babbling: "the board no longer answers",
 }
 
 
@@ -363,13 +363,14 @@ def test_accidents_while_running(accident: Callable[[NoisyLine], None], image: M
 def test_no_board(accident: Callable[[NoisyLine], None]) -> None:
     line = NoisyLine(board())
     accident(line)
-    with pytest.raises(LinkError, match="no board answers: is it switched on, and the bitstream loaded"):
+    with pytest.raises(LinkError, match="no board answers: switch it on and load its bitstream"):
         bus_on(line)
     assert line.now < MOST_S
 
 
 def test_another_version() -> None:
-    with pytest.raises(LinkError, match=f"speaks version 9 of the link protocol, this program {PROTOCOL_VERSION}"):
+    sentence = f"uses version 9 of the link protocol, this program version {PROTOCOL_VERSION}: load a bitstream"
+    with pytest.raises(LinkError, match=sentence):
         bus_on(NoisyLine(board(version=9)))
 
 
@@ -454,7 +455,8 @@ def test_pyserial(pty_board: PtyBoard, image: ModelImage) -> None:
     assert np.array_equal(pty_board.board.memory[: len(image.memory)], image.memory)
     with pytest.raises(LinkError) as caught:
         connect(pty_board.name)
-    assert str(caught.value) == f"cannot open the serial port {pty_board.name}: another program uses it"
+    assert str(caught.value) == (
+        f"cannot open the serial port {pty_board.name}: another program uses it; close that program")
     link.close()
     connect(pty_board.name).close()
 
@@ -468,7 +470,7 @@ def test_pyserial_unplugged(pty_board: PtyBoard) -> None:
         while True:
             await bus.read_memory(0, 4096)
 
-    with pytest.raises(LinkError, match=r"the serial port is gone|does not answer any more"):
+    with pytest.raises(LinkError, match=r"the serial port disappeared|the board no longer answers"):
         asyncio.run(read_on())
     assert time.monotonic() - started < 10
     bus.close()
@@ -478,18 +480,20 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     arguments = ["generate", str(DEMO), "--prompt", "A", "--port", str(tmp_path / "none")]
     assert main([*arguments, "--backend", "serial"]) == 3
     assert capsys.readouterr().err == (
-        f"error: cannot open the serial port {tmp_path / 'none'}: there is no such device\n")
+        f"error: cannot open the serial port {tmp_path / 'none'}: the device does not exist; check its name, and that "
+        "the board is plugged in\n")
     assert main([*arguments, "--backend", "golden"]) == 2
-    assert "use --backend serial, not golden" in capsys.readouterr().err
+    assert "--port applies to --backend serial, not to golden" in capsys.readouterr().err
 
 
 def test_ports(pty_board: PtyBoard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`auto` asks every port that looks like a board's; the first that answers is taken."""
     (tmp_path / "file").touch()
-    with pytest.raises(LinkError, match=r"cannot open the serial port .*: it is no serial port$"):
+    with pytest.raises(LinkError, match=r"cannot open the serial port .*: it is not a serial port; name the board's "
+                                        r"serial port$"):
         connect(str(tmp_path / "file"))
     monkeypatch.setattr(serial_module, "_ports", lambda: [])
-    with pytest.raises(LinkError, match=r"no serial port of a board is there \(FT231X \(ULX3S\)"):
+    with pytest.raises(LinkError, match=r"found no serial port of a board \(FT231X \(ULX3S\)"):
         connect()
     monkeypatch.setattr(serial_module, "_ports", lambda: [pty_board.name])
     connect().close()
