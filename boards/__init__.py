@@ -1,6 +1,6 @@
 """Boards by name. A board is an object in a file of its own; docs/new-board.md says how to add one.
 
-A board is imported when it is asked for, so that a host needs no board's packages.
+A board is imported on first use, so that a host does not need the packages of all boards.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def _ulx3s_bram() -> AnyBoard:
 BOARDS: Mapping[str, Callable[[], AnyBoard]] = {
     "ulx3s": _ulx3s, "ecpix5": _ecpix5, "kv260": _kv260, "orangecrab": _orangecrab, "ulx3s-bram": _ulx3s_bram,
 }
-"""What gives each board."""
+"""Function that returns each board, by name."""
 
 
 def board(name: str) -> AnyBoard:
     """The board of that name. Raises ConfigError: there is none; ModuleNotFoundError: a package that it needs."""
     if name not in BOARDS:
-        raise ConfigError(f"no board named {name!r}; there are: {', '.join(BOARDS)}")
+        raise ConfigError(f"there is no board {name!r}: use {', '.join(BOARDS)}")
     return BOARDS[name]()

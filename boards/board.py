@@ -1,4 +1,4 @@
-"""What a board is. Every board is one object in a file of its own."""
+"""Description of a board. Each board is one object, in a file of its own."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["AnyBoard", "Board"]
 
 @dataclass(frozen=True, kw_only=True)
 class AnyBoard:
-    """What the command line knows of a board, whatever chip and tools it has.
+    """Properties of a board that the command line uses, for every kind of chip and tools.
 
     Attributes:
-        backend: name of the link (`sw.session.BACKENDS`) that reaches it.
-        name: what the command line takes, and the folder of what is built.
-        title: one line for people.
-        config: the machine that fits.
-        toolchain: what makes the bitstream.
-        clock_hz: frequency of the machine; a build that misses it fails.
-        memory_bytes: what the host may use.
-        flash: arguments of openFPGALoader that load a bitstream; `{bitstream}` stands for the file. Empty where the
-            board loads itself.
+        backend: backend (`sw.session.BACKENDS`) that connects to it.
+        name: name on the command line, and of the build folder.
+        title: one line of text for users.
+        config: configuration of the accelerator on this board.
+        toolchain: tools that build the bitstream.
+        clock_hz: frequency of the accelerator; a build that misses it fails.
+        memory_bytes: bytes of memory that the host may use.
+        flash: arguments of openFPGALoader that load a bitstream, with `{bitstream}` for the file. Empty if the board is
+            not loaded over USB.
         documents: schematics and data sheets that the numbers come from.
     """
 
@@ -49,24 +49,24 @@ class AnyBoard:
         return self.toolchain.bitstream_name(self)
 
     def build(self, folder: Path, seed: int) -> Built:
-        """By the toolchain: see there."""
+        """Build the bitstream with the board's toolchain; see `Toolchain.build`."""
         return self.toolchain.build(self, folder, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Board(AnyBoard):
-    """A board with an FPGA alone and a serial line, declared: nothing else knows anything about it.
+    """Declaration of a board with an FPGA and a serial link. All facts about the board are here.
 
-    Attributes, besides those of every board:
+    Attributes, in addition to those of every board:
         clock_hz: of the clock domain `sync`.
         memory_bytes: from address 0.
         platform: makes the Amaranth platform (amaranth-boards), mixed with `hw.watch.Synthesis`.
-        domains: clock domains of the bitstream: sync, and what the memory needs besides.
-        clock: makes the component that drives them; None where the memory does.
+        domains: clock domains of the bitstream: sync, and those that the memory needs.
+        clock: makes the component that drives them; None if the memory drives them.
         memory: makes the memory: `axi`, a `boards.memory.port.memory_port`, and `ready`.
         link: makes the host's end from the board: `m_axi` and `m_axi_lite`.
-        lut_memories: modules of the design, `*` for any text, whose memories shall be made of LUTs where block RAM is
-            short; by themselves the tools take block RAM from 64 words on.
+        lut_memories: modules of the design, with `*` as wildcard, whose memories are made of LUTs to save block RAM.
+            By default the tools use block RAM for 64 words or more.
         placer: nextpnr's. `static` needs less wire than `heap`, nextpnr's default; which clock is faster differs.
     """
 

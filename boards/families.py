@@ -1,4 +1,4 @@
-"""What the preset tiny takes of FPGAs for which there is no board yet: `python -m boards.families`.
+"""Resources of the preset tiny on FPGA families for which there is no board yet: `python -m boards.families`.
 
 Writes docs/results/families.md. Yosys maps every family once (boards/resources.py); there is no placement and no clock.
 """
@@ -31,7 +31,7 @@ COLUMNS = ("LUT", "FF", "LUT as memory", "block RAM", "multiplier")
 
 @dataclass(frozen=True)
 class Family:
-    """Command of Yosys for a family, boards that carry it, and how much of a column of the table each cell takes.
+    """Yosys command of a family, boards that use it, and the amount by which each cell counts in a column of the table.
 
     A carry cell counts as the LUTs whose place it takes.
     """
@@ -80,13 +80,13 @@ FAMILIES = (
 
 
 def unmapped(log: str) -> list[str]:
-    """Memories that became flip-flops or logic, by their places. Tables that Yosys itself makes of `case` are none."""
+    """Paths of memories that were mapped to flip-flops or logic. Tables that Yosys makes from `case` are excluded."""
     found = re.findall(r"^Mapping memory \\?(\S+) in module \\?(\S+):", log, re.MULTILINE)
     return sorted({f"{module}.{name}" for name, module in found if not name.startswith("$")})
 
 
 def in_logic(before: Netlist, after: Netlist, multipliers: Collection[str]) -> dict[str, int]:
-    """Multiplications of a module that became logic: those of the design but for the multiplier cells."""
+    """Number of multiplications mapped to logic, by module: those of the design minus the multiplier cells."""
     lost = {module: cells["$mul"] - sum(after[module][cell] for cell in multipliers)
             for module, cells in before.items() if module in after}
     return {module: count for module, count in lost.items() if count > 0}
@@ -94,7 +94,7 @@ def in_logic(before: Netlist, after: Netlist, multipliers: Collection[str]) -> d
 
 @dataclass(frozen=True)
 class Row:
-    """A family mapped: its netlist, that of the design before mapping, Yosys's log, and how long it took."""
+    """Result for one family: netlist after and before mapping, log of Yosys, and seconds."""
 
     family: Family
     netlist: Netlist
@@ -104,7 +104,7 @@ class Row:
 
 
 def page(rows: Sequence[Row], made: str) -> str:
-    """Markdown."""
+    """The page as Markdown."""
     lines = [
         "# Other families", "",
         f"Written by `make families`: the preset `{PRESET}`, mapped by Yosys for FPGA families for which there is",
@@ -125,7 +125,7 @@ def page(rows: Sequence[Row], made: str) -> str:
         memories = unmapped(row.log)
         products = in_logic(row.before, row.netlist, kinds["multiplier"].keys())
         lines += [
-            "", f"**{row.family.name}.** Memories in flip-flops, or in logic if never written: "
+            "", f"**{row.family.name}.** Memories in flip-flops, or in logic if they are never written: "
             f"{', '.join(f'`{name}`' for name in memories) or 'none'}. Multiplications in logic: "
             f"{', '.join(f'`{name}` {count}' for name, count in products.items()) or 'none'}. "
             f"Cells that are not counted: {', '.join(sorted(others)) or 'none'}.",
@@ -134,7 +134,7 @@ def page(rows: Sequence[Row], made: str) -> str:
 
 
 def main() -> None:
-    """Minutes per family, one after the other. Raises ToolError where Yosys fails."""
+    """Map all families, which takes minutes each, and write the page. Raises ToolError if Yosys fails."""
     rows = []
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / f"{TOP}.v"

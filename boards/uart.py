@@ -1,4 +1,4 @@
-"""The host's end of the machine on a UART of the board."""
+"""Connection of the accelerator to the host over a UART of the board."""
 
 from __future__ import annotations
 

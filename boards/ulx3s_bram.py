@@ -1,4 +1,4 @@
-"""ULX3S with an ECP5-85F, without its SDRAM: the demo model wholly in block RAM."""
+"""ULX3S with an ECP5-85F, without its SDRAM: the demo model is in block RAM."""
 
 from __future__ import annotations
 

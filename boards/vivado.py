@@ -1,4 +1,4 @@
-"""From a Zynq UltraScale+ board to a bitstream: a Vivado project, and Vivado itself where it is installed."""
+"""Build of a bitstream for a Zynq UltraScale+ board: writes a Vivado project, and runs Vivado if it is installed."""
 
 from __future__ import annotations
 
@@ -46,20 +46,21 @@ class ZynqBoard(AnyBoard):
 
 
 class Vivado(Toolchain[ZynqBoard]):
-    """Vivado 2022.1 or later, where `vivado` is in the PATH; without it a build ends with the project for it."""
+    """Vivado 2022.1 or later. If `vivado` is not in the PATH, a build only writes the project."""
 
     def bitstream_name(self, board: ZynqBoard) -> str:
-        """As the kernel's firmware loader takes it."""
+        """Name of the file for the kernel's firmware loader."""
         return "bitnet.bit.bin"
 
     def build(self, board: ZynqBoard, folder: Path, seed: int) -> Built:
-        """Writes the project, and lets Vivado make the bitstream if it is installed; Vivado writes it and report.json.
+        """Write the project, and run Vivado if it is installed, which writes the bitstream and report.json.
 
-        Raises ConfigError for a seed, which Vivado has none of; ToolError if Vivado fails, or its result misses the
-        clock: vivado.log in the folder says why.
+        Raises:
+            ConfigError: a seed was given, which Vivado does not support.
+            ToolError: Vivado failed, or the design misses its clock; see vivado.log in the folder.
         """
         if seed != 1:
-            raise ConfigError(f"{board.name} is built by Vivado, which takes no seed: leave it out")
+            raise ConfigError(f"{board.name} is built by Vivado, which has no seed for place and route: leave it out")
         folder.mkdir(parents=True, exist_ok=True)
         busy = f"another process builds in {folder}: wait for it, or choose another --output"
         with only_one(folder / "lock", 0, busy):
@@ -70,7 +71,7 @@ VIVADO = Vivado()
 
 
 def _remove_results(board: ZynqBoard, folder: Path) -> None:
-    """What says that there is a bitstream."""
+    """Remove the bitstream and report.json."""
     for made in ("report.json", board.bitstream):
         (folder / made).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""A Verilog wrapper that Vivado's block design understands: interfaces by attribute, widths of the PS's ports."""
+"""Verilog wrapper for Vivado's block design: interface attributes, and port widths of the processing system."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _width(port: Port) -> int:
 
 
 def _parameters(config: AccelConfig, interface: str, members: set[str]) -> str:
-    """What Vivado shall know of an interface."""
+    """Value of the attribute X_INTERFACE_PARAMETER of an interface."""
     if not interface.startswith("m_axi"):
         return f"XIL_INTERFACENAME {interface}, PROTOCOL AXI4LITE, READ_WRITE_MODE READ_WRITE"
     mode = "READ_WRITE" if "awaddr" in members else "READ_ONLY"

@@ -1,4 +1,4 @@
-"""The machine's AXI port on a memory with narrower words."""
+"""Adapter from the accelerator's AXI port to a memory with narrower words."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class AxiNarrow(wiring.Component):
     def __init__(self, config: AccelConfig, *, address_bits: int, data_bits: int) -> None:
         self.ratio, rest = divmod(config.port_bits, data_bits)
         if rest or self.ratio & (self.ratio - 1):
-            raise ConfigError(f"{config.port_bits} bits of the machine are no power of two of {data_bits}-bit words")
+            raise ConfigError(f"the accelerator's port of {config.port_bits} bits is not a power of two times the "
+                              f"memory's {data_bits} bits: change port_bits")
         if config.burst_beats * self.ratio > 256:
             raise ConfigError(f"a burst of {config.burst_beats} beats is more than 256 words of {data_bits} bits: "
                               f"set burst_beats to {256 // self.ratio} at most")

@@ -1,4 +1,4 @@
-"""The machine's AXI port on a memory with wider words."""
+"""Adapter from the accelerator's AXI port to a memory with wider words."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class AxiWiden(wiring.Component):
         self.config = config
         self.ratio, rest = divmod(data_bits, config.port_bits)
         if rest or self.ratio < 2 or self.ratio & (self.ratio - 1):
-            raise ConfigError(f"words of {data_bits} bits are no power of two of the machine's {config.port_bits} bits")
+            raise ConfigError(f"the memory's words of {data_bits} bits are not a power of two, at least 2, times the "
+                              f"accelerator's {config.port_bits} bits: change port_bits")
         self.shift = exact_log2(self.ratio)
         super().__init__({
             "machine": In(axi_signature(config)),
@@ -51,7 +52,7 @@ class AxiWiden(wiring.Component):
         return m
 
     def _address(self, m: Module, channel: str) -> Any:
-        """Passes addresses on, and keeps of every burst which beats of its first and last word are its own."""
+        """Forward addresses, and record for each burst which beats of its first and last word belong to it."""
         inside = exact_log2(self.config.beat_bytes)  # address bits inside a beat
 
         def machine(name: str) -> Signal:
@@ -79,7 +80,7 @@ class AxiWiden(wiring.Component):
         return bursts.o
 
     def _read(self, m: Module) -> None:
-        """A word stays until the last of its beats is taken."""
+        """Read side: each word is held until its last beat is transferred."""
         machine, memory = self.machine, self.memory
         bursts = self._address(m, "ar")
         first, last = bursts.payload.first, bursts.payload.last
@@ -99,7 +100,7 @@ class AxiWiden(wiring.Component):
             m.d.sync += [following.eq(beat + 1), inside.eq(~machine.rlast)]
 
     def _write(self, m: Module) -> None:
-        """The beats before the last of a word wait."""
+        """Write side: all beats of a word but the last are stored until the last arrives."""
         machine, memory, bits, lanes = self.machine, self.memory, self.config.port_bits, self.config.beat_bytes
         bursts = self._address(m, "aw")
         inside, following = Signal(), Signal(self.shift)

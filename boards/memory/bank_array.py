@@ -1,4 +1,4 @@
-"""Words of 64 bits in block RAM whose bytes have a ninth bit. This file makes words of the ninth bits as well."""
+"""Block RAM array of 64-bit words that also uses the ninth bit of each byte, as additional words."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ READ_LATENCY = 4
 
 
 def array_words(banks: int, depth: int) -> int:
-    """Words of a BankArray. Raises ConfigError for a depth that is no power of two, or no banks."""
+    """Words of a BankArray. Raises ConfigError if there are no banks, or their depth is not a power of two."""
     if banks < 1 or depth < 2 or depth & (depth - 1):
-        raise ConfigError(f"block RAM needs banks of a power of two of rows, not {banks} of {depth}")
+        raise ConfigError(f"block RAM needs at least one bank, of a power of two of rows, not {banks} of {depth}")
     return (banks + banks // GROUP) * depth
 
 

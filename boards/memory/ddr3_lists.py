@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 BYTE_LANES, BITSLIPS, DELAYS = 2, 4, 8
-"""Of LiteDRAM's PHY for ECP5 with 16 data pins: what can be set of each byte lane."""
+"""Settings of each byte lane of LiteDRAM's PHY for ECP5 with 16 data pins."""
 
 START, RESET, TEST, FINISH, NEXT_BITSLIP, NEXT_DELAY = 0, 1, 2, 3, 4, 5 + BYTE_LANES
 """Numbers of the lists. The last two are for all lanes; those behind them for one lane each, lane 0 first."""
@@ -25,7 +25,7 @@ CS, WE, CAS, RAS, WRITE_DATA, READ_DATA = (1 << bit for bit in range(6))
 """Bits of dfii_piN_command."""
 
 COMMAND_CYCLES, SETTLE_CYCLES = 15, 100
-"""Waits behind a command, behind a change of a delay."""
+"""Clocks to wait after a command, and after a change of a delay."""
 
 SEEDS = (42, 84, 36)
 """One pattern of four words from each."""
@@ -44,7 +44,7 @@ def pattern(seed: int) -> list[int]:
 
 
 def training_lists(core: DramCore) -> list[Sequence[RegisterWrite | RegisterCheck]]:
-    """By the numbers above. A list that checks something says so of every byte lane."""
+    """The lists, in the order of the numbers above. A list with checks checks every byte lane."""
     everything = (1 << BYTE_LANES) - 1
     lanes = [everything, *(1 << lane for lane in range(BYTE_LANES))]
     return [

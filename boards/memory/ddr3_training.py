@@ -1,4 +1,4 @@
-"""Start-up of a DDR3 memory: the chip, then the place where the FPGA reads each of its byte lanes."""
+"""Start-up of a DDR3 memory: initialise the chip, then train the read delay of each byte lane."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from boards.memory.register_player import RegisterPlayer
 __all__ = ["SHORTEST_WINDOW", "Ddr3Training"]
 
 SHORTEST_WINDOW = 2
-"""Delays next to each other that must work. One alone may be an edge that works by chance."""
+"""Fewest adjacent delays that must work. A single one may be an edge that works by chance."""
 
 TRIES = 8
-"""How often the choice is set and tested before it has failed."""
+"""Number of times the chosen delay is set and tested before training fails."""
 
 
 class Ddr3Training(wiring.Component):

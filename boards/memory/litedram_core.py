@@ -1,4 +1,4 @@
-"""DRAM controllers by LiteDRAM, as Verilog and the list of writes that starts them. Needs the extra `board`."""
+"""DRAM controllers from LiteDRAM: Verilog, and the register writes that initialise them. Needs the extra `board`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULE = "dram_controller"
 """Name of the generated module."""
 
 PACKAGES = ("litedram", "litex", "migen")
-"""Whose circuits a controller is made of."""
+"""Packages whose circuits a controller contains."""
 
 HARDWARE_CONTROL = 0x1
 """Bit of dfii_control: the controller's commands reach the chip, not those of the registers."""
@@ -30,7 +30,7 @@ GENERATE_TIMEOUT_S = 120
 
 
 class DramError(ConfigError):
-    """A controller that cannot be generated, in one sentence."""
+    """A controller cannot be generated."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DramCore:
 
     @property
     def hand_over(self) -> tuple[RegisterWrite, ...]:
-        """The writes that put the controller in charge of the chip and open its port."""
+        """The writes that give the controller control of the chip and open its port."""
         return (RegisterWrite(self.registers["sdram_dfii_control"], HARDWARE_CONTROL),
                 RegisterWrite(self.registers["ddrctrl_init_done"], 1))
 
@@ -111,6 +111,6 @@ def generate_core(settings: dict[str, Any], generator: str = "boards.memory.lite
             absent = re.fullmatch(r"ModuleNotFoundError: No module named '(\w+).*'", last)
             if absent and absent[1] in EXTRAS:
                 raise DramError(missing(absent[1]))
-            raise DramError(f"LiteDRAM cannot generate a controller ({last})")
+            raise DramError(f"LiteDRAM cannot generate a controller ({last}): check the memory settings of the board")
         fields = json.loads(output.read_text())
     return DramCore(settings=settings, **fields | {"start": tuple(RegisterWrite(*entry) for entry in fields["start"])})

@@ -1,4 +1,4 @@
-"""Where a byte lane of a DDR memory reads best. This file looks for the longest run of settings that work."""
+"""Search for the best read delay of a byte lane of a DDR memory: the middle of the longest run of working settings."""
 
 from __future__ import annotations
 

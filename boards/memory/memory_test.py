@@ -1,4 +1,4 @@
-"""A test of a memory behind its AXI port: every address line, every byte mask, once."""
+"""Start-up test of a memory through its AXI port: every address line and every byte mask, once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hw.memory.axi import BURST_INCR
 __all__ = ["MemoryTest"]
 
 TIMEOUT_CYCLES = 1 << 16
-"""For the whole test, which takes about 2,500 clocks."""
+"""Time-out of the whole test, which takes about 2,500 clocks."""
 
 
 class MemoryTest(wiring.Component):
@@ -58,7 +58,7 @@ class MemoryTest(wiring.Component):
         ]
 
         def go_on(here: str, behind: str) -> None:
-            """To the next address, or with the first address to `behind`."""
+            """Continue in state `here` with the next address; after the last, in state `behind` with the first."""
             m.d.sync += [address.eq(Mux(address == 0, word_bytes, address << 1)), number.eq(number + 1)]
             m.next = here
             with m.If(address[-1]):

@@ -1,4 +1,4 @@
-"""The AXI4 port of a memory: as `hw.memory.axi`, with a width of its own."""
+"""Signature of the AXI4 port of a memory: as in `hw.memory.axi`, but with the memory's width."""
 
 from __future__ import annotations
 

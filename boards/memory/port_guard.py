@@ -1,4 +1,4 @@
-"""Who may use a memory: its test, then the machine; or nobody, and the machine gets an error instead of silence."""
+"""Access control of a memory: first its test uses it, then the accelerator. If the test fails, bursts get an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plays lists of register accesses of a memory controller. This file is a small Wishbone master with a memory."""
+"""Wishbone master that executes stored lists of register accesses to a memory controller."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["RegisterCheck", "RegisterPlayer", "RegisterWrite"]
 
 ANSWER_CYCLES = 32
-"""How long the controller may take for one access."""
+"""Most clocks that the controller may take for one access."""
 
 
 class RegisterWrite(NamedTuple):
-    """A register write and what to wait behind it. `address` is in bytes, the wait in clocks."""
+    """A register write, followed by a wait. `address` is in bytes, the wait in clocks."""
 
     address: int
     data: int

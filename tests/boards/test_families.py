@@ -39,7 +39,7 @@ def test_page() -> None:
     before = {"accelerator": Counter({"unit": 2}), "unit": Counter({"$mul": 2})}
     text = page([Row(FAMILIES[1], netlist, before, "Mapping memory \\m in module \\unit:\n", 9.6)], "made")
     assert "| Nexus: CertusPro-NX | `synth_nexus -noflatten` | 10 | 7 | 0 | 8 | 0 | 0 |" in text
-    assert ("**Nexus.** Memories in flip-flops, or in logic if never written: `unit.m`. Multiplications in "
+    assert ("**Nexus.** Memories in flip-flops, or in logic if they are never written: `unit.m`. Multiplications in "
             "logic: `unit` 2. Cells that are not counted: OSC.") in text
 
 

@@ -292,7 +292,7 @@ def test_without_vivado_the_project_is_written(tmp_path: Path, monkeypatch: pyte
     built = SMALL.build(tmp_path / "p", seed=1)
     assert not built.files
     assert "to go on, run `vivado -mode batch -source build.tcl`" in built.lines[0]
-    with pytest.raises(ConfigError, match="kv260 is built by Vivado, which takes no seed: leave it out"):
+    with pytest.raises(ConfigError, match=r"kv260 is built by Vivado, which has no seed .*: leave it out"):
         SMALL.build(tmp_path / "q", seed=2)
     names = {path.name for path in (tmp_path / "p").iterdir()}
     assert names == {"accelerator.v", "accelerator.json", "bitnet.v", "parameters.tcl", "build.tcl", "bitnet.bif",

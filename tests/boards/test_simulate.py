@@ -178,7 +178,7 @@ def test_a_simulator_that_stands_still(image: ModelImage, monkeypatch: pytest.Mo
         (pid,) = children(os.getpid())
         monkeypatch.setattr(simulator_module, "STILL_LOOKS", 1000)  # a second at least, of a simulator that has started
         os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(HardwareError, match=r"the simulator of the board stands still at 0\.\d+ s of its time"):
+        with pytest.raises(HardwareError, match=r"the simulator of the board hangs at 0\.\d+ s of simulated time"):
             link.load(lambda done, total: None)
     assert not children(os.getpid())
 
@@ -194,9 +194,10 @@ def test_what_the_model_says_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--simulate"], "--simulate needs --board: name the board to simulate"),
-    (["--simulate", "--board", "ulx3s", "--port", "/dev/ttyUSB0"], "--simulate uses a simulated serial port: leave out --port"),
-    (["--simulate", "--board", "kv260"], "there is no simulation of AMD Kria KV260, 4 GiB DDR4 as a whole: use "
-                                         "--backend sim --preset wide4 for its machine alone"),
+    (["--simulate", "--board", "ulx3s", "--port", "/dev/ttyUSB0"],
+     "--simulate uses a simulated serial port: leave out --port"),
+    (["--simulate", "--board", "kv260"], "AMD Kria KV260, 4 GiB DDR4 cannot be simulated as a whole board: use "
+                                         "--backend sim --preset wide4, which simulates its accelerator"),
 ])
 def test_refusals(arguments: list[str], sentence: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", str(checkpoint), "--prompt-ids", "1", *arguments]) == 2

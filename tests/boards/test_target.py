@@ -26,7 +26,7 @@ GENERATE = ["generate", str(DEMO), "--prompt", "A"]
     (["--board", "kv260", "--preset", "tiny", "--backend", "golden"],
      "--board kv260 sets preset wide4 and backend mmap: leave out --preset and --backend"),
     (["--board", "kv260", "--port", "/dev/ttyUSB0"], "--port applies to --backend serial, not to mmap"),
-    (["--board", "none"], f"no board named 'none'; there are: {', '.join(BOARDS)}"),
+    (["--board", "none"], f"there is no board 'none': use {', '.join(BOARDS)}"),
 ])
 def test_what_a_board_decides_cannot_be_given(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
@@ -41,7 +41,7 @@ def test_the_board_is_asked(pty_board: PtyBoard, capsys: pytest.CaptureFixture[s
     assert "preset ulx3s is" in capsys.readouterr().err
     board = ["--board", "ulx3s-bram", "--port", pty_board.name]
     assert main([*GENERATE, *board]) == 2
-    assert "the model's context is 256; preset ulx3s-bram runs at most 128" in capsys.readouterr().err
+    assert "the model's context is 256, but preset ulx3s-bram supports at most 128" in capsys.readouterr().err
     assert main([*GENERATE, *board, "--context", "128"]) == 3
     assert "preset ulx3s-bram is" in capsys.readouterr().err
     assert main([*GENERATE, "--board", "kv260"]) == 3

@@ -55,7 +55,7 @@ def test_tool_that_fails(tool: str, tools: Path, tmp_path: Path) -> None:
 
 def test_tool_that_is_missing(tools: Path, tmp_path: Path) -> None:
     (tools / "ecppack").unlink()
-    with pytest.raises(ToolError, match=r"ecppack, which ECPPACK names, cannot be run: correct or remove the variable"):
+    with pytest.raises(ToolError, match=r"ecppack, set by the environment variable ECPPACK, cannot be run: correct or"):
         open_ecp5.build(board("ulx3s"), Light(), tmp_path)
 
 

@@ -20,5 +20,5 @@ def test_between_foreign_agents(data_bits: int) -> None:
 
 @pytest.mark.parametrize("data_bits", [32, 64, 96, 192])
 def test_refusals(data_bits: int) -> None:
-    with pytest.raises(ConfigError, match=f"words of {data_bits} bits are no power of two of the machine's 64 bits"):
+    with pytest.raises(ConfigError, match=f"words of {data_bits} bits are not a power of two.* accelerator's 64 bits"):
         AxiWiden(preset("ulx3s"), address_bits=16, data_bits=data_bits)
