@@ -1,4 +1,4 @@
-"""A built simulator as a process: it runs cocotb tests, writes a log and results, and can be ended at any time."""
+"""Process of a built simulator, which runs cocotb tests and writes a log and results. It can be ended at any time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _failures(results: Path) -> list[str]:
 
 
 def complaints(lines: Sequence[str]) -> list[str]:
-    """What a watch of the design, the simulated memory and the simulator said before they gave up.
+    """Error messages in the log, from watches of the design, the simulated memory and the simulator.
 
     A watch that fails (hw/watch.py) prints its text in a line; Verilator follows with the path of the unit.
     """
@@ -114,7 +114,7 @@ class BenchProcess:
 
     def last_words(self) -> str:
         """The last line of the log: of a bench that hangs, the test that does."""
-        return next(reversed(self._log.read_text(errors="replace").splitlines()), "it said nothing").strip()
+        return next(reversed(self._log.read_text(errors="replace").splitlines()), "its log is empty").strip()
 
     def finish(self, timeout_s: float | None = None) -> None:
         """Waits until the tests have ended.

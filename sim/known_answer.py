@@ -1,4 +1,4 @@
-"""Small models whose answers the golden model knows, from little of the machine to all of it; for `doctor`."""
+"""Small models for `doctor`, whose results the golden model computes. Each case uses more of the accelerator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Case:
 
     Attributes:
         name: of the check.
-        suspect: what is wrong with a machine that passed the cases before and fails this one.
+        suspect: units that may be faulty if this case fails and all earlier cases passed.
         projections: those with weights; None for all.
         layers: of the model.
         prompt: token ids. At one position attention returns its only value, whatever the scores are.
@@ -52,4 +52,4 @@ CASES = (
     Case("bitlinear", "the packet stream, the ternary array, its rescaling or the KV memory", ("v_proj", "o_proj")),
     Case("token", "attention, RoPE, the KV memory or the FFN", None, layers=2, prompt=PROMPT, new_tokens=NEW_TOKENS),
 )
-"""Later cases use what earlier ones have shown to work."""
+"""The cases in order. Each relies on units that earlier cases tested."""

@@ -20,8 +20,8 @@ LANGUAGES = ("1364-2005", "1800-2017")
 
 
 def lint(file: Path, language: str) -> str:
-    """What Verilator says of a module that is called as its file: latches, several drivers, combinational loops and
-    the like. Nothing if all is well."""
+    """Warnings of Verilator, such as latches, several drivers or combinational loops; empty if there are none. The file
+    has the name of its module."""
     with tempfile.NamedTemporaryFile("r") as log:
         try:
             run_lint(file.parent, ["--language", language, "--top-module", file.stem, file.name], Path(log.name))

@@ -1,7 +1,7 @@
-"""Simulators that were built before, in the user's cache folder; each is built once, whoever asks for it.
+"""Cache of built simulators in the user's cache folder. Each simulator is built once for all processes.
 
 A simulator is made in a folder `<name>.<random>.building`, which becomes `<name>` when it is complete, by the holder of
-`<name>.lock`. What a killed process left is known by its lock, which nobody holds, and removed by the next build. The
+`<name>.lock`. The next build removes folders of killed processes, which it recognises by their unheld locks. The
 log of a build that failed is `<name>.log`.
 """
 
@@ -59,8 +59,8 @@ def cached(name: str, build: Callable[[Path, Path], None], product: str = PROGRA
                 _remove_leftovers(folder)
                 _build(folder, build, product)
     except OSError as error:
-        raise ToolError(f"cannot keep a simulator in {folder.parent} ({error.strerror or error}): make room there, or "
-                        f"set {CACHE_VARIABLE} to another folder") from error
+        raise ToolError(f"cannot write a simulator to {folder.parent} ({error.strerror or error}): free some space "
+                        f"there, or set {CACHE_VARIABLE} to another folder") from error
     return folder
 
 
@@ -78,7 +78,7 @@ def _build(folder: Path, build: Callable[[Path, Path], None], product: str) -> N
         private.mkdir()
         build(private, log)
         if not (private / product).exists():
-            raise ToolError(f"Verilator, make and g++ ended without an error, and there is no simulator; see {log}")
+            raise ToolError(f"Verilator, make and g++ reported no error, but built no simulator: see {log}")
         os.replace(log, private / "build.log")
         private.rename(folder)
     except ToolError:

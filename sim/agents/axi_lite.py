@@ -1,4 +1,4 @@
-"""AXI4-Lite master for long runs: it sleeps between accesses, so that the clock runs without Python."""
+"""AXI4-Lite master for long runs. It does not run between accesses, so that Python does not slow the simulation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_CLOCKS = 1000
 
 
 class BusError(HardwareError):
-    """A response other than OKAY, or none."""
+    """An access had a response other than OKAY, or no response."""
 
 
 class AxiLitePort:

@@ -1,8 +1,8 @@
-"""A serial line in front of the simulated board, bit by bit, and a port in front of the line.
+"""Simulated serial line, bit by bit, and a serial port for the host at its end.
 
-`SerialLine` runs inside cocotb. `SimulatedPort` is what `sw.links.serial.SerialBus` takes for a serial port: the host
-runs in a thread of its own (`cocotb.task.bridge`) while simulated time stands still, and time goes on where it waits.
-So a measurement is one of the protocol and not of the machine that simulates it.
+`SerialLine` runs inside cocotb. `SimulatedPort` replaces the serial port of `sw.links.serial.SerialBus`: the host runs
+in its own thread (`cocotb.task.bridge`) while simulated time is stopped; time advances only while the host waits. So
+measured times are those of the protocol, not of the simulating computer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SerialLine:
         cocotb.start_soon(self._listen())
 
     def send(self, content: bytes) -> None:
-        """Behind what still waits."""
+        """Append bytes to the transmit queue."""
         self.to_board.extend(content)
         self._more.set()
 
@@ -84,18 +84,18 @@ class SimulatedPort:
         return sum(1 for _ in takewhile(lambda arrival: arrival[0] <= latest, self._line.received))
 
     def read(self, size: int = 1) -> bytes:
-        """Up to so many bytes; waits for the first one, but not for ever."""
+        """Read up to `size` bytes; waits for the first one until the time-out."""
         if not self.in_waiting:
             self._wait()
         return bytes(self._line.received.popleft()[1] for _ in range(min(size, self.in_waiting)))
 
     def write(self, content: bytes) -> int:
-        """Takes all."""
+        """Write all bytes."""
         self._line.send(content)
         return len(content)
 
     def close(self) -> None:
-        """The line stays."""
+        """Do nothing; the line stays open."""
 
     @resume
     async def _wait(self) -> None:

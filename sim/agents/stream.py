@@ -24,7 +24,7 @@ class StreamError(AssertionError):
 class StreamDriver:
     """Sends payloads into a stream of the component.
 
-    In an idle clock the payload is the complement of the next one: nobody may use it.
+    In an idle clock the payload is the complement of the next one, so that a component that uses it fails.
 
     Args:
         dut: the simulated top module.

@@ -1,4 +1,4 @@
-"""From a board to a simulator of it. This file calls Yosys and Verilator, once for each state of the sources."""
+"""Build of a board's simulator with Yosys and Verilator, cached by the sources."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def baud(board: AnyBoard) -> int:
 
 
 def bench_file(name: str) -> Path:
-    """Where the board of that name is made of parts: a module `bench` with the line, `rx` and `tx`."""
+    """File that builds the board of that name from parts: a module `bench` with the serial line, `rx` and `tx`."""
     return HERE / f"{name}.sv"
 
 
 def check_simulated(board: AnyBoard) -> Board:
-    """The board, as what it must be. Raises ConfigError for one of which no simulation exists."""
+    """Return the board as a `Board`. Raises ConfigError if it cannot be simulated."""
     if isinstance(board, Board) and bench_file(board.name).is_file():
         return board
-    raise ConfigError(f"there is no simulation of {board.title} as a whole: use --backend sim --preset "
-                      f"{board.config.name} for its machine alone")
+    raise ConfigError(f"{board.title} cannot be simulated as a whole board: use --backend sim --preset "
+                      f"{board.config.name}, which simulates its accelerator")
 
 
 def verilog(board: Board, top: Elaboratable, folder: Path, log: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A simulated board as a process with a serial port."""
+"""Process that simulates a board and has a serial port."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ END_S = 5
 
 
 def _end(process: subprocess.Popen[bytes], slave: int, folder: Path) -> None:
-    """Nothing runs, and nothing lies about."""
+    """End the process and remove its folder."""
     process.kill()
     process.wait()
     os.close(slave)
@@ -56,12 +56,13 @@ class BoardSimulator:
         """Ends what still runs and removes its folder; harmless afterwards."""
 
     def clock(self) -> float:
-        """Simulated seconds. Raises HardwareError if they do not pass any more."""
+        """Simulated seconds. Raises HardwareError if simulated time stops."""
         now = int.from_bytes(self._time[:8], "little")
         self._looks = self._looks + 1 if now == self._last else 0
         self._last = now
         if self._looks > STILL_LOOKS:
-            raise HardwareError(f"the simulator of the board stands still at {now / 1e12:.6f} s of its time")
+            raise HardwareError(f"the simulator of the board hangs at {now / 1e12:.6f} s of simulated time: start it "
+                                "again")
         return now / 1e12
 
     def failure(self) -> str | None:

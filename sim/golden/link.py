@@ -1,4 +1,4 @@
-"""The board's end of the serial link as a program: golden twin of hw/link, and the board of the host's tests."""
+"""Golden model of the board's end of the serial link (hw/link). Tests of the host use it as the board."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ OLDEST = 128
 
 
 class Registers(Protocol):
-    """What is behind the register port."""
+    """Registers that the board gives access to."""
 
     def read(self, address: int) -> int | LinkStatus:
-        """A value, or how the access failed."""
+        """The value, or the status of a failed access."""
         ...
 
     def write(self, address: int, value: int) -> LinkStatus:
-        """How it went."""
+        """The status of the access."""
         ...
 
 
@@ -66,7 +66,7 @@ class GoldenBoard:
         self._statuses = [LinkStatus.OK] * 256
 
     def receive(self, line: bytes) -> bytes:
-        """The answers to what came so far."""
+        """Process received bytes and return the bytes of the answers."""
         answers = bytearray()
         for byte in line:
             if byte:

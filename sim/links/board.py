@@ -1,4 +1,4 @@
-"""A whole board in Verilator behind the driver, at the end of its serial line."""
+"""Link to a whole board in Verilator, over its simulated serial link."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class SimulatedBoardLink(Link):
 
     @contextmanager
     def _machine(self) -> Iterator[MachineLink]:
-        """The board, connected; what ended the simulator is told instead of what the serial link makes of it."""
+        """The connected board. If the simulator ended, its error replaces that of the serial link."""
         try:
             if self._simulator is None:
                 self._simulator = BoardSimulator(build_simulator(self.board), baud(self.board))

@@ -1,4 +1,4 @@
-"""The golden model behind the driver: the token loop that the sequencer runs in fabric."""
+"""Link to the golden model. It runs the token loop that the accelerator runs in hardware."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["GoldenLink"]
 
 
 class GoldenLink(Link):
-    """Executes requests in NumPy. The image file, mapped, is the machine's memory."""
+    """Executes requests in NumPy. The mapped image file is its memory."""
 
     def __init__(self, image: ModelImage) -> None:
         super().__init__(image.plan)
         self.image, self.machine = image, GoldenMachine(image)
 
     def build(self) -> int:
-        """That of the configuration: the model computes what every machine of it does."""
+        """Build ID of the configuration, because the model computes the same as an accelerator of it."""
         return self.config.build_id
 
     def load(self, progress: Progress) -> None:
@@ -40,7 +40,7 @@ class GoldenLink(Link):
         return None
 
     def close(self) -> None:
-        """Does nothing: there is nothing to end."""
+        """Do nothing: the model has no process or device."""
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         """A prompt in chunks, then token by token. A chosen token is fed only if another may follow."""

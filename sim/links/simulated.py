@@ -1,4 +1,4 @@
-"""The Verilated accelerator behind the driver: tokens as they come, from a simulator that lives as long as the link."""
+"""Link to the accelerator in Verilator. The simulator runs as long as the link is open."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SimulatedLink(Link):
     """Executes requests in Verilator.
 
     The simulator starts with `load` or the first run and ends with `close`; its memory, KV cache and all, stays in
-    between. When it ends before, the link is of no more use: open another one.
+    between. If the simulator ends earlier, the link cannot be used any more: open another one.
     """
 
     def __init__(self, image: ModelImage, memory_seed: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Inside the simulator: carries out the orders of sim/links/simulator_process.py on the Verilated accelerator."""
+"""Part of the link that runs inside the simulator: executes the orders of sim/links/simulator_process.py."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SimulatedBus:
     def _area(self, address: int, size: int) -> NDArray[np.uint8]:
         if address + size > len(self._memory):
             raise HardwareError(
-                f"{size} bytes at {address:#x} lie outside of the simulated memory, which has {len(self._memory)} bytes"
+                f"{size} bytes at {address:#x} are outside of the simulated memory of {len(self._memory)} bytes"
             )
         return self._memory[address : address + size]
 
@@ -114,7 +114,7 @@ class Server:
 
 
 def _watch(channel: Connection) -> Callable[[], None]:
-    """Called in every pause of a run: hears STOP, says ALIVE. EOFError when nobody is there any more."""
+    """Function to call in every pause of a run: receives STOP, sends ALIVE. It raises EOFError on a closed channel."""
     said = time.monotonic()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""The simulator behind a link: one process that carries out order after order and keeps its memory in between.
+"""Process of the simulator of a link. It executes one order after the other and keeps its memory between them.
 
 Orders and replies are tuples on a pair of sockets. The simulated clock stands still while the process waits for an
 order. When either side ends, the other one notices at once: nothing is left running.
@@ -24,7 +24,7 @@ __all__ = ["ALIVE_S", "STOP", "TOP", "Reply", "SimulatorProcess"]
 
 TOP = "accelerator"
 ALIVE_S = 1
-"""How often a simulator that works says so."""
+"""Seconds between the ALIVE messages of a busy simulator."""
 
 SILENCE_S = 120
 """Seconds without a reply after which a simulator counts as hung. Its start takes one or two."""
@@ -61,9 +61,9 @@ class SimulatorProcess:
     def order(self, name: str, *arguments: object) -> None:
         """Begins an order of sim/links/simulated_bench.py. Raises HardwareError if the simulator is gone or at work."""
         if self._gone:
-            raise HardwareError(f"the simulator is gone, and its memory with it: {self._gone}")
+            raise HardwareError(f"the simulator has ended, and its memory is lost: {self._gone}; open another session")
         if self._busy:
-            raise HardwareError("the simulator is at work for another run: end that one first")
+            raise HardwareError("the simulator is busy with another run: end that run first")
         self._busy = True
         self._send(name, *arguments)
 
@@ -123,7 +123,7 @@ class SimulatorProcess:
             return self._channel.recv()
         except (EOFError, OSError) as error:
             raise self._failure() from error
-        except BaseException:  # a reply that was read in part leaves nothing that could be understood
+        except BaseException:  # after a partly read reply, the channel is out of step
             self._end("it was interrupted")
             raise
 
@@ -135,7 +135,7 @@ class SimulatorProcess:
         except BenchError as error:
             why = f"the simulator failed: {error}"
         except subprocess.TimeoutExpired:
-            why = "the simulator stopped listening and was ended"
+            why = "the simulator closed its channel and was ended"
         self._end(why)
         return HardwareError(why)
 

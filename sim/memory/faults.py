@@ -56,5 +56,5 @@ def memory_fault(dut: Any, port: int = 0) -> MemoryFault:
     as `memory_bytes` does."""
     address = int(getattr(dut, f"m_axi_{port}_fault").value)
     if not address:
-        raise RuntimeError("the memory is not there yet; await a trigger first")
+        raise RuntimeError("the memory is created in the first simulation step: await a trigger first")
     return MemoryFault.from_address(address)

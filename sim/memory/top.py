@@ -129,6 +129,6 @@ def memory_bytes(dut: Any) -> NDArray[np.uint8]:
 
     address = int(dut.m_axi_0_contents.value)
     if not address:
-        raise RuntimeError("the memory is not there yet; await a trigger first")
+        raise RuntimeError("the memory is created in the first simulation step: await a trigger first")
     area = ctypes.c_uint8 * int(cocotb.plusargs["memory_bytes"])
     return np.ctypeslib.as_array(area.from_address(address))

@@ -35,7 +35,7 @@ def make_it(folder: Path, log: Path) -> None:
 def test_cache_that_cannot_be_written(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / place))
-    sentence = rf"cannot keep a simulator in {tmp_path / place}/simulators \(.*set {CACHE_VARIABLE}"
+    sentence = rf"cannot write a simulator to {tmp_path / place}/simulators \(.*set {CACHE_VARIABLE}"
     with pytest.raises(ToolError, match=sentence):
         cached("model", make_it)
 
@@ -46,7 +46,7 @@ def test_disk_that_is_full() -> None:
         make_it(folder, log)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(ToolError, match=r"\(No space left on device\): make room there, or set BITNET_FPGA_CACHE"):
+    with pytest.raises(ToolError, match=r"\(No space left on device\): free some space there, or set BITNET"):
         cached("model", fill_up)
     assert {path.name for path in simulators().iterdir()} == {"model.lock"}
     assert (cached("model", make_it) / "build.log").read_text() == "made\n"
@@ -58,7 +58,7 @@ def test_model_of_which_a_part_was_removed() -> None:
 
 
 def test_build_that_makes_nothing() -> None:
-    with pytest.raises(ToolError, match=r"ended without an error, and there is no simulator; see .*nothing\.log"):
+    with pytest.raises(ToolError, match=r"reported no error, but built no simulator: see .*nothing\.log"):
         cached("nothing", lambda folder, log: log.touch())
     assert not (simulators() / "nothing").exists()
 

@@ -225,7 +225,7 @@ def test_a_simulator_that_is_killed(during: bool, image: ModelImage) -> None:
             kill()
         with pytest.raises(HardwareError, match=r"(?s)the simulator failed: .*ended with signal 9"):
             accelerator.generate(LONG, kill)
-        with pytest.raises(HardwareError, match=r"(?s)the simulator is gone, and its memory with it: .*signal 9"):
+        with pytest.raises(HardwareError, match=r"(?s)the simulator has ended, and its memory is lost: .*signal 9"):
             accelerator.generate(JOB)
     assert not simulators(image.path)
 
