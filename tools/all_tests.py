@@ -29,7 +29,7 @@ RESULT = ROOT / "docs" / "results" / "tests.json"
 TABLE = RESULT.with_suffix(".md")
 SAVED = ROOT / "build" / "all-tests"
 PASSED = "ALL_TESTS_PASSED"
-"""Environment variable with the file of what had passed when pytest started, which every worker leaves out."""
+"""Environment variable with the file of tests that had passed before pytest started. All workers skip these tests."""
 
 
 class Recorder:
@@ -52,7 +52,7 @@ class Recorder:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In every process that collects: leaves out what had passed."""
+    """Skip the tests that had passed before."""
     path = os.environ.get(PASSED)
     known = set(json.loads(Path(path).read_text())) if path else set()
     left_out = [item for item in items if item.nodeid in known]
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def sources() -> str:
-    """Hash of all files of the project but the documents, which change with what is found here."""
+    """Hash of all files of the project except the documents, because this program writes some of them."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     digest = hashlib.sha256(sys.version.encode())
     for name in sorted(names.split("\0")):
@@ -103,7 +103,7 @@ def result(tests: dict[str, dict[str, Any]], wall_s: float) -> dict[str, Any]:
 
 
 def markdown(record: dict[str, Any]) -> str:
-    """The record for people."""
+    """The record as Markdown."""
     outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in record["outcomes"].items())
     lines = [
         "# Tests", "", f"Written by `{record['command']}`: every test, also the {record['long']} that `make test` "

@@ -1,10 +1,10 @@
-"""Whether the machine still does exactly what it did: `python -m tools.same_machine record|compare [PRESET ...]`.
+"""Regression check that the accelerator is unchanged: `python -m tools.same_machine record|compare [PRESET ...]`.
 
-For a change that is meant to move nothing: `record` before it, `compare` after it. Five presets run the demo model and
-an awkward random one in Verilator, behind memory of fixed and of random timing, in four ways: a prompt token by token,
-in chunks of all columns, a batch of all columns, and a prompt that continues in slot 1. What is kept of each: hashes of
-image and logits, tokens, clocks, all counters, beats read and written. Besides: what every fault of the memory shows
-as, and the LUTs and flip-flops of `tiny` (Yosys, UltraScale+).
+For a change that must not alter the hardware: run `record` before it and `compare` after it. Five presets run the demo
+model and an awkward random one in Verilator, with memory of fixed and of random timing, in four ways: a prompt token by
+token, in chunks of all columns, a batch of all columns, and a prompt that continues in slot 1. The record of each run
+has hashes of image and logits, tokens, clocks, all counters, beats read and written. It also has the error of every
+memory fault, and the LUTs and flip-flops of `tiny` (Yosys, UltraScale+).
 
 The record is docs/results/same-machine.json. Both commands go through 80 runs in about a quarter of an hour once the
 simulators are built, save each in build/same-machine, and go on there when they were interrupted, as long as no source
@@ -85,7 +85,7 @@ def hashed(content: bytes) -> str:
 
 
 class Recorded(SimulatedLink):
-    """Keeps what each run measured."""
+    """Link that records the statistics of each run."""
 
     def __init__(self, image: ModelImage, memory_seed: int) -> None:
         super().__init__(image, memory_seed)
@@ -161,7 +161,7 @@ def everything(names: list[str], folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 def sources() -> str:
-    """Hash of all that what is saved depends on, so that nothing of another machine is taken for this one's."""
+    """Hash of everything that saved results depend on, so that results of other sources are not reused."""
     folders = ("hw", "sw", "sim", "boards", "tools", "tests/system", "models")
     files = [path for name in folders for path in sorted((ROOT / name).rglob("*"))
              if path.suffix in (".py", ".cpp", ".sv", ".v", ".json", ".safetensors")]
@@ -207,10 +207,10 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     unknown = [name for name in options.presets if name not in NAMES]
     if unknown:
-        parser.error(f"no preset {unknown[0]!r} is compared; there are: {', '.join(NAMES)}")
+        parser.error(f"there is no preset {unknown[0]!r} to compare: use {', '.join(NAMES)}")
     if options.action == "record":
         if options.presets:
-            parser.error("a record is of all presets")
+            parser.error("a record covers all presets: leave out the presets")
         made = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "machine": machine(),
                 "python": platform.python_version(), "command": "python -m tools.same_machine record",
                 "configurations": {name: asdict(PRESETS[name]) for name in NAMES}}
