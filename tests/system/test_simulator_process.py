@@ -131,7 +131,7 @@ def test_closing_a_run_leaves_the_link_ready(image: ModelImage, monkeypatch: pyt
             run = link.run(LONG)
             tokens = [next(run).token for _ in range(wanted)]
             processes = simulators(image.path)
-            with pytest.raises(HardwareError, match="end that one first"):
+            with pytest.raises(HardwareError, match="end that run first"):
                 link.read_memory(0, 1)
             run.close()
             assert tokens == golden(image, LONG).tokens[:wanted]
