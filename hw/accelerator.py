@@ -19,6 +19,7 @@ from hw.control.registers import RegisterFile, axi_lite_signature
 from hw.control.sequencer import Sequencer
 from hw.logits.lm_head import LmHead
 from hw.memory.memory_ports import MemoryPorts
+from hw.streams import route, select, with_payload
 from hw.vector_path import VectorPath
 
 __all__ = ["Accelerator"]
@@ -76,12 +77,9 @@ class Accelerator(wiring.Component):
         wiring.connect(m, packets.o_header, sequencer.i_header)
         wiring.connect(m, control, vectors.control)
         wiring.connect(m, job, sequencer.job)
-        payload = packets.o_payload
         to_lm_head = control.opcode == Opcode.LM_HEAD.value
-        for part, owner in ((vectors.i_payload, ~to_lm_head), (lm_head.i_beats, to_lm_head)):
-            m.d.comb += [part.payload.eq(payload.payload.data), part.valid.eq(payload.valid & owner)]
-            with m.If(owner):
-                m.d.comb += payload.ready.eq(part.ready)
+        payload = with_payload(packets.o_payload, packets.o_payload.payload.data)
+        route(m, platform, payload, [(~to_lm_head, vectors.i_payload), (to_lm_head, lm_head.i_beats)])
 
         # ---- attention and LM head
         wiring.connect(m, sequencer.o_rope, rope_rows.i_load)
@@ -107,35 +105,23 @@ class Accelerator(wiring.Component):
         ]
 
         # ---- random reads: prompt tokens between passes, then embedding and RoPE rows, then KV blocks
-        embedding = doing(Opcode.EMBED)
-        for request, sink, owner in (
-            (sequencer.o_prompt, sequencer.i_prompt, ~control.busy),
-            (sequencer.o_row, vectors.i_row, embedding & ~sequencer.rope_row),
-            (sequencer.o_row, rope_rows.i, embedding & sequencer.rope_row),
-            (attention.o_gather, attention.i_gather, doing(Opcode.ATTEND)),
-        ):
-            m.d.comb += [sink.payload.eq(memory.o_gather.payload), sink.valid.eq(memory.o_gather.valid & owner)]
-            with m.If(owner):
-                m.d.comb += [
-                    memory.gather.payload.eq(request.payload), memory.gather.valid.eq(request.valid),
-                    request.ready.eq(memory.gather.ready), memory.o_gather.ready.eq(sink.ready),
-                ]
+        embedding, attending, between = doing(Opcode.EMBED), doing(Opcode.ATTEND), ~control.busy
         gathered = memory.o_gather
+        select(m, platform, [
+            (between, sequencer.o_prompt), (embedding, sequencer.o_row), (attending, attention.o_gather),
+        ], memory.gather)
+        route(m, platform, gathered, [
+            (between, sequencer.i_prompt),
+            (embedding & ~sequencer.rope_row, vectors.i_row),
+            (embedding & sequencer.rope_row, rope_rows.i),
+            (attending, attention.i_gather),
+        ])
         m.d.comb += sequencer.row_last.eq(gathered.valid & gathered.ready & gathered.payload.last & embedding)
 
         # ---- writes: tokens between passes, KV rows, logits
-        for request, beats, owner in (
-            (sequencer.o_request, sequencer.o_write, ~control.busy & lm_head.idle),
-            (attention.o_request, attention.o_write, doing(Opcode.ATTEND)),
-            (lm_head.o_request, lm_head.o_write, ~lm_head.idle),
-        ):
-            with m.If(owner):
-                m.d.comb += [
-                    memory.request.payload.eq(request.payload), memory.request.valid.eq(request.valid),
-                    request.ready.eq(memory.request.ready),
-                    memory.data.payload.eq(beats.payload), memory.data.valid.eq(beats.valid),
-                    beats.ready.eq(memory.data.ready),
-                ]
+        writers = ((between & lm_head.idle, sequencer), (attending & lm_head.idle, attention), (~lm_head.idle, lm_head))
+        select(m, platform, [(owner, unit.o_request) for owner, unit in writers], memory.request)
+        select(m, platform, [(owner, unit.o_write) for owner, unit in writers], memory.data)
         m.d.comb += [sequencer.write_idle.eq(memory.write_idle), attention.write_idle.eq(memory.write_idle)]
 
         # ---- faults, status, counters

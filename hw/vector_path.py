@@ -23,7 +23,7 @@ from hw.norm.quantize import Quantize
 from hw.norm.residual import Residual
 from hw.norm.scale import NormScale
 from hw.norm.statistics import NormStatistics
-from hw.streams import RegisterSlice
+from hw.streams import RegisterSlice, route, select
 
 __all__ = ["VectorPath"]
 
@@ -81,7 +81,7 @@ class VectorPath(wiring.Component):
         m.submodules.words = words = RegisterSlice(vector_word(config))
         m.submodules.writer = writer = VectorWriter(config)
         m.submodules.statistics = statistics = NormStatistics(config)
-        quantize = self._norm(m, statistics, array)
+        quantize = self._norm(m, platform, statistics, array)
 
         # sums become floats and meet the residual stream, their gate, or nothing
         wiring.connect(m, wiring.flipped(self.control.array), array.i_command)
@@ -93,26 +93,17 @@ class VectorPath(wiring.Component):
         m.d.comb += [
             rescale.i_factor.eq(self.control.factor),
             rescale.i_factor_en.eq(self.control.factor_en),
-            residual.i.payload.eq(rescale.o.payload),
-            gated.i.payload.eq(rescale.o.payload),
-            residual.i.valid.eq(rescale.o.valid & adds),
-            gated.i.valid.eq(rescale.o.valid & gates),
             gated.base.eq(self.control.base),
         ]
-        for owner, source in (
+        plain = stream.Signature(vector_word(config)).create()
+        route(m, platform, rescale.o, [(adding, residual.i), (gating, gated.i), (~adding & ~gating, plain)])
+        select(m, platform, [
             (self._doing(Opcode.EMBED), embedding.o),
             (self._doing(Opcode.ATTEND), self.i_words),
             (adding, residual.o),
             (gating, gated.o),
-            (self._doing(Opcode.MATMUL) & ~adds & ~gates, rescale.o),
-        ):
-            with m.If(owner):
-                m.d.comb += [words.i.payload.eq(source.payload), words.i.valid.eq(source.valid)]
-                m.d.comb += source.ready.eq(words.i.ready)
-        with m.If(adding):
-            m.d.comb += rescale.o.ready.eq(residual.i.ready)
-        with m.Elif(gating):
-            m.d.comb += rescale.o.ready.eq(gated.i.ready)
+            (self._doing(Opcode.MATMUL) & ~adds & ~gates, plain),
+        ], words.i)
         wiring.connect(m, words.o, writer.i)
         wiring.connect(m, writer.o, statistics.i)
         wiring.connect(m, writer.write, scratchpad.write)
@@ -139,18 +130,15 @@ class VectorPath(wiring.Component):
             m.d.comb += reader.data.eq(scratchpad.read.data)
         return m
 
-    def _norm(self, m: Module, statistics: NormStatistics, array: SystolicArray) -> Quantize:
+    def _norm(self, m: Module, platform: object, statistics: NormStatistics, array: SystolicArray) -> Quantize:
         """Payload to norm weights and array; statistics, scales and codes."""
         config, control = self.config, self.control
         m.submodules.norm_memory = norm_memory = NormMemory(config)
         m.submodules.norm_scale = norm_scale = NormScale(config)
         m.submodules.quantize = quantize = Quantize(config)
         m.submodules.pack = pack = PackActivations(config)
-        payload = self.i_payload
-        for unit, opcode in ((norm_memory.i, Opcode.LOAD_NORM), (array.i_weights, Opcode.MATMUL)):
-            m.d.comb += [unit.payload.eq(payload.payload), unit.valid.eq(payload.valid & self._doing(opcode))]
-            with m.If(self._doing(opcode)):
-                m.d.comb += payload.ready.eq(unit.ready)
+        route(m, platform, self.i_payload, [
+            (self._doing(Opcode.LOAD_NORM), norm_memory.i), (self._doing(Opcode.MATMUL), array.i_weights)])
         wiring.connect(m, wiring.flipped(control.finish), statistics.i_finish)
         wiring.connect(m, statistics.o, wiring.flipped(control.statistics))
         wiring.connect(m, wiring.flipped(control.scale), norm_scale.i)

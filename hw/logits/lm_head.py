@@ -11,6 +11,7 @@ from hw.contract.payloads import stream_beat, write_beat, write_request
 from hw.logits.argmax import Argmax, best_row
 from hw.logits.logit_engine import LogitEngine, head_write, lm_head_command
 from hw.logits.logits_writer import LogitsWriter, logits_row
+from hw.streams import fork
 
 __all__ = ["LmHead"]
 
@@ -58,13 +59,8 @@ class LmHead(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i_row), writer.i_row)
         wiring.connect(m, writer.o_request, wiring.flipped(self.o_request))
         wiring.connect(m, writer.o, wiring.flipped(self.o_write))
-        writable = writer.i.ready | ~self.keep
+        fork(m, engine.o, [(1, argmax.i), (self.keep, writer.i)])
         m.d.comb += [
-            argmax.i.payload.eq(engine.o.payload),
-            writer.i.payload.eq(engine.o.payload),
-            argmax.i.valid.eq(engine.o.valid & writable),
-            writer.i.valid.eq(engine.o.valid & argmax.i.ready & self.keep),
-            engine.o.ready.eq(argmax.i.ready & writable),
             argmax.o.ready.eq(1),
             self.best.eq(argmax.o.payload),
             self.best_valid.eq(argmax.o.valid),
