@@ -103,7 +103,8 @@ def test_command_with_a_panicking_tokenizer(tmp_path: Path) -> None:
 
 
 def test_prompt_that_is_no_text() -> None:
-    assert run(DEMO, "--prompt", b"\xff") == (2, "error: --prompt is not valid UTF-8\n")
+    assert run(DEMO, "--prompt", b"\xff") == (
+        2, "error: --prompt is not valid UTF-8: set a UTF-8 locale, or give token ids with --prompt-ids\n")
 
 
 def test_prompt_ids_of_thousands_of_digits() -> None:
