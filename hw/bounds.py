@@ -29,13 +29,13 @@ from hw.memory.kv_cache import kv_row
 from hw.memory.read_engine import GATHER_FIFO_BEATS
 from hw.memory.row_address import row_query
 from hw.norm.pack_activations import code_word
-from hw.norm.quantize import HEAD_LIMIT, quantize_command
+from hw.norm.quantize import LM_HEAD_LIMIT, quantize_command
 from hw.norm.quotient_code import INT8_LIMIT
 
 __all__ = ["Edge", "edges", "table", "write_table"]
 
 CODE16 = 2**15 - 1
-"""Largest query code, softmax weight and activation of the head."""
+"""Largest query code, softmax weight and activation of the LM head."""
 
 POWER = 1 << 16
 """exp2(0)."""
@@ -120,11 +120,11 @@ def _attention(c: AccelConfig) -> list[Edge]:
 
 
 def _norm_and_head(c: AccelConfig) -> list[Edge]:
-    dot = HEAD_LIMIT * INT8_LIMIT * c.max_hidden
+    dot = LM_HEAD_LIMIT * INT8_LIMIT * c.max_hidden
     logits_beats = ceil_div(4 * c.max_vocab, c.beat_bytes)
     return [
         Edge("int8 code", "127", INT8_LIMIT, -INT8_LIMIT, "vectors.quantize.int8_0.o"),
-        Edge("16-bit code", "32767", HEAD_LIMIT, -HEAD_LIMIT, field=(code_word, "codes"), parts=c.vector),
+        Edge("16-bit code", "32767", LM_HEAD_LIMIT, -LM_HEAD_LIMIT, field=(code_word, "codes"), parts=c.vector),
         Edge("norm weights to come", "max_k", c.max_k, signal="vectors.norm_memory.left"),
         Edge("words to quantise", "ceil(max_k / V)", c.norm_words, field=(quantize_command, "words")),
         Edge("codes of an unfinished word", "Kc - 1 + V", c.inputs - 1 + c.vector, signal="vectors.pack.total"),
@@ -171,7 +171,7 @@ def _exponents(c: AccelConfig) -> list[Edge]:
              "vectors.norm_scale.divide.rounding_exponent"),
         Edge("exponent of an integer", "127 + 63", BIAS + 63, 0, "vectors.rescale.convert_0.exponent"),
         Edge("exponent of a code times 2^shift", "255 - 126 + 255", FIELD - BIAS + 1 + 255, 1 - BIAS - 256,
-             "vectors.quantize.head_0.scale"),
+             "vectors.quantize.lm_head_0.scale"),
         Edge("exponent of the guess of an int8 code", "2 * 255 - 252", 2 * FIELD - 2 * BIAS + 2, 2 - 2 * BIAS,
              "vectors.quantize.int8_0.scale_2"),
         Edge("shift of values in units", "255 - 1 - 6", FIELD - 1 - 6, signal="attention.kv_quantize.shift"),

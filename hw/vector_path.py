@@ -14,7 +14,7 @@ from hw.contract.payloads import beat, stream_beat, vector_word
 from hw.control.interfaces import vector_control
 from hw.embedding.embedding import EmbeddingRow
 from hw.feedforward.gated_relu2 import GatedRelu2
-from hw.logits.logit_engine import head_write
+from hw.logits.logit_engine import lm_head_write
 from hw.memory.scratchpad import Scratchpad, scratchpad_address, scratchpad_read
 from hw.memory.vector_writer import VectorWriter
 from hw.norm.norm_memory import NormMemory
@@ -59,7 +59,7 @@ class VectorPath(wiring.Component):
             "i_row": In(stream.Signature(data.StructLayout({"data": beat(config), "last": 1}))),
             "i_words": In(stream.Signature(vector_word(config))),
             "read": In(scratchpad_read(config)),
-            "o_activations": Out(stream.Signature(head_write(config))),
+            "o_activations": Out(stream.Signature(lm_head_write(config))),
             "array_waiting": Out(1),
         })
 

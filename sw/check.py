@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, to_bf16
+from sw.checkpoint import EMBEDDING, LM_HEAD, Checkpoint, to_bf16
 from sw.doubts import SAMPLED_ROWS, Doubts
 from sw.errors import CheckpointError
 from sw.ternary import TritCounts, count_trits
@@ -45,10 +45,10 @@ def _tensor(checkpoint: Checkpoint, name: str, doubts: Doubts) -> None:
     """One tensor, by its kind."""
     if name.endswith("_proj.weight"):
         _matrix(checkpoint, name, doubts)
-    elif name in (EMBEDDING, HEAD):
+    elif name in (EMBEDDING, LM_HEAD):
         _table(checkpoint, name, doubts)
-        if name == HEAD and checkpoint.head_differs():
-            doubts.unused_head(name)
+        if name == LM_HEAD and checkpoint.lm_head_differs():
+            doubts.unused_lm_head(name)
     elif not name.endswith("_scale"):  # those are checked with their matrices
         values = checkpoint.float(name)
         to_bf16(values, name)

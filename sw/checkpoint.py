@@ -17,11 +17,11 @@ from sw.model_config import CheckpointError, ModelConfig, read_json
 from sw.tensor_file import FLOATS, INDEX_FILE, SINGLE_FILE, TensorInfo, read_header, read_rows, read_shards
 from sw.ternary import TernaryMatrix, from_master, from_packed
 
-__all__ = ["EMBEDDING", "HEAD", "Checkpoint", "CheckpointError", "ModelConfig", "TensorInfo", "to_bf16"]
+__all__ = ["EMBEDDING", "LM_HEAD", "Checkpoint", "CheckpointError", "ModelConfig", "TensorInfo", "to_bf16"]
 
 
 EMBEDDING = "model.embed_tokens.weight"
-HEAD = "lm_head.weight"
+LM_HEAD = "lm_head.weight"
 
 CHUNK_ELEMENTS = 1 << 20
 """Elements of a table that are read at a time."""
@@ -92,9 +92,9 @@ class Checkpoint:
             warnings.warn(f"{folder}: {download}", stacklevel=2)
         tensors, absent = read_shards(folder) if weights == INDEX_FILE else (read_header(folder / SINGLE_FILE), {})
         if config.tie_word_embeddings is None:
-            config = replace(config, tie_word_embeddings=HEAD not in tensors and HEAD not in absent)
+            config = replace(config, tie_word_embeddings=LM_HEAD not in tensors and LM_HEAD not in absent)
         cls._check(config, tensors, absent)
-        needed = config.tensor_shapes().keys() | {HEAD}
+        needed = config.tensor_shapes().keys() | {LM_HEAD}
         return cls(folder, config, {name: info for name, info in tensors.items() if name in needed})
 
     @staticmethod
@@ -127,11 +127,11 @@ class Checkpoint:
                 )
         for name, info in tensors.items():
             shape = (config.vocab_size, config.hidden_size)
-            spare_head = name == HEAD and info.shape == shape and info.dtype in FLOATS
+            spare_head = name == LM_HEAD and info.shape == shape and info.dtype in FLOATS
             if name not in expected and not spare_head and not _nobody_needs(name, info):
                 raise CheckpointError(f"tensor {name[:200]!r} is not part of the model that config.json describes")
         for name, file in absent.items():
-            if name != HEAD and not name.endswith(BUFFERS):
+            if name != LM_HEAD and not name.endswith(BUFFERS):
                 raise CheckpointError(f"the index says that {file!r} holds {name[:200]!r}, but it does not")
 
     @property
@@ -168,10 +168,11 @@ class Checkpoint:
         step = max(1, CHUNK_ELEMENTS // columns)
         return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
-    def head_differs(self) -> bool:
-        """Whether a head is stored that `config.json` does not use, and that is another table than the embedding."""
-        return bool(HEAD in self.tensors and self.config.tie_word_embeddings) and any(
-            not np.array_equal(self.float(HEAD, rows), self.float(EMBEDDING, rows)) for rows in self.row_slices(HEAD))
+    def lm_head_differs(self) -> bool:
+        """Whether an LM head is stored that `config.json` does not use and that differs from the embedding."""
+        return bool(LM_HEAD in self.tensors and self.config.tie_word_embeddings) and any(
+            not np.array_equal(self.float(LM_HEAD, rows), self.float(EMBEDDING, rows))
+            for rows in self.row_slices(LM_HEAD))
 
     def ternary(self, name: str) -> TernaryMatrix:
         """The weight of a BitLinear and the scale that multiplies its sums, from packed or from master weights.

@@ -42,7 +42,7 @@ MOST_ZEROS = 0.1
 """Largest plausible share of zeros in a norm's weights."""
 
 MOST_ZERO_ROWS = 0.25
-"""Largest plausible share of zero rows in an embedding or a head. Vocabularies are padded by a few hundred rows."""
+"""Largest plausible share of zero rows in an embedding or an LM head. Vocabularies are padded by a few hundred rows."""
 
 SAMPLED_ROWS = slice(0, 16)
 """Rows of master weights in which different values are counted."""
@@ -62,7 +62,7 @@ class Doubt:
 
 @dataclass
 class _Table:
-    """Statistics of the rows of an embedding or a head that were read so far."""
+    """Statistics of the rows of an embedding or an LM head that were read so far."""
 
     rows: int = 0
     zero_rows: int = 0
@@ -115,7 +115,7 @@ class Doubts:
         self._largest(name, float(np.abs(values).max()))
 
     def rows(self, name: str, values: NDArray[np.floating]) -> None:
-        """Add rows of an embedding or a head to its statistics, which `end` checks."""
+        """Add rows of an embedding or an LM head to its statistics, which `end` checks."""
         least, most = values.min(axis=1), values.max(axis=1)
         table = self._tables.setdefault(name, _Table())
         table.rows += len(values)
@@ -142,12 +142,12 @@ class Doubts:
             self.add("holds master weights of the three values -s, 0 and s: they are ternary already, and quantising "
                      "them again changes their scale", name, f"s = {values[1]:.4g}, scale {scale:.4g}")
 
-    def unused_head(self, name: str) -> None:
-        """Warn of a stored head that is not used, because `config.json` ties the head to the embedding."""
+    def unused_lm_head(self, name: str) -> None:
+        """Warn of a stored LM head that is not used, because `config.json` ties it to the embedding."""
         self.add("differs from the embedding, which config.json makes the head: it is not used", name)
 
     def end(self) -> None:
-        """Check embedding and head, and compare the scales of matrices. Call it once, after all tensors."""
+        """Check embedding and LM head, and compare the scales of matrices. Call it once, after all tensors."""
         for name, table in self._tables.items():
             self._table(name, table)
         middle = float(np.median(list(self._scales.values()))) if self._scales else 1.0

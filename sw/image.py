@@ -188,7 +188,7 @@ class ModelImage:
             plan = ModelPlan(config, ModelShape.parse(header.shape))
             image = cls(path, plan, _crcs(plan, header), np.memmap(path, dtype=np.uint8, mode="r"))
             check_headers(config, plan.layer_packets, partial(image.content, "stream"))
-            check_headers(config, [plan.head_packet], partial(image.content, "head"))
+            check_headers(config, [plan.lm_head_packet], partial(image.content, "head"))
         except (ConfigError, ImageError) as error:
             raise ImageError(f"{path}: {error}") from error
         return image

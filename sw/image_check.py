@@ -103,11 +103,11 @@ def _stream(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
         at = end
 
 
-def _head(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
-    stride, start = plan.head_group_bytes, plan.config.header_bytes
-    for first, groups in _rows(read, stride, plan.head_packet.payload_bytes // stride, start):
+def _lm_head(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
+    stride, start = plan.lm_head_group_bytes, plan.config.header_bytes
+    for first, groups in _rows(read, stride, plan.lm_head_packet.payload_bytes // stride, start):
         good = _floats(_words(groups[:, : plan.config.stream_bytes]), _POSITIVE)
-        yield f"region head, scales from row {first * plan.head_group_rows} on,", good
+        yield f"region head, scales from row {first * plan.lm_head_group_rows} on,", good
 
 
 def _embed(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
@@ -122,4 +122,4 @@ def _rope(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
         yield f"region rope, from row {first} on,", _floats(_words(rows), _ONE, signed=True)
 
 
-_NUMBERS = {"stream": _stream, "head": _head, "embed": _embed, "rope": _rope}
+_NUMBERS = {"stream": _stream, "head": _lm_head, "embed": _embed, "rope": _rope}

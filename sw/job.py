@@ -121,7 +121,7 @@ async def execute(
     result.cycles = look["cycles"]
     counters = look.values if look.values.keys() >= COUNTERS.keys() else await machine.read(*COUNTERS)
     result.counters = {name: counters[name] for name in COUNTERS if name != "cycles"}
-    rows = 0 if request.logits_mode is LogitsMode.NONE else request.heads(seen)
+    rows = 0 if request.logits_mode is LogitsMode.NONE else request.lm_heads(seen)
     if rows:
         area = await bus.read_memory(layout.logits, rows * layout.row_bytes)
         result.logits = list(area.view("<f4").reshape(rows, -1)[:, : plan.shape.vocab].copy())

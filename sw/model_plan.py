@@ -22,7 +22,7 @@ HEADER_SIZE = 4096
 """Bytes of the header, before the first region of the image. The size of the file is a multiple of it."""
 
 STREAMED = ("stream", "head")
-"""Regions that are read through all ports."""
+"""Regions that are read through all ports. Region names are part of the file format: `head` is that of the LM head."""
 
 
 @dataclass(frozen=True)
@@ -126,24 +126,24 @@ class ModelPlan:
 
     # ---- LM head: groups of a beat of row scales and as many rows ----
     @cached_property
-    def head_group_rows(self) -> int:
+    def lm_head_group_rows(self) -> int:
         """Rows of a group, whose float32 scales are one beat of the packet stream."""
         return self.config.stream_bytes // 4
 
     @cached_property
-    def head_row_bytes(self) -> int:
+    def lm_head_row_bytes(self) -> int:
         """A row of int8 codes, padded."""
         return self._stream_beats(self.shape.hidden)
 
     @cached_property
-    def head_group_bytes(self) -> int:
+    def lm_head_group_bytes(self) -> int:
         """A group: scales, then rows."""
-        return self.config.stream_bytes + self.head_group_rows * self.head_row_bytes
+        return self.config.stream_bytes + self.lm_head_group_rows * self.lm_head_row_bytes
 
     @cached_property
-    def head_packet(self) -> Packet:
+    def lm_head_packet(self) -> Packet:
         """The packet of the LM head, without the content of its payload."""
-        size = ceil_div(self.shape.vocab, self.head_group_rows) * self.head_group_bytes
+        size = ceil_div(self.shape.vocab, self.lm_head_group_rows) * self.lm_head_group_bytes
         operands = {"hidden": self.shape.hidden, "vocabulary": self.shape.vocab}
         return Packet(Opcode.LM_HEAD, payload_bytes=size, operands=operands)
 
@@ -229,7 +229,7 @@ class ModelPlan:
         unit = HEADER_SIZE if config.ports == 1 else STRIPE_BYTES
         for name, size in (
             ("stream", first + shape.layers * layer + last),
-            ("head", self.head_packet.total_bytes(config)),
+            ("head", self.lm_head_packet.total_bytes(config)),
             ("embed", shape.vocab * self.embed_stride),
             ("rope", shape.context * self.rope_stride),
         ):

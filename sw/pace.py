@@ -67,14 +67,15 @@ class Pace:
     def __init__(self, machine: Machine, plan: ModelPlan, request: Request) -> None:
         self._paces, self._request = machine.paces, request
         self._kind = type(request), request.columns
-        self._stream, self._head = (plan.regions[name].size // plan.config.stream_bytes for name in ("stream", "head"))
+        regions = (plan.regions[name] for name in ("stream", "head"))
+        self._stream, self._lm_head = (region.size // plan.config.stream_bytes for region in regions)
         self._step = request.columns if isinstance(request, Batch) else 1  # tokens of a pass
         self._token = (0, 0, 0)  # tokens, clocks and beats when the last token was seen
         self._seen_beats = -1
 
     def _beats(self, tokens: int) -> int:
         """Beats of the packet stream until `tokens` tokens have been generated."""
-        return self._request.passes(tokens) * self._stream + self._request.heads(tokens) * self._head
+        return self._request.passes(tokens) * self._stream + self._request.lm_heads(tokens) * self._lm_head
 
     def due(self, tokens: int) -> int:
         """How many tokens there are when the next ones are made."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hw.contract.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
 from hw.contract.isa import Opcode
 from hw.contract.machine_float import float32_code, float32_codes
-from sw.checkpoint import EMBEDDING, HEAD, Checkpoint, to_bf16
+from sw.checkpoint import EMBEDDING, LM_HEAD, Checkpoint, to_bf16
 from sw.doubts import SAMPLED_ROWS, Doubts
 from sw.image import ImageWriter
 from sw.model_plan import ModelPlan
@@ -63,7 +63,7 @@ def pack(
         image = ImageWriter(file, plan)
         for name, parts in (
             ("stream", _layers(checkpoint, plan, doubts)),
-            ("head", _head(checkpoint, plan, doubts)),
+            ("head", _lm_head(checkpoint, plan, doubts)),
             ("embed", _embedding(checkpoint, plan, doubts)),
             ("rope", _rope(checkpoint, plan)),
         ):
@@ -72,8 +72,8 @@ def pack(
                     write(part)
                     progress(name, len(part))
         image.finish()
-    if checkpoint.head_differs():
-        doubts.unused_head(HEAD)
+    if checkpoint.lm_head_differs():
+        doubts.unused_lm_head(LM_HEAD)
     doubts.end()
 
 
@@ -121,17 +121,17 @@ def _chunks(
         yield rows
 
 
-def _head(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
-    config, shape, group = plan.config, plan.shape, plan.head_group_rows
-    yield plan.head_packet.header(config)
-    name, new = (EMBEDDING, None) if ckpt.config.tie_word_embeddings else (HEAD, doubts)
+def _lm_head(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
+    config, shape, group = plan.config, plan.shape, plan.lm_head_group_rows
+    yield plan.lm_head_packet.header(config)
+    name, new = (EMBEDDING, None) if ckpt.config.tie_word_embeddings else (LM_HEAD, doubts)
     for rows in _chunks(ckpt, name, shape, new, group):
         padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden), dtype=np.float32)
         padded[: len(rows)] = rows
         codes, scales = _row_codes(padded, 8)
-        out = np.zeros((len(padded) // group, plan.head_group_bytes), dtype=np.uint8)
+        out = np.zeros((len(padded) // group, plan.lm_head_group_bytes), dtype=np.uint8)
         out[:, : config.stream_bytes] = scales.view(np.uint8).reshape(len(out), -1)
-        body = np.zeros((len(padded), plan.head_row_bytes), dtype=np.uint8)
+        body = np.zeros((len(padded), plan.lm_head_row_bytes), dtype=np.uint8)
         body[:, : shape.hidden] = codes.astype(np.int8).view(np.uint8)
         out[:, config.stream_bytes :] = body.reshape(len(out), -1)
         yield out.tobytes()

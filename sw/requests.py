@@ -60,7 +60,7 @@ class Job:
         """Passes over the layers until then."""
         return ceil_div(len(self.prompt), self.chunk) + max(made - 1, 0)
 
-    def heads(self, made: int) -> int:
+    def lm_heads(self, made: int) -> int:
         """Passes over the LM head until then: as many as rows of logits, where there are any."""
         return self.fed(made) if self.all_logits else made
 
@@ -115,7 +115,7 @@ class Batch:
         """Passes over the layers until then."""
         return made // self.columns
 
-    def heads(self, made: int) -> int:
+    def lm_heads(self, made: int) -> int:
         """Passes over the LM head until then: as many as rows of logits, where there are any."""
         return made
 

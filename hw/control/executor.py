@@ -16,7 +16,7 @@ from hw.contract.payloads import gather_request
 from hw.control.interfaces import feed_signature, vector_control
 from hw.control.registers import job_signature
 from hw.float.mul import FloatMul
-from hw.logits.head_scale import HeadScale
+from hw.logits.lm_head_scale import LmHeadScale
 from hw.logits.logit_engine import lm_head_command
 from hw.memory.row_address import row_query
 from hw.watch import watch, watch_stream
@@ -146,7 +146,7 @@ class Executor(wiring.Component):
                 m.d.sync += [vector.base.eq(self._work_base), vector.words.eq(~0)]
                 m.next = "ATTEND"
             with m.Case(Opcode.LM_HEAD.value):
-                m.next = "HEAD SCALE"
+                m.next = "LM_HEAD SCALE"
             with m.Default():
                 m.d.comb += self.feed.ended.eq(1)
                 m.next = "FETCH"
@@ -299,18 +299,18 @@ class Executor(wiring.Component):
     def _lm_head(self, m: Module) -> None:
         operands, column, vector = self._operands(Opcode.LM_HEAD), self.feed.lm_head_column, self.vector
         command = vector.quantize.payload
-        m.submodules.head_scale = head_scale = HeadScale()
+        m.submodules.lm_head_scale = lm_head_scale = LmHeadScale()
         m.d.comb += [
-            head_scale.rstd.eq(self._rstd[column]),
-            head_scale.absmax.eq(self._absmax[column]),
-            command.shift.eq(head_scale.shift),
+            lm_head_scale.rstd.eq(self._rstd[column]),
+            lm_head_scale.absmax.eq(self._absmax[column]),
+            command.shift.eq(lm_head_scale.shift),
             self.o_lm_head.payload.k.eq(operands.hidden),
             self.o_lm_head.payload.m.eq(operands.vocabulary),
-            self.o_lm_head.payload.hs.eq(head_scale.hs),
+            self.o_lm_head.payload.hs.eq(lm_head_scale.hs),
         ]
         with m.If(self._header.opcode == Opcode.LM_HEAD.value):
             m.d.comb += [
-                command.head.eq(1),
+                command.lm_head.eq(1),
                 command.column.eq(column),
                 command.base.eq(0),
                 command.words.eq(self._words(operands.hidden)),
@@ -318,16 +318,16 @@ class Executor(wiring.Component):
 
     def _lm_head_states(self, m: Module) -> None:
         vector = self.vector
-        with m.State("HEAD SCALE"):
-            m.next = "HEAD QUANTIZE"
-        with m.State("HEAD QUANTIZE"):
+        with m.State("LM_HEAD SCALE"):
+            m.next = "LM_HEAD QUANTIZE"
+        with m.State("LM_HEAD QUANTIZE"):
             m.d.comb += vector.quantize.valid.eq(1)
             with m.If(vector.quantize.ready):
-                m.next = "HEAD CODES"
-        with m.State("HEAD CODES"):
+                m.next = "LM_HEAD CODES"
+        with m.State("LM_HEAD CODES"):
             with m.If(vector.codes_done):
-                m.next = "HEAD"
-        with m.State("HEAD"):
+                m.next = "LM_HEAD ROWS"
+        with m.State("LM_HEAD ROWS"):
             m.d.comb += self.o_lm_head.valid.eq(1)
             with m.If(self.o_lm_head.ready):
                 m.next = "LOGITS"

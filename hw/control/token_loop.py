@@ -28,7 +28,7 @@ class TokenLoop(wiring.Component):
     """Runs a job (docs/registers.md): fetches the prompt, starts a pass per chunk, writes tokens, decides the end.
 
     Rules: a token is fed only if another may follow. Generation ends with an end id, with `max_new_tokens`, or when no
-    position is left. With logits mode ALL every column passes the head, otherwise only the one that chooses a token.
+    position is left. With logits mode ALL every column passes the LM head, otherwise only the one that chooses a token.
     A token counts when its write has been answered, so memory up to `token_count` can be read.
 
     With `batch` the prompt holds a `BATCH_ENTRY` per sequence. Column n is sequence n; all of them choose a token in

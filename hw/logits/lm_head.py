@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import stream_beat, write_beat, write_request
 from hw.logits.argmax import Argmax, best_row
-from hw.logits.logit_engine import LogitEngine, head_write, lm_head_command
+from hw.logits.logit_engine import LogitEngine, lm_head_command, lm_head_write
 from hw.logits.logits_writer import LogitsWriter, logits_row
 from hw.streams import fork
 
@@ -38,7 +38,7 @@ class LmHead(wiring.Component):
         self.config = config
         super().__init__({
             "i_command": In(stream.Signature(lm_head_command(config))),
-            "i_activations": In(stream.Signature(head_write(config))),
+            "i_activations": In(stream.Signature(lm_head_write(config))),
             "i_beats": In(stream.Signature(stream_beat(config))),
             "best": Out(best_row(config)), "best_valid": Out(1),
             "keep": In(1),

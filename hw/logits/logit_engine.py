@@ -14,11 +14,11 @@ from hw.delay import delayed
 from hw.dot.dot_engine import OPERAND_BITS, DotEngine, dot_latency
 from hw.dot.scaled_sum import ScaledSum
 from hw.logits.argmax import logit_word
-from hw.logits.row_reader import HeadRowReader
+from hw.logits.row_reader import LmHeadRowReader
 from hw.streams import Queue
 from hw.watch import watch, watch_fifo, watch_stream
 
-__all__ = ["LogitEngine", "lm_head_command", "head_write"]
+__all__ = ["LogitEngine", "lm_head_command", "lm_head_write"]
 
 
 def lm_head_command(config: AccelConfig) -> data.StructLayout:
@@ -26,7 +26,7 @@ def lm_head_command(config: AccelConfig) -> data.StructLayout:
     return data.StructLayout({"k": range(config.max_hidden + 1), "m": range(config.max_vocab + 1), "hs": FLOAT_BITS})
 
 
-def head_write(config: AccelConfig) -> data.StructLayout:
+def lm_head_write(config: AccelConfig) -> data.StructLayout:
     """V activation codes; `index` counts words of V elements."""
     return data.StructLayout({
         "index": range(max(2, ceil_div(config.max_hidden, config.vector))),
@@ -35,7 +35,7 @@ def head_write(config: AccelConfig) -> data.StructLayout:
 
 
 class LogitEngine(wiring.Component):
-    """Logits of one column: section 7 of docs/numerics.md over the payload of a HEAD packet (docs/isa.md).
+    """Logits of one column: section 7 of docs/numerics.md over the payload of a LM_HEAD packet (docs/isa.md).
 
     Activations are written first, then a command, then its beats. Codes at k and above need not be written: lanes
     behind k are zeroed. The path of a row: its beats meet their activations (memory), `DotEngine` sums, and
@@ -55,7 +55,7 @@ class LogitEngine(wiring.Component):
     def __init__(self, config: AccelConfig):
         self.config = config
         super().__init__({
-            "i_activations": In(stream.Signature(head_write(config))),
+            "i_activations": In(stream.Signature(lm_head_write(config))),
             "i_command": In(stream.Signature(lm_head_command(config))),
             "i_beats": In(stream.Signature(stream_beat(config))),
             "o": Out(stream.Signature(logit_word(config))),
@@ -70,7 +70,7 @@ class LogitEngine(wiring.Component):
         m = Module()
         watch_stream(m, platform, self.o, "o")
         config = self.config
-        m.submodules.reader = reader = HeadRowReader(config)
+        m.submodules.reader = reader = LmHeadRowReader(config)
         m.submodules.engine = engine = DotEngine(
             config, lanes=config.stream_bytes, element_bits=8, max_elements=config.max_hidden)
 

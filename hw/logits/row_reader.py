@@ -1,4 +1,4 @@
-"""This file takes the payload of a HEAD packet apart: row scales, rows, padding."""
+"""This file takes the payload of a LM_HEAD packet apart: row scales, rows, padding."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import stream_beat
 
-__all__ = ["HeadRowReader", "head_extent", "row_beat"]
+__all__ = ["LmHeadRowReader", "lm_head_extent", "row_beat"]
 
 
-def head_extent(config: AccelConfig) -> data.StructLayout:
-    """Inputs `k` and rows `m` of a head, both at least 1."""
+def lm_head_extent(config: AccelConfig) -> data.StructLayout:
+    """Inputs `k` and rows `m` of an LM head, both at least 1."""
     return data.StructLayout({"k": range(config.max_hidden + 1), "m": range(config.max_vocab + 1)})
 
 
@@ -33,8 +33,8 @@ def row_beat(config: AccelConfig) -> data.StructLayout:
     })
 
 
-class HeadRowReader(wiring.Component):
-    """The beats of rows 0..m-1 of a HEAD packet, each with its row scale; all other beats are consumed here.
+class LmHeadRowReader(wiring.Component):
+    """The beats of rows 0..m-1 of a LM_HEAD packet, each with its row scale; all other beats are consumed here.
 
     The payload comes in groups of beat/4 rows: a beat of float32 row scales, then the rows, each padded to a beat. Rows
     behind m in the last group are dropped. `lanes` is 0 for the padding of a row.
@@ -53,7 +53,7 @@ class HeadRowReader(wiring.Component):
     def __init__(self, config: AccelConfig):
         self.config = config
         super().__init__({
-            "i_command": In(stream.Signature(head_extent(config))),
+            "i_command": In(stream.Signature(lm_head_extent(config))),
             "i_beats": In(stream.Signature(stream_beat(config))),
             "o": Out(stream.Signature(row_beat(config))),
             "o_idle": Out(1),

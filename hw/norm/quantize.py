@@ -17,18 +17,18 @@ from hw.norm.pack_activations import code_word
 from hw.norm.quotient_code import INT8_LIMIT, QuotientCode
 from hw.watch import watch_range, watch_stream
 
-__all__ = ["HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
+__all__ = ["LM_HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
 
-HEAD_LIMIT = 32767
+LM_HEAD_LIMIT = 32767
 READ_LATENCY = 1
 
 
 def quantize_command(config: AccelConfig) -> data.StructLayout:
     """A vector and how to quantise it.
 
-    `base` is the scratchpad word of its first element, `words` counts words of V elements, at least 1. `head` chooses
-    16-bit codes, scaled by 2^shift with shift = 14 - exponent of the absmax (-127 for zero); otherwise int8 codes, 127
-    for `top`, with its `inverse` (machine floats, see `QuotientCode`).
+    `base` is the scratchpad word of its first element, `words` counts words of V elements, at least 1. `lm_head`
+    selects 16-bit codes, scaled by 2^shift with shift = 14 - exponent of the absmax (-127 for zero); otherwise int8
+    codes, 127 for `top`, with its `inverse` (machine floats, see `QuotientCode`).
     """
     return data.StructLayout({
         "column": config.column_bits,
@@ -37,7 +37,7 @@ def quantize_command(config: AccelConfig) -> data.StructLayout:
         "top": FLOAT_BITS,
         "inverse": FLOAT_BITS,
         "shift": signed(9),
-        "head": 1,
+        "lm_head": 1,
     })
 
 
@@ -52,7 +52,7 @@ def scratchpad_read(config: AccelConfig) -> wiring.Signature:
 
 
 class Quantize(wiring.Component):
-    """codes = rint(127 * rnd(x * g) / top), or clip(rint(rnd(x * g) * 2^shift), 32767) with `head`.
+    """codes = rint(127 * rnd(x * g) / top), or clip(rint(rnd(x * g) * 2^shift), 32767) with `lm_head`.
 
     Both read ports belong to this unit while it is busy. The pipeline stands still as a whole when the output waits.
 
@@ -117,23 +117,23 @@ class Quantize(wiring.Component):
         ]
 
         for lane in range(config.vector):
-            product, to_int8, to_head = FloatMul(), QuotientCode(), FloatToInt(16, HEAD_LIMIT)
+            product, to_int8, to_lm_head = FloatMul(), QuotientCode(), FloatToInt(16, LM_HEAD_LIMIT)
             m.submodules[f"product_{lane}"] = EnableInserter(go)(product)
             m.submodules[f"int8_{lane}"] = EnableInserter(go)(to_int8)
-            m.submodules[f"head_{lane}"] = EnableInserter(go)(to_head)
+            m.submodules[f"lm_head_{lane}"] = EnableInserter(go)(to_lm_head)
             m.d.comb += [
                 product.a.eq(self.values.data[lane]),
                 product.b.eq(self.norm.data[lane]),
                 to_int8.a.eq(product.o),
                 to_int8.top.eq(command.top),
                 to_int8.inverse.eq(command.inverse),
-                to_head.i.eq(product.o),
-                to_head.shift.eq(command.shift),
+                to_lm_head.i.eq(product.o),
+                to_lm_head.shift.eq(command.shift),
             ]
             with m.If(go):
-                head = delayed(m, to_head.o, QuotientCode.LATENCY - FloatToInt.LATENCY, name=f"head_{lane}")
+                lm_head = delayed(m, to_lm_head.o, QuotientCode.LATENCY - FloatToInt.LATENCY, name=f"lm_head_{lane}")
             code = self.o.payload.codes[lane]
-            m.d.comb += code.eq(Mux(command.head, head, to_int8.o))
+            m.d.comb += code.eq(Mux(command.lm_head, lm_head, to_int8.o))
             with m.If(self.o.valid):
-                watch_range(m, platform, code, Mux(command.head, HEAD_LIMIT, INT8_LIMIT), "a code")
+                watch_range(m, platform, code, Mux(command.lm_head, LM_HEAD_LIMIT, INT8_LIMIT), "a code")
         return m

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from sim.golden.number import Array, Codes, rnd
 
-__all__ = ["argmax", "head_logits"]
+__all__ = ["argmax", "lm_head_logits"]
 
 
-def head_logits(a16: Codes, hs: float, rows: NDArray[np.signedinteger], row_scales: Array) -> Array:
+def lm_head_logits(a16: Codes, hs: float, rows: NDArray[np.signedinteger], row_scales: Array) -> Array:
     """One column: a16 [k] 16-bit codes of value `hs`, rows [m, k] int8 with scales [m] -> logits [m]."""
     sums = rows.astype(np.int64) @ a16.astype(np.int64)
     return rnd(rnd(sums) * rnd(hs * row_scales))

@@ -13,8 +13,8 @@ from sim.golden.array import bitlinear_sums
 from sim.golden.attention import KvHead, attend_head, rope
 from sim.golden.embedding import embedding_row
 from sim.golden.feedforward import gated_relu2
-from sim.golden.logits import head_logits
-from sim.golden.norm import Scale, Statistics, quantize, quantize_head, residual, scale, statistics
+from sim.golden.logits import lm_head_logits
+from sim.golden.norm import Scale, Statistics, quantize, quantize_lm_head, residual, scale, statistics
 from sim.golden.number import Array, Codes, rnd
 from sim.golden.rescale import rescale
 from sw.image import ModelImage
@@ -92,12 +92,12 @@ class GoldenMachine:
         self.stats = statistics(self.h, self.norm)
 
     def quantize(self, header: Fields, payload: NDArray[np.uint8]) -> None:
-        """int8 codes for the array, or 16-bit codes for the head."""
+        """int8 codes for the array, or 16-bit codes for the LM head."""
         flags = Flags(header["flags"])
         x = (self.work if Flags.WORK in flags else self.h)[:, : header["elements"]]
         factors: Scale = scale(self.stats, float_field(header["per_n"]), float_field(header["eps"]))
         if Flags.LM_HEAD in flags:
-            self.act, self.act_scale = quantize_head(x, self.norm, self.stats.absmax, factors.rstd)
+            self.act, self.act_scale = quantize_lm_head(x, self.norm, self.stats.absmax, factors.rstd)
         else:
             self.act, self.act_scale = quantize(x, self.norm, factors.top), factors.act_scale
 
@@ -144,10 +144,10 @@ class GoldenMachine:
     def lm_head(self, header: Fields, payload: NDArray[np.uint8], column: int) -> Array:
         """Logits of one column over the whole vocabulary."""
         beat, k, m = self.config.stream_bytes, header["hidden"], header["vocabulary"]
-        groups = payload.reshape(-1, self.plan.head_group_bytes)
+        groups = payload.reshape(-1, self.plan.lm_head_group_bytes)
         scales = np.ascontiguousarray(groups[:, :beat]).view("<f4").ravel()[:m].astype(np.float64)
-        codes = groups[:, beat:].reshape(-1, self.plan.head_row_bytes)[:m, :k].view(np.int8)
-        return head_logits(self.act[column], float(self.act_scale[column]), codes, scales)
+        codes = groups[:, beat:].reshape(-1, self.plan.lm_head_row_bytes)[:m, :k].view(np.int8)
+        return lm_head_logits(self.act[column], float(self.act_scale[column]), codes, scales)
 
     def _rope_rows(self, d: int) -> tuple[Array, Array]:
         """cos and sin [T, 1, d/2] of the columns' positions."""

@@ -9,7 +9,7 @@ import numpy as np
 from hw.contract.config import SUM_PARTIALS, ceil_div
 from sim.golden.number import Array, Codes, exponent, rnd, to_int
 
-__all__ = ["Statistics", "Scale", "quantize", "quantize_head", "residual", "scale", "statistics"]
+__all__ = ["Statistics", "Scale", "quantize", "quantize_lm_head", "residual", "scale", "statistics"]
 
 MIN_ABSMAX = rnd(1e-5)
 PER_127 = rnd(1 / 127)
@@ -65,7 +65,7 @@ def quantize(x: Array, g: Array, top: Array) -> Codes:
     return to_int(127.0 * rnd(x * g) / top[:, None], 127)
 
 
-def quantize_head(x: Array, g: Array, absmax: Array, rstd: Array) -> tuple[Codes, Array]:
+def quantize_lm_head(x: Array, g: Array, absmax: Array, rstd: Array) -> tuple[Codes, Array]:
     """16-bit codes [T, n] for the LM head and hs [T], the value of one code (section 7)."""
     e = exponent(absmax)
     codes = to_int(rnd(x * g) * np.exp2(14.0 - e)[:, None], 32767)

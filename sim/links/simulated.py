@@ -69,7 +69,7 @@ class SimulatedLink(Link):
         return self._simulator
 
     def _limit_cycles(self, request: Request) -> int:
-        """A generous bound: every token reads the whole stream, the head, and the cache."""
+        """A generous bound: every token reads the whole stream, the LM head, and the cache."""
         passes = request.fed(request.most_tokens) + 1
         beats = sum(r.size for r in self.plan.regions.values()) // self.config.beat_bytes
         cache = self.plan.slot_stride * self.plan.shape.heads // self.config.beat_bytes
@@ -80,7 +80,7 @@ class SimulatedLink(Link):
         beat, regions, fed = self.config.beat_bytes, self.plan.regions, request.fed(tokens)
         found = {
             "stream": request.passes(tokens) * regions["stream"].size,
-            "head": request.heads(tokens) * regions["head"].size,
+            "head": request.lm_heads(tokens) * regions["head"].size,
             "embed": fed * self.plan.embed_stride,
             "rope": fed * self.plan.rope_stride,
             "prompt": request.prompt_words * beat,

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # they are what is tested
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "shakespeare-nano"
 UP = "model.layers.0.mlp.up_proj.weight"
-NORM, EMBEDDING, HEAD = "model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"
+NORM, EMBEDDING, LM_HEAD = "model.norm.weight", "model.embed_tokens.weight", "lm_head.weight"
 
 
 def write(folder: Path, changes: dict[str, Callable[[NDArray[Any]], NDArray[Any]]], **options: Any) -> Checkpoint:
@@ -96,7 +96,7 @@ FOUND: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "tiny norm": ({NORM: filled(to_bf16([1e-30])[0])}, {}, "has a largest magnitude outside of"),
     "ternary already": ({UP: lambda v: to_bf16(0.5 * np.random.default_rng(1).integers(-1, 2, v.shape))},
                         {"master_weights": True}, "holds master weights of the three values -s, 0 and s"),
-    "head of zeros": ({HEAD: filled(0)}, {"separate_head": True}, f"tensor {HEAD} holds one value only, 0"),
+    "head of zeros": ({LM_HEAD: filled(0)}, {"separate_head": True}, f"tensor {LM_HEAD} holds one value only, 0"),
     "huge scale": ({f"{UP}_scale": filled(to_bf16([1e30])[0])}, {}, f"tensor {UP} (1e+30) has a weight scale outside"),
     "tiny scale": ({f"{UP}_scale": filled(to_bf16([1e-30])[0])}, {}, "has a weight scale outside of 1e-05 to 1000"),
     "scale that divides": ({f"{UP}_scale": filled(to_bf16([1e30])[0])}, {"bitlinear": True},
@@ -149,7 +149,7 @@ def test_nothing_is_made_up(changes: dict[str, Any], options: dict[str, Any], tm
 def test_a_head_that_is_not_used(change: Callable[[NDArray[Any]], NDArray[Any]], told: int, tmp_path: Path) -> None:
     checkpoint = write(tmp_path, {}, separate_head=True)
     tensors = {name: np.array(checkpoint.raw(name)) for name in checkpoint.tensors}
-    write_safetensors(tmp_path / "model.safetensors", tensors | {HEAD: change(tensors[EMBEDDING])})
+    write_safetensors(tmp_path / "model.safetensors", tensors | {LM_HEAD: change(tensors[EMBEDDING])})
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
     assert len(check(Checkpoint.open(tmp_path)).doubts.found) == told

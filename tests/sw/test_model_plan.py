@@ -26,7 +26,7 @@ def test_the_regions_are_as_long_as_what_they_hold(config: AccelConfig, layers: 
     plan = ModelPlan(config, replace(SHAPE, layers=layers))
     assert plan.regions["stream"].size == sum(len(packet.header(config)) + packet.payload_bytes
                                               for packet in plan.layer_packets)
-    assert plan.regions["head"].size == len(plan.head_packet.header(config)) + plan.head_packet.payload_bytes
+    assert plan.regions["head"].size == len(plan.lm_head_packet.header(config)) + plan.lm_head_packet.payload_bytes
     assert plan.regions["embed"].size == 41 * plan.embed_stride
     assert plan.regions["rope"].size == 40 * plan.rope_stride
 

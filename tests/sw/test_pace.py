@@ -11,8 +11,8 @@ from sw.registers import Machine
 from sw.requests import Batch, Entry, Job, Request
 from tests.sw.test_job import PLAN, FakeBus, stands
 
-STREAM, HEAD = (PLAN.regions[name].size // PLAN.config.stream_bytes for name in ("stream", "head"))
-PASS = STREAM + HEAD
+STREAM, LM_HEAD = (PLAN.regions[name].size // PLAN.config.stream_bytes for name in ("stream", "head"))
+PASS = STREAM + LM_HEAD
 DRAWN = Job(prompt=(3,), max_new_tokens=1, chunk=1, last_logits=True)
 
 
@@ -51,7 +51,7 @@ def test_a_token_is_due_when_its_beats_are(machine: Machine) -> None:
 def test_a_batch_makes_a_token_of_each_at_once(machine: Machine) -> None:
     batch = Batch(entries=(Entry(1, 0, 0), Entry(2, 0, 1)), max_new_tokens=3)
     run = pace(machine, batch)
-    pair = STREAM + 2 * HEAD
+    pair = STREAM + 2 * LM_HEAD
     assert run.clocks(2, pair, pair) == pair
 
 

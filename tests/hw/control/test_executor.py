@@ -276,13 +276,13 @@ class Units:
         while True:
             taken = await self.take(ctx, dut.vector.quantize)
             column, base, words = int(taken.column), int(taken.base), int(taken.words)
-            if taken.head:
+            if taken.lm_head:
                 self.log(ctx, "quantize head", column, base, words, int(taken.shift))
             else:
                 self.log(ctx, "quantize", column, base, words, int(taken.top), int(taken.inverse))
             await self.pause(ctx)
             await self.pulse(ctx, dut.vector.codes_done)
-            if not taken.head:
+            if not taken.lm_head:
                 await self.pause(ctx)
                 await self.pulse(ctx, dut.vector.packed)
 

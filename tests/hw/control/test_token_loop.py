@@ -63,7 +63,7 @@ class Run:
         }
 
 
-LAYERS, HEAD = (0x1_0000_1000, 321), (0x1_0000_5000, 123)
+LAYERS, LM_HEAD = (0x1_0000_1000, 321), (0x1_0000_5000, 123)
 
 
 @dataclass
@@ -108,7 +108,7 @@ def expected(run: Run, config: AccelConfig) -> Seen:
         seen.passes.append(columns)
         choosing = [] if waiting or not run.max_new_tokens else columns if run.batch else columns[-1:]
         heads = columns if run.logits_mode == 2 else choosing
-        seen.streams += [LAYERS, *[HEAD] * len(heads)]
+        seen.streams += [LAYERS, *[LM_HEAD] * len(heads)]
         seen.heads += [columns.index(column) for column in heads]
         if run.logits_mode:
             size = run.logits_beats * config.beat_bytes

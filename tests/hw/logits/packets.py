@@ -1,4 +1,4 @@
-"""Payloads of HEAD packets for the tests, made from rows and scales."""
+"""Payloads of LM_HEAD packets for the tests, made from rows and scales."""
 
 import numpy as np
 

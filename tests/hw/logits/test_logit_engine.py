@@ -7,7 +7,7 @@ import pytest
 from hw.contract.config import ceil_div, preset
 from hw.dot.scaled_sum import ScaledSum
 from hw.logits.logit_engine import LogitEngine
-from sim.golden.logits import head_logits
+from sim.golden.logits import lm_head_logits
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
 from tests.hw.float.vectors import assert_equal, random_codes, stream
 from tests.hw.logits.packets import head_payload
@@ -40,7 +40,7 @@ class Column:
         return {"k": k, "m": m, "hs": int(encode(self.hs))}
 
     def expected(self):
-        codes = encode(head_logits(self.a16, self.hs, self.rows, self.scales)).tolist()
+        codes = encode(lm_head_logits(self.a16, self.hs, self.rows, self.scales)).tolist()
         assert 1 << 24 not in codes, "there is no negative zero"
         return [{"row": n, "logit": code, "last": n == len(codes) - 1} for n, code in enumerate(codes)]
 

@@ -1,11 +1,11 @@
 # amaranth: UnusedElaboratable=no
-"""HeadRowReader hands on the beats of the rows that count, with their scales, and consumes all others."""
+"""LmHeadRowReader hands on the beats of the rows that count, with their scales, and consumes all others."""
 
 import numpy as np
 import pytest
 
 from hw.contract.config import ceil_div, preset
-from hw.logits.row_reader import HeadRowReader
+from hw.logits.row_reader import LmHeadRowReader
 from sim.golden.number import encode, rnd
 from tests.hw.logits.packets import head_payload
 from tests.hw.steps import run_stream
@@ -40,7 +40,7 @@ def expected(config, rows, scales):
 
 
 def run(config, packets, **options):
-    received, log = run_stream(HeadRowReader(config), {
+    received, log = run_stream(LmHeadRowReader(config), {
         "i_command": [{"m": rows.shape[0], "k": rows.shape[1]} for rows, _ in packets],
         "i_beats": [beat for rows, scales in packets for beat in head_payload(config, rows, scales)],
     }, **options)

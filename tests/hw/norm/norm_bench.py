@@ -105,7 +105,8 @@ class Bench:
         padded = np.zeros(count * CONFIG.vector, dtype=np.int64)
         padded[: len(codes)] = codes
         self.codes.received.clear()
-        fields = {"column": column, "base": base, "words": count, "top": 0, "inverse": 0, "shift": 0, "head": 0} | how
+        defaults = {"top": 0, "inverse": 0, "shift": 0, "lm_head": 0}
+        fields = {"column": column, "base": base, "words": count} | defaults | how
         await self.command.send([bits(quantize_command(CONFIG), fields)])
         await self.codes.wait_for(count)
         await self.codes.expect_silence(2 * Quantize.LATENCY)
@@ -116,18 +117,18 @@ class Bench:
             assert got == wanted, f"got {got}, expected {wanted}"
 
     async def run(self, x, g, *, order=in_turn, base: int = 0, seed: int = 0) -> None:
-        """A whole norm of a vector per column: weights, statistics, scales, int8 codes, 16-bit codes of the head."""
+        """A whole norm of a vector per column: weights, statistics, scales, int8 codes, 16-bit codes of the LM head."""
         stats = norm.statistics(x, g)
         await self.load_weights(g)
         await self.store(x, base)
         scales, results = await self.scale(x, stats, order, seed)
         codes = norm.quantize(x, g, scales.top)
-        for_head, _ = norm.quantize_head(x, g, stats.absmax, scales.rstd)
+        for_lm_head, _ = norm.quantize_lm_head(x, g, stats.absmax, scales.rstd)
         for column in range(COLUMNS):
             found = results[column]
             await self.quantize(column, base, codes[column], top=found.top, inverse=found.inverse)
             shift = 14 - int(exponent(stats.absmax[column]))
-            await self.quantize(column, base, for_head[column], shift=shift, head=1)
+            await self.quantize(column, base, for_lm_head[column], shift=shift, lm_head=1)
 
 
 async def started(dut) -> Bench:

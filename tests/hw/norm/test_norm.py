@@ -102,7 +102,7 @@ def test_matches_golden(name, n):
             assert scale.act_scale == encode(scales.act_scale[column])
             await send(ctx, dut.quantize.i_command, [{
                 "column": column, "base": 0, "words": dut.depth, "top": scale.top, "inverse": scale.inverse,
-                "shift": 0, "head": 0,
+                "shift": 0, "lm_head": 0,
             }])
             done = 0
             while not done:

@@ -42,10 +42,10 @@ def commands(config, x, g, head, base) -> tuple[list[dict], np.ndarray]:
     """One command per column and the codes they must give."""
     stats = norm.statistics(x, g)
     scale = norm.scale(stats, float(rnd(1 / x.shape[1])), float(rnd(1e-5)))
-    codes = norm.quantize_head(x, g, stats.absmax, scale.rstd)[0] if head else norm.quantize(x, g, scale.top)
+    codes = norm.quantize_lm_head(x, g, stats.absmax, scale.rstd)[0] if head else norm.quantize(x, g, scale.top)
     words = -(-x.shape[1] // config.vector)
     return [
-        {"column": column, "base": base, "words": words, "head": head,
+        {"column": column, "base": base, "words": words, "lm_head": head,
          "top": int(encode(scale.top[column])), "inverse": int(encode(rnd(127 / scale.top[column]))),
          "shift": 14 - int(exponent(stats.absmax[column]))}
         for column in range(len(x))
@@ -109,7 +109,7 @@ def test_tie_goes_to_even():
 def test_latency():
     config = CONFIGS["pair"]
     top, inverse = encode([1.0, 127.0]).tolist()
-    request = {"column": 1, "base": 0, "words": 20, "head": 0, "top": top, "inverse": inverse, "shift": 0}
+    request = {"column": 1, "base": 0, "words": 20, "lm_head": 0, "top": top, "inverse": inverse, "shift": 0}
     assert set(request) == set(dict(quantize_command(config)))
     _, log = run_stream(WithMemories(Quantize(config)), {"i_command": [request] * 2})
     first = log["i_command"][0] + Quantize.LATENCY

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Head and argmax, joined, over the head of the packed demo checkpoint: the golden machine's logits and next token."""
+"""LM head and argmax, joined, over the packed demo checkpoint: logits and next token of the golden machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hw.contract.config import ceil_div, preset
 from hw.contract.isa import decode_header
 from hw.contract.payloads import beat
 from hw.logits.argmax import Argmax, best_row
-from hw.logits.logit_engine import LogitEngine, head_write, lm_head_command
+from hw.logits.logit_engine import LogitEngine, lm_head_command, lm_head_write
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
 from sim.golden.number import encode
@@ -31,7 +31,7 @@ class HeadAndArgmax(wiring.Component):
 
     def __init__(self):
         super().__init__({
-            "i_activations": In(stream.Signature(head_write(CONFIG))),
+            "i_activations": In(stream.Signature(lm_head_write(CONFIG))),
             "i_command": In(stream.Signature(lm_head_command(CONFIG))),
             "i_beats": In(stream.Signature(beat(CONFIG))),
             "o": Out(stream.Signature(best_row(CONFIG))),
@@ -39,11 +39,11 @@ class HeadAndArgmax(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.head = head = LogitEngine(CONFIG)
+        m.submodules.lm_head = lm_head = LogitEngine(CONFIG)
         m.submodules.best = best = Argmax(CONFIG)
         for name in ("i_activations", "i_command", "i_beats"):
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(head, name))
-        wiring.connect(m, head.o, best.i)
+            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(lm_head, name))
+        wiring.connect(m, lm_head.o, best.i)
         wiring.connect(m, best.o, wiring.flipped(self.o))
         return m
 
@@ -64,5 +64,5 @@ def test_next_token_of_the_demo_model(tmp_path):
                                simulator="verilator")
     row = argmax(logits)
     assert received == [{"row": row, "logit": int(encode(logits[row]))}]
-    # One beat per clock to the end, then the way through the head and argmax.
+    # One beat per clock to the end, then the way through the LM head and argmax.
     assert log["o"] == [log["i_beats"][0] + len(payload) - 1 + LogitEngine(CONFIG).latency + 1]

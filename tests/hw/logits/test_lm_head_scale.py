@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hw.logits.head_scale import HeadScale
-from sim.golden.norm import quantize_head
+from hw.logits.lm_head_scale import LmHeadScale
+from sim.golden.norm import quantize_lm_head
 from sim.golden.number import encode, exponent, rnd
 from tests.hw.steps import Step, run_steps
 
@@ -24,11 +24,11 @@ def random_pairs() -> np.ndarray:
 def check(pairs: np.ndarray, simulator: str = "pysim") -> None:
     """A pair per clock, its result LATENCY clocks later."""
     rstd, absmax = rnd(pairs).T
-    _, hs = quantize_head(absmax[:, None], np.ones(1), absmax, rstd)
+    _, hs = quantize_lm_head(absmax[:, None], np.ones(1), absmax, rstd)
     steps = [Step(set={"rstd": r, "absmax": a}, read=["shift", "hs"])
              for r, a in zip(encode(rstd).tolist(), encode(absmax).tolist(), strict=True)]
-    steps += [Step(read=["shift", "hs"])] * HeadScale.LATENCY
-    got = run_steps(HeadScale(), steps, outputs=[], simulator=simulator).read[HeadScale.LATENCY :]
+    steps += [Step(read=["shift", "hs"])] * LmHeadScale.LATENCY
+    got = run_steps(LmHeadScale(), steps, outputs=[], simulator=simulator).read[LmHeadScale.LATENCY :]
     assert got == np.stack([14 - exponent(absmax), encode(hs)], axis=1).tolist()
 
 

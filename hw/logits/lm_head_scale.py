@@ -10,13 +10,13 @@ from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.float.rounding import BIAS
 from hw.float.scale import scaled
 
-__all__ = ["HeadScale"]
+__all__ = ["LmHeadScale"]
 
 CODE_EXPONENT = 14
 """The largest activation lies in 2^14..2^15."""
 
 
-class HeadScale(wiring.Component):
+class LmHeadScale(wiring.Component):
     """shift = 14 - E for `Quantize` and hs = rstd * 2^(E - 14) for `LogitEngine`.
 
     E is the exponent of absmax, -127 for zero.
