@@ -25,7 +25,7 @@ __all__ = ["machine", "main"]
 
 CHECKPOINT = Path("build/full-size/checkpoint")
 RESULTS = Path("docs/results/full-size.md")
-PRESETS = ("medium", "wide4")
+MEASURED_PRESETS = ("medium", "wide4")
 TIMEOUT_S = 3600
 
 
@@ -123,13 +123,13 @@ def _everything() -> str:
     where, folder = machine(), str(CHECKPOINT)
     steps = [_measure("sim.full_size", "checkpoint"), _measure("sw", "inspect", folder, "--json")]
     images = []
-    for name in PRESETS:
+    for name in MEASURED_PRESETS:
         path = str(CHECKPOINT.with_name(f"{name}.img"))
         steps.append(_measure("sw", "pack", folder, "-o", path, "--preset", name))
         steps.append(_measure("sw", "inspect", path, "--json"))
         images.append(json.loads(steps[-1].output))
     steps.append(_measure(
-        "sw", "generate", folder, "--image", images[0]["image"], "--preset", PRESETS[0], "--prompt-ids", "1",
+        "sw", "generate", folder, "--image", images[0]["image"], "--preset", MEASURED_PRESETS[0], "--prompt-ids", "1",
         "--max-new-tokens", "1",
     ))
     return _report(where, steps, images, steps[-1].output.strip())

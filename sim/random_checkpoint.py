@@ -23,7 +23,7 @@ ZERO_FRACTION = 0.4
 BLOCK_ELEMENTS = 1 << 20
 """Random numbers that are drawn at a time."""
 
-NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+DTYPE_NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 def _float_blocks(random: np.random.Generator, rows: int, columns: int, scale: float, dtype: str) -> Iterator[Any]:
@@ -124,7 +124,7 @@ class RandomModel:
             }
         if self.head_dim is not None:
             config["head_dim"] = self.head_dim
-        dtype, theta = NAMES[self.dtype], self.rope_theta
+        dtype, theta = DTYPE_NAMES[self.dtype], self.rope_theta
         if self.new_style:
             return config | {"dtype": dtype, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
         return config | {"torch_dtype": dtype, "rope_theta": theta}

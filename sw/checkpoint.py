@@ -23,7 +23,7 @@ __all__ = ["EMBEDDING", "LM_HEAD", "Checkpoint", "CheckpointError", "ModelConfig
 EMBEDDING = "model.embed_tokens.weight"
 LM_HEAD = "lm_head.weight"
 
-CHUNK_ELEMENTS = 1 << 20
+READ_CHUNK_ELEMENTS = 1 << 20
 """Elements of a table that are read at a time."""
 
 BUFFERS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached", "position_ids", "attn.masked_bias")
@@ -165,7 +165,7 @@ class Checkpoint:
     def row_slices(self, name: str) -> list[slice]:
         """All rows of a table, in parts of a bounded size."""
         rows, columns = self.info(name).shape
-        step = max(1, CHUNK_ELEMENTS // columns)
+        step = max(1, READ_CHUNK_ELEMENTS // columns)
         return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
 
     def lm_head_differs(self) -> bool:

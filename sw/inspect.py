@@ -20,7 +20,7 @@ __all__ = ["category", "describe", "render", "size_text"]
 SAMPLED = ("self_attn.q_proj", "mlp.gate_proj", "mlp.down_proj")
 """BitLinear layers whose weights are sampled, in the first and in the middle layer."""
 
-NAMES = {"U8": "uint8", "BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+DTYPE_NAMES = {"U8": "uint8", "BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 ITEM_BYTES = {"U8": 1, "BF16": 2, "F16": 2, "F32": 4}
 TRITS_PER_BYTE = 5
 
@@ -127,7 +127,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "layer_0": [_row(info, info.name.removeprefix(first)) for info in infos if info.name.startswith(first)],
         "bitlinear": _linear(checkpoint),
         "dtypes": [
-            {"dtype": NAMES[dtype], "bytes_per_element": ITEM_BYTES[dtype], "tensors": count,
+            {"dtype": DTYPE_NAMES[dtype], "bytes_per_element": ITEM_BYTES[dtype], "tensors": count,
              "bytes": sum(info.nbytes for info in infos if info.dtype == dtype)}
             for dtype, count in dtypes.most_common()
         ],

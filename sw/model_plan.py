@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hw.contract.config import MAX_KV_HEADS, STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
+from hw.contract.config import BLOCK_POSITIONS, MAX_KV_HEADS, STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
 from hw.contract.isa import Flags, Opcode
 from hw.contract.machine_float import float32_code
 from hw.contract.payloads import BATCH_ENTRY
@@ -85,7 +85,7 @@ class ModelPlan:
     @cached_property
     def head_stride(self) -> int:
         """Bytes from one KV head's cache to the next."""
-        return ceil_div(self.shape.context, 16) * self.config.kv_block_bytes(self.shape.head_dim)
+        return ceil_div(self.shape.context, BLOCK_POSITIONS) * self.config.kv_block_bytes(self.shape.head_dim)
 
     @cached_property
     def layer_stride(self) -> int:

@@ -22,7 +22,7 @@ from sw.whole_file import whole_file
 
 __all__ = ["model_shape", "pack"]
 
-CHUNK_ELEMENTS = 1 << 17
+PACK_CHUNK_ELEMENTS = 1 << 17
 """Elements of the embedding or head that are converted at a time: what a processor's cache holds."""
 
 
@@ -113,7 +113,7 @@ def _chunks(
     ckpt: Checkpoint, name: str, shape: ModelShape, doubts: Doubts | None, multiple: int = 1
 ) -> Iterator[NDArray[np.float32]]:
     """Rows of a table of tokens; all chunks but the last have a multiple of `multiple`. Tells `doubts` of the table."""
-    step = max(1, CHUNK_ELEMENTS // shape.hidden // multiple) * multiple
+    step = max(1, PACK_CHUNK_ELEMENTS // shape.hidden // multiple) * multiple
     for start in range(0, shape.vocab, step):
         rows = ckpt.float(name, slice(start, min(start + step, shape.vocab)))
         if doubts:

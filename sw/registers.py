@@ -17,7 +17,7 @@ __all__ = ["ABORT_PAUSES", "Bus", "Machine", "abort", "check_identity", "read_bu
 ABORT_PAUSES = 1000
 """Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
 
-IDENTITY = ("id_version", "id_magic", "build_id")
+IDENTITY_REGISTERS = ("id_version", "id_magic", "build_id")
 STATUS = ("busy", "done", "error", "error_port")
 
 
@@ -81,12 +81,12 @@ def _check_build(values: Mapping[str, int], config: AccelConfig) -> None:
 
 async def read_build_id(bus: Bus) -> int:
     """Raises HardwareError if nothing sensible answers."""
-    return _build_id(await _read(bus, *IDENTITY))
+    return _build_id(await _read(bus, *IDENTITY_REGISTERS))
 
 
 async def check_identity(bus: Bus, config: AccelConfig) -> None:
     """Raises HardwareError if nothing sensible answers, or a machine of another build."""
-    _check_build(await _read(bus, *IDENTITY), config)
+    _check_build(await _read(bus, *IDENTITY_REGISTERS), config)
 
 
 async def abort(bus: Bus) -> None:
@@ -126,7 +126,7 @@ class Machine:
         Raises HardwareError as `check_identity` and `abort`.
         """
         ended, self._ended = self._ended, None
-        found = await _read(self.bus, *IDENTITY, *STATUS, *(() if ended is None else ("cycles",)))
+        found = await _read(self.bus, *IDENTITY_REGISTERS, *STATUS, *(() if ended is None else ("cycles",)))
         _check_build(found, config)
         unclean = found["busy"] or found["error"] or found["error_port"]
         if ended is None or unclean or not found["done"] or found["cycles"] != ended:

@@ -10,14 +10,14 @@ from amaranth.utils import exact_log2
 from hw.contract.config import ConfigError, ceil_div
 from hw.delay import delayed
 
-__all__ = ["GROUP", "READ_LATENCY", "ROW_BITS", "WORD_BITS", "BankArray", "array_words"]
+__all__ = ["BANK_READ_LATENCY", "BANK_WORD_BITS", "GROUP", "ROW_BITS", "BankArray", "array_words"]
 
-WORD_BITS = 64
+BANK_WORD_BITS = 64
 GROUP = 8
 """Banks that have, at one address, the spare bits of a word; also the spare bits of a bank."""
 
-ROW_BITS = WORD_BITS + GROUP
-READ_LATENCY = 4
+ROW_BITS = BANK_WORD_BITS + GROUP
+BANK_READ_LATENCY = 4
 
 
 def array_words(banks: int, depth: int) -> int:
@@ -35,7 +35,7 @@ class BankArray(wiring.Component):
 
     A bank reads or writes, through one port: half the wires to the blocks, which are all over the chip.
 
-    Latency: READ_LATENCY clocks, a read per clock. A row that was written can be read from the next clock on.
+    Latency: BANK_READ_LATENCY clocks, a read per clock. A row that was written can be read from the next clock on.
     Cost on ECP5: banks * depth / 256 DP16KD, if a bank has 512 rows or more. With 2,048 rows a block has one byte of
     the word, with fewer more bytes of fewer rows, and so more wires.
 
@@ -95,7 +95,7 @@ class BankArray(wiring.Component):
                         m.d.sync += row.eq(data)
             if n < self.groups:
                 with m.If(spare):
-                    m.d.sync += row.eq(Cat(data[WORD_BITS:] for data in mine))
+                    m.d.sync += row.eq(Cat(data[BANK_WORD_BITS:] for data in mine))
             chosen.append(row)
         m.d.sync += self.o.eq(Array(chosen)[delayed(m, group, 1, name="group")])
         return m

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from boards.memory.bank_array import GROUP, READ_LATENCY, WORD_BITS, BankArray, array_words
+from boards.memory.bank_array import BANK_READ_LATENCY, BANK_WORD_BITS, GROUP, BankArray, array_words
 from boards.memory.port import memory_port
 from hw.delay import delayed
 from hw.memory.axi import RESPONSE_OKAY, RESPONSE_SLVERR
@@ -16,11 +16,11 @@ from hw.watch import watch_fifo
 
 __all__ = ["BlockRam", "block_ram_bytes"]
 
-WORD_BYTES = WORD_BITS // 8
+WORD_BYTES = BANK_WORD_BITS // 8
 ANSWERS = 16
 """Words read and not yet taken. More than the clocks from a read to its answer and back, so that none is lost."""
 
-ANSWER = data.StructLayout({"data": WORD_BITS, "last": 1, "id": 1, "wrong": 1})
+ANSWER = data.StructLayout({"data": BANK_WORD_BITS, "last": 1, "id": 1, "wrong": 1})
 
 
 def block_ram_bytes(banks: int, depth: int) -> int:
@@ -47,7 +47,7 @@ class BlockRam(wiring.Component):
 
     def __init__(self, *, banks: int, depth: int, address_bits: int) -> None:
         self.banks, self.depth, self.words = banks, depth, array_words(banks, depth)
-        super().__init__({"axi": In(memory_port(address_bits, WORD_BITS)), "ready": Out(1)})
+        super().__init__({"axi": In(memory_port(address_bits, BANK_WORD_BITS)), "ready": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -64,7 +64,7 @@ class BlockRam(wiring.Component):
         watch_fifo(m, platform, answers.i, "the FIFO of words that were read")
         active, left, room = Signal(), Signal(8), Signal(range(ANSWERS + 1), init=ANSWERS)
         read_id, issue, taken = Signal(), Signal(), Signal()
-        came = delayed(m, Cat(left == 0, read_id, read_at >= self.words), READ_LATENCY, name="asked")
+        came = delayed(m, Cat(left == 0, read_id, read_at >= self.words), BANK_READ_LATENCY, name="asked")
         m.d.comb += [
             issue.eq(active & (room != 0) & ~write_turn),
             axi.arready.eq(~active | issue & (left == 0)),
@@ -77,8 +77,8 @@ class BlockRam(wiring.Component):
             m.d.sync += [read_at.eq(axi.araddr[-word_bits:]), left.eq(axi.arlen), active.eq(1), read_id.eq(axi.arid)]
         answer = answers.o.payload
         m.d.comb += [
-            answers.i.valid.eq(delayed(m, issue, READ_LATENCY, name="issued")),
-            answers.i.payload.eq(Cat(array.o[:WORD_BITS], came)),
+            answers.i.valid.eq(delayed(m, issue, BANK_READ_LATENCY, name="issued")),
+            answers.i.payload.eq(Cat(array.o[:BANK_WORD_BITS], came)),
             answers.o.ready.eq(axi.rready),
             axi.rvalid.eq(answers.o.valid),
             axi.rdata.eq(answer.data), axi.rlast.eq(answer.last), axi.rid.eq(answer.id),
@@ -90,7 +90,7 @@ class BlockRam(wiring.Component):
         """The write side, whose word is at `at`. In clocks of `write_turn` it needs the row at the address returned."""
         axi = self.axi
         space, row = at[array.row_bits :], at[: array.row_bits]
-        word, strobe, last = Signal(WORD_BITS), Signal(WORD_BYTES), Signal()
+        word, strobe, last = Signal(BANK_WORD_BITS), Signal(WORD_BYTES), Signal()
         byte = Signal(range(GROUP))  # of a word of spare bits: bank of its group
         spare, bank, target = Signal(), Signal(range(array.banks)), Signal(range(self.words))
         row_read = Signal()
@@ -104,9 +104,9 @@ class BlockRam(wiring.Component):
             with m.If(strobe[n] & ~spare):
                 m.d.comb += array.write_data.word_select(n, 8).eq(word.word_select(n, 8))
         with m.If(strobe.bit_select(byte, 1) & spare):
-            m.d.comb += array.write_data[WORD_BITS:].eq(word.word_select(byte, 8))
+            m.d.comb += array.write_data[BANK_WORD_BITS:].eq(word.word_select(byte, 8))
 
-        row_came = delayed(m, row_read, READ_LATENCY, name="row_read")
+        row_came = delayed(m, row_read, BANK_READ_LATENCY, name="row_read")
         with m.FSM():
             with m.State("ADDRESS"):
                 m.d.comb += axi.awready.eq(1)

@@ -17,9 +17,11 @@ from hw.delay import delayed
 from hw.streams import Queue
 from hw.watch import watch_fifo, watch_range, watch_stream
 
-__all__ = ["OUTPUT_BLOCKS", "READ_LATENCY", "ArrayColumn", "activation_write", "array_control", "array_weights"]
+__all__ = [
+    "ACTIVATION_READ_LATENCY", "OUTPUT_BLOCKS", "ArrayColumn", "activation_write", "array_control", "array_weights",
+]
 
-READ_LATENCY = 2
+ACTIVATION_READ_LATENCY = 2
 """Clocks from an address to its activations (memory, then a register). Control leads the weights by as many."""
 
 OUTPUT_BLOCKS = 4
@@ -59,7 +61,7 @@ class ArrayColumn(wiring.Component):
         i_write, i_write_en: a word of activations; the `column` field is not looked at.
         i_enabled: results of this column are wanted; steady during a command.
         i_control: control of a beat.
-        i_weights: its weights, `READ_LATENCY` clocks after the control.
+        i_weights: its weights, `ACTIVATION_READ_LATENCY` clocks after the control.
         o_control, o_weights: the same, one clock later.
         o: finished sums, V rows at a time, R/V words per row block.
     """
@@ -99,7 +101,7 @@ class ArrayColumn(wiring.Component):
         m.d.sync += word.eq(read.data)
 
         # The flags travel beside the data: {valid, first, last}, one bit of each per clock of delay.
-        flags = delayed(m, self.i_control.as_value()[:3], READ_LATENCY + self.dots[0].latency, name="flags")
+        flags = delayed(m, self.i_control.as_value()[:3], ACTIVATION_READ_LATENCY + self.dots[0].latency, name="flags")
         valid, first, last = flags[0], flags[1], flags[2]
 
         accumulators = Signal(data.ArrayLayout(signed(config.accumulator_bits), config.rows))

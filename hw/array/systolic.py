@@ -12,8 +12,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.column import (
+    ACTIVATION_READ_LATENCY,
     OUTPUT_BLOCKS,
-    READ_LATENCY,
     ArrayColumn,
     activation_write,
     array_control,
@@ -66,7 +66,8 @@ class SystolicArray(wiring.Component):
 
     def latency(self, columns: int) -> int:
         """Clocks from the acceptance of the last beat to `o_done`, if the output is always ready."""
-        pipeline = 1 + READ_LATENCY + self.columns[0].dots[0].latency + 2  # control, read, dot, accumulate, store
+        # control, read, dot, accumulate, store
+        pipeline = 1 + ACTIVATION_READ_LATENCY + self.columns[0].dots[0].latency + 2
         return pipeline + columns * (self.config.rows // self.config.vector) + 1
 
     def stall_free_words(self, columns: int) -> int:
@@ -119,7 +120,7 @@ class SystolicArray(wiring.Component):
             m.submodules[f"decoder_{n}"] = decoder
             m.d.comb += decoder.i.eq(packed[n])
         decoded = Cat(decoder.o.as_value() for decoder in decoders)
-        m.d.sync += weights.as_value().eq(delayed(m, decoded, READ_LATENCY - 1, name="decoded"))
+        m.d.sync += weights.as_value().eq(delayed(m, decoded, ACTIVATION_READ_LATENCY - 1, name="decoded"))
 
         for n, column in enumerate(self.columns):
             m.submodules[f"column_{n}"] = column

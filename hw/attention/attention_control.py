@@ -89,15 +89,18 @@ class AttentionControl(wiring.Component):
         block, read_base, stored = Signal.like(self.o_block.payload.block), Signal(config.word_bits), Signal(8)
         finished = Signal(range(config.max_group + 1))
         here = Signal(descriptor(config))
-        last_position_block, rows, head_words = Signal.like(block), Signal(5), Signal(config.word_bits)
+        last_position_block, head_words = Signal.like(block), Signal(config.word_bits)
+        rows = Signal(range(BLOCK_POSITIONS + 1))
         last_column, last_kv_head, last_head = Signal(), Signal(), Signal()
         row_bytes = Signal(16)
+        block_shift = exact_log2(BLOCK_POSITIONS)
+        place = here.position[:block_shift]
         m.d.comb += [
             here.eq(self.descriptors[self.column]),
-            last_position_block.eq(here.position >> 4),
+            last_position_block.eq(here.position >> block_shift),
             self.first_block.eq(block == 0),
             self.last_block.eq(block == last_position_block),
-            rows.eq(Mux(self.last_block, here.position[:4] + 1, BLOCK_POSITIONS)),
+            rows.eq(Mux(self.last_block, place + 1, BLOCK_POSITIONS)),
             head_words.eq(command.half_words << 1),
             row_bytes.eq(command.row_beats << beat_shift),
             last_column.eq(self.column == self.columns - 1),
@@ -116,7 +119,7 @@ class AttentionControl(wiring.Component):
             self.o_block.payload.head.eq(kv_head),
             self.o_block.payload.block.eq(Mux(self.appending, last_position_block, block)),
             self.o_row.payload.block.eq(self.i_address.payload),
-            self.o_row.payload.place.eq(here.position[:4]),
+            self.o_row.payload.place.eq(place),
             self.o_row.payload.row_bytes.eq(row_bytes),
             self.o_row.payload.value.eq(kind),
             self.o_load.payload.address.eq(self.i_address.payload),

@@ -13,7 +13,7 @@ from hw.float.to_int import FloatToInt
 
 __all__ = ["Exp2", "exp2_table"]
 
-CODE_BITS = 17
+POWER_BITS = 17
 """A power of two with scale 2^-16: 0..65536."""
 
 _MAX_ARGUMENT = 2**21 - 1
@@ -44,7 +44,7 @@ class Exp2(wiring.Component):
     LATENCY = FloatToInt.LATENCY + 4
 
     def __init__(self):
-        super().__init__({"i": In(FLOAT_BITS), "o": Out(CODE_BITS)})
+        super().__init__({"i": In(FLOAT_BITS), "o": Out(POWER_BITS)})
 
     def elaborate(self, platform):
         m = Module()

@@ -6,7 +6,7 @@ from amaranth.hdl import Array, Module, Signal, signed, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.query_quantize import CODE_BITS, query_codes
+from hw.attention.query_quantize import QUERY_CODE_BITS, query_codes
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.machine_float import FLOAT_BITS
 
@@ -32,7 +32,7 @@ def query_read(config: AccelConfig) -> wiring.Signature:
         "en": Out(1),
         "head": Out(range(config.max_group)),
         "word": Out(range(row_beats(config))),
-        "codes": In(data.ArrayLayout(signed(CODE_BITS), beat_elements(config))),
+        "codes": In(data.ArrayLayout(signed(QUERY_CODE_BITS), beat_elements(config))),
         "scale": In(FLOAT_BITS),
     })
 
@@ -64,7 +64,8 @@ class QueryMemory(wiring.Component):
         config = self.config
         words, parts = row_beats(config), beat_elements(config) // config.vector
         m.submodules.codes = codes = memory.Memory(
-            shape=data.ArrayLayout(unsigned(CODE_BITS), beat_elements(config)), depth=config.max_group * words, init=[]
+            shape=data.ArrayLayout(unsigned(QUERY_CODE_BITS), beat_elements(config)), depth=config.max_group * words,
+            init=[],
         )
         write, read = codes.write_port(granularity=config.vector), codes.read_port()
         scales = Array(Signal(FLOAT_BITS, name=f"scale{n}") for n in range(config.max_group))

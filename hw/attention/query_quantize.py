@@ -14,21 +14,21 @@ from hw.float.scale import scaled
 from hw.float.to_int import FloatToInt
 from hw.watch import watch_range, watch_stream
 
-__all__ = ["CODE_BITS", "QueryQuantize", "query_codes"]
+__all__ = ["QUERY_CODE_BITS", "QueryQuantize", "query_codes"]
 
-CODE_BITS = 16
+QUERY_CODE_BITS = 16
 """Signed width of a query code."""
 
-_LIMIT = 2 ** (CODE_BITS - 1) - 1
+_LIMIT = 2 ** (QUERY_CODE_BITS - 1) - 1
 
-_TOP_BIT = CODE_BITS - 2
+_TOP_BIT = QUERY_CODE_BITS - 2
 """A code of the largest magnitude lies in 2^14..2^15."""
 
 
 def query_codes(config: AccelConfig) -> data.StructLayout:
     """V codes of a row and the row's scale qs, the same in each of its words; `last` marks the last word."""
     return data.StructLayout({
-        "codes": data.ArrayLayout(signed(CODE_BITS), config.vector),
+        "codes": data.ArrayLayout(signed(QUERY_CODE_BITS), config.vector),
         "scale": FLOAT_BITS,
         "last": 1,
     })
@@ -84,7 +84,7 @@ class QueryQuantize(wiring.Component):
             m.d.sync += [valid.eq(Cat(buffer.valid, valid[:-1])), last.eq(Cat(buffer.last, last[:-1]))]
         m.d.comb += self.o.payload.scale.eq(scaled(m, self.softmax_scale, qs_shift))
         for lane in range(self.config.vector):
-            code = FloatToInt(CODE_BITS, _LIMIT)
+            code = FloatToInt(QUERY_CODE_BITS, _LIMIT)
             m.submodules[f"code_{lane}"] = EnableInserter(advance)(code)
             m.d.comb += [
                 code.i.eq(buffer.values[lane]),

@@ -13,7 +13,7 @@ from hw.watch import watch
 
 __all__ = ["RopeRows", "rope_load", "rope_read", "rope_words"]
 
-WORD_BITS = 32
+FLOAT32_BITS = 32
 """A machine float in memory: the upper bits of a float32 word."""
 
 
@@ -66,13 +66,13 @@ class RopeRows(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        words, take = rope_words(config), WORD_BITS * config.vector
+        words, take = rope_words(config), FLOAT32_BITS * config.vector
         load = Signal(rope_load(config))
         buffer, level = Signal(config.port_bits + take), Signal(range(config.port_bits + take + 1))
         word, sines, ended = Signal(range(words + 1)), Signal(), Signal()
         values = Signal(column_values(config))
         for lane in range(config.vector):
-            m.d.comb += values[lane].eq(buffer[WORD_BITS * (lane + 1) - FLOAT_BITS : WORD_BITS * (lane + 1)])
+            m.d.comb += values[lane].eq(buffer[FLOAT32_BITS * (lane + 1) - FLOAT_BITS : FLOAT32_BITS * (lane + 1)])
 
         watch(m, platform, level < config.port_bits + take, "{} bits wait", level)
 

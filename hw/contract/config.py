@@ -241,7 +241,7 @@ class AccelConfig:
         return self.kv_bits // 8
 
     def kv_block_bytes(self, head_dim: int) -> int:
-        """Bytes of one KV block: 16 pairs of float32 scales, 16 rows of K, 16 rows of V."""
+        """Bytes of one KV block: for BLOCK_POSITIONS positions a pair of float32 scales, a row of K and a row of V."""
         return BLOCK_POSITIONS * (8 + 2 * head_dim * self.kv_bytes)
 
     @property

@@ -16,13 +16,13 @@ from hw.watch import watch_fifo, watch_stream
 
 __all__ = ["DECODED", "CobsDecoder", "CobsEncoder"]
 
-LONGEST = 254
+LONGEST_BLOCK = 254
 """Bytes of the longest block."""
 
 CODE = data.StructLayout({"byte": 8, "end": 1})
 """The code byte of a block, and whether the frame ends behind it."""
 
-CODES = 16
+CODE_QUEUE_DEPTH = 16
 """Blocks that wait in the encoder."""
 
 DECODED = data.StructLayout({"byte": 8, "end": 1, "damaged": 1})
@@ -58,7 +58,7 @@ class CobsDecoder(wiring.Component):
             with m.If(end):
                 m.d.sync += [left.eq(0), zero.eq(0)]
             with m.Elif(code):
-                m.d.sync += [left.eq(self.i.payload - 1), zero.eq(self.i.payload != LONGEST + 1)]
+                m.d.sync += [left.eq(self.i.payload - 1), zero.eq(self.i.payload != LONGEST_BLOCK + 1)]
             with m.Else():
                 m.d.sync += left.eq(left - 1)
         return m
@@ -80,7 +80,7 @@ class CobsEncoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.bytes = store = Queue(8, 512, buffered=True)
-        m.submodules.codes = codes = Queue(CODE, CODES)
+        m.submodules.codes = codes = Queue(CODE, CODE_QUEUE_DEPTH)
         watch_stream(m, platform, self.i, "i")
         watch_fifo(m, platform, store.i, "the FIFO of bytes")
         watch_fifo(m, platform, codes.i, "the FIFO of codes")
@@ -91,7 +91,7 @@ class CobsEncoder(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(store.i.ready & codes.i.ready),
             keep.eq(~entry.end & (entry.byte != 0)),
-            ends.eq(~keep | (count == LONGEST - 1)),
+            ends.eq(~keep | (count == LONGEST_BLOCK - 1)),
             store.i.payload.eq(entry.byte),
             store.i.valid.eq(self.i.valid & self.i.ready & keep),
             codes.i.payload.byte.eq(count + keep + 1), codes.i.payload.end.eq(entry.end),

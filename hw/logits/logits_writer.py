@@ -16,7 +16,7 @@ from hw.watch import watch_stream
 __all__ = ["LogitsWriter", "logits_row"]
 
 MAX_BEATS = 256
-WORD_BITS = 32
+FLOAT32_BITS = 32
 
 
 def logits_row(config: AccelConfig) -> data.StructLayout:
@@ -53,11 +53,11 @@ class LogitsWriter(wiring.Component):
         for name in ("o_request", "o"):
             watch_stream(m, platform, getattr(self, name), name)
         config = self.config
-        words = config.port_bits // WORD_BITS
+        words = config.port_bits // FLOAT32_BITS
         beat_shift = exact_log2(config.beat_bytes)
         row = Signal(logits_row(config))
         part, left, size = Signal(range(words)), Signal(range(MAX_BEATS + 1)), Signal(range(MAX_BEATS + 1))
-        packed = Array(Signal(WORD_BITS, name=f"word{n}") for n in range(words))
+        packed = Array(Signal(FLOAT32_BITS, name=f"word{n}") for n in range(words))
         m.d.comb += [
             size.eq(Mux(row.beats > MAX_BEATS, MAX_BEATS, row.beats)),
             self.o_request.payload.address.eq(row.address),
@@ -82,7 +82,7 @@ class LogitsWriter(wiring.Component):
                 with m.If(self.i.valid):
                     with m.If(part == 0):
                         m.d.sync += [word.eq(0) for word in packed]
-                    m.d.sync += packed[part].eq(Cat(C(0, WORD_BITS - FLOAT_BITS), self.i.payload.logit))
+                    m.d.sync += packed[part].eq(Cat(C(0, FLOAT32_BITS - FLOAT_BITS), self.i.payload.logit))
                     m.d.sync += part.eq(part + 1)
                     with m.If(self.i.payload.last | (part == words - 1)):
                         m.d.sync += part.eq(0)

@@ -22,7 +22,7 @@ def kv_row(config: AccelConfig) -> data.StructLayout:
     """Where a row goes: byte address of its block, place in the block, bytes of a row, key or value."""
     return data.StructLayout({
         "block": unsigned(config.address_bits),
-        "place": unsigned(4),
+        "place": range(BLOCK_POSITIONS),
         "row_bytes": unsigned((config.max_head_dim * config.kv_bytes).bit_length()),
         "value": unsigned(1),
     })
@@ -68,7 +68,7 @@ class KvAppend(wiring.Component):
         ended = Signal()
 
         row_start, pair = Signal(config.address_bits), Signal(config.address_bits)
-        rows_before = Cat(row.place, row.value)  # 16 key rows lie before the values
+        rows_before = Cat(row.place, row.value)  # the key rows of all positions lie before the values
         m.d.comb += [
             row_start.eq(row.block + BLOCK_POSITIONS * PAIR_BYTES + rows_before * row.row_bytes),
             pair.eq(row.block + row.place * PAIR_BYTES + row.value * SCALE_BYTES),

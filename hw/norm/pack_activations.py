@@ -10,9 +10,9 @@ from hw.array.column import activation_write
 from hw.contract.config import AccelConfig
 from hw.watch import watch
 
-__all__ = ["CODE_BITS", "PackActivations", "code_word"]
+__all__ = ["ACTIVATION_CODE_BITS", "PackActivations", "code_word"]
 
-CODE_BITS = 16
+ACTIVATION_CODE_BITS = 16
 """Width of a code; int8 codes use the lower half."""
 
 
@@ -21,7 +21,7 @@ def code_word(config: AccelConfig) -> data.StructLayout:
     return data.StructLayout({
         "column": config.column_bits,
         "index": config.word_bits,
-        "codes": data.ArrayLayout(signed(CODE_BITS), config.vector),
+        "codes": data.ArrayLayout(signed(ACTIVATION_CODE_BITS), config.vector),
         "last": 1,
     })
 

@@ -20,7 +20,7 @@ from hw.watch import watch_range, watch_stream
 __all__ = ["LM_HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
 
 LM_HEAD_LIMIT = 32767
-READ_LATENCY = 1
+NORM_READ_LATENCY = 1
 
 
 def quantize_command(config: AccelConfig) -> data.StructLayout:
@@ -67,7 +67,7 @@ class Quantize(wiring.Component):
     o: codes in order, `last` with the last word of the command
     """
 
-    LATENCY = 1 + READ_LATENCY + FloatMul.LATENCY + QuotientCode.LATENCY
+    LATENCY = 1 + NORM_READ_LATENCY + FloatMul.LATENCY + QuotientCode.LATENCY
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config

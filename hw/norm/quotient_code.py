@@ -17,9 +17,11 @@ INT8_LIMIT = 127
 GUESS_BITS = 12
 """Leading bits of each factor of the guess. Cut off, they cost it at most 127 * 2^-10 = 1/8."""
 
-CODE_BITS = INT8_LIMIT.bit_length()
-SCALED_BITS = SIGNIFICAND_BITS + 1 + CODE_BITS
-FAR = CODE_BITS + 2
+MAGNITUDE_BITS = INT8_LIMIT.bit_length()
+"""Bits of a code without its sign."""
+
+SCALED_BITS = SIGNIFICAND_BITS + 1 + MAGNITUDE_BITS
+FAR = MAGNITUDE_BITS + 2
 """From this distance of the exponents on, the quotient is below a half."""
 
 
@@ -44,7 +46,7 @@ class QuotientCode(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({
-            "a": In(FLOAT_BITS), "inverse": In(FLOAT_BITS), "top": In(FLOAT_BITS), "o": Out(signed(CODE_BITS + 1)),
+            "a": In(FLOAT_BITS), "inverse": In(FLOAT_BITS), "top": In(FLOAT_BITS), "o": Out(signed(MAGNITUDE_BITS + 1)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -53,7 +55,7 @@ class QuotientCode(wiring.Component):
         factor_a, factor_i = Signal(GUESS_BITS), Signal(GUESS_BITS)
         product = Signal(2 * GUESS_BITS)
         scale_1, scale_2 = Signal(signed(11)), Signal(signed(11))
-        guess = Signal(CODE_BITS)
+        guess = Signal(MAGNITUDE_BITS)
         m.d.sync += [
             factor_a.eq(significand(self.a)[-GUESS_BITS:]),
             factor_i.eq(significand(self.inverse)[-GUESS_BITS:]),
@@ -72,7 +74,7 @@ class QuotientCode(wiring.Component):
         m.d.sync += [
             significand_1.eq(significand(self.a)),
             distance_1.eq(Mux(distance > FAR, FAR, distance)),
-            scaled_2.eq((significand_1 << (CODE_BITS + 1)) - (significand_1 << 1)),
+            scaled_2.eq((significand_1 << (MAGNITUDE_BITS + 1)) - (significand_1 << 1)),
             scaled_3.eq(scaled_2),
         ]
         distance_3 = delayed(m, distance_1, 2, name="distance")
@@ -94,7 +96,7 @@ class QuotientCode(wiring.Component):
         ]
         # Stage 6
         guess_5, sign_5 = delayed(m, guess, 2, name="guess"), delayed(m, sign_bit(self.a), 5, name="sign")
-        magnitude = Signal(CODE_BITS)
+        magnitude = Signal(MAGNITUDE_BITS)
         m.d.comb += magnitude.eq(guess_5 + (above_5 | equal_5 & guess_5[0]))
         m.d.sync += self.o.eq(Mux(sign_5, -magnitude, magnitude))
         return m

@@ -20,8 +20,8 @@ from hw.watch import watch_stream
 
 __all__ = ["NormStatistics", "statistics_result"]
 
-READ_LATENCY = 1
-_PRODUCT = READ_LATENCY + FloatMul.LATENCY
+NORM_READ_LATENCY = 1
+_PRODUCT = NORM_READ_LATENCY + FloatMul.LATENCY
 """Clocks from taking a word to its squares and products."""
 _WRITE = _PRODUCT + FloatAdd.LATENCY
 """Clocks from taking a word to writing its partial sums back."""

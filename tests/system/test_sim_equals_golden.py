@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.config import BLOCK_POSITIONS, PRESETS, AccelConfig
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
 from sim.random_checkpoint import write_random_checkpoint
@@ -72,7 +72,7 @@ def test_bytes_read_are_the_bytes_needed(tmp_path: Path) -> None:
     link = SimulatedLink(image)
     result = Accelerator(link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
     fed = len(PROMPT) + len(result.tokens) - 1
-    blocks = sum(position // 16 + 1 for position in range(fed))
+    blocks = sum(position // BLOCK_POSITIONS + 1 for position in range(fed))
     shape = image.plan.shape
     expected = blocks * shape.layers * shape.kv_heads * config.kv_block_bytes(shape.head_dim)
     assert link.stats

@@ -7,14 +7,14 @@ import random
 import pytest
 
 from hw.attention.block_address import HEAD_BITS, SLOT_BITS, BlockAddress
-from hw.contract.config import PRESETS
+from hw.contract.config import BLOCK_POSITIONS, PRESETS
 from tests.hw.steps import Step, run_stream
 
 CONFIG = PRESETS["tiny"]
 MASK = (1 << CONFIG.address_bits) - 1
 NAMED = {
     "origin": (0, 0, 0, 0),
-    "last of everything": (2**SLOT_BITS - 1, 2**30, 2**HEAD_BITS - 1, CONFIG.max_positions // 16 - 1),
+    "last of everything": (2**SLOT_BITS - 1, 2**30, 2**HEAD_BITS - 1, CONFIG.max_positions // BLOCK_POSITIONS - 1),
     "slot alone": (5, 0, 0, 0),
     "head alone": (0, 0, 200, 0),
     "block alone": (0, 0, 0, 129),

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In
 from hw.attention.block_player import BlockPlayer
 from hw.attention.query_memory import QueryMemory
 from hw.attention.query_quantize import query_codes
-from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.config import BLOCK_POSITIONS, PRESETS, AccelConfig
 from sim.golden.attention import KvHead
 from sim.golden.number import encode, rnd
 from tests.hw.steps import Step, run_steps
@@ -82,7 +82,7 @@ def check(config: AccelConfig, stall: float, simulator: str = "pysim") -> None:
     expected_scales, expected_keys, expected_values = [], [], []
     for head, rows, kind in plays:
         for place in range(rows):
-            part = (golden.values if kind else golden.keys)[place // 16, place % 16]
+            part = (golden.values if kind else golden.keys)[divmod(place, BLOCK_POSITIONS)]
             lanes = np.ascontiguousarray(part).view(np.uint8).reshape(row, -1).tolist()
             operands = codes[head].repeat(config.kv_bytes).reshape(row, -1).tolist()
             if kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.config import BLOCK_POSITIONS, PRESETS, AccelConfig
 from hw.memory.kv_cache import KvAppend
 from sim.bench import run_bench
 from sim.golden.attention import KvHead, quantize_kv
@@ -38,8 +38,8 @@ def check(config: AccelConfig, stall: float, simulator: str = "pysim") -> None:
         for kind, row in enumerate((key, value)):
             codes, scale = quantize_kv(row, config.kv_bits)
             targets.append({
-                "block": BASE + place // 16 * size, "place": place % 16, "row_bytes": HEAD_DIM * config.kv_bytes,
-                "value": kind,
+                "block": BASE + place // BLOCK_POSITIONS * size, "place": place % BLOCK_POSITIONS,
+                "row_bytes": HEAD_DIM * config.kv_bytes, "value": kind,
             })
             parts = codes.reshape(-1, config.vector).tolist()
             words += [{"codes": part, "scale": int(encode(scale)), "last": int(n == len(parts) - 1)}
