@@ -17,7 +17,7 @@ from hw.norm.pack_activations import code_word
 from hw.norm.quotient_code import INT8_LIMIT, QuotientCode
 from hw.watch import watch_range, watch_stream
 
-__all__ = ["LM_HEAD_LIMIT", "Quantize", "quantize_command", "scratchpad_read"]
+__all__ = ["LM_HEAD_LIMIT", "Quantize", "quantize_command", "column_read"]
 
 LM_HEAD_LIMIT = 32767
 NORM_READ_LATENCY = 1
@@ -41,8 +41,11 @@ def quantize_command(config: AccelConfig) -> data.StructLayout:
     })
 
 
-def scratchpad_read(config: AccelConfig) -> wiring.Signature:
-    """A read port, seen from the reader: a word of a column one clock after `en`; it holds while `en` is low."""
+def column_read(config: AccelConfig) -> wiring.Signature:
+    """A read port by column, seen from the reader: `data` is word `addr` of `column` one clock after `en`.
+
+    `data` holds while `en` is low.
+    """
     return wiring.Signature({
         "en": Out(1),
         "column": Out(config.column_bits),
@@ -73,7 +76,7 @@ class Quantize(wiring.Component):
         self.config = config
         super().__init__({
             "i_command": In(stream.Signature(quantize_command(config))),
-            "values": Out(scratchpad_read(config)),
+            "values": Out(column_read(config)),
             "norm": Out(norm_read(config)),
             "o": Out(stream.Signature(code_word(config))),
         })

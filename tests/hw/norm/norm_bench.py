@@ -10,7 +10,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from hw.contract.config import ceil_div
 from hw.contract.payloads import stream_beat, vector_word
 from hw.norm.pack_activations import code_word
-from hw.norm.quantize import Quantize, quantize_command, scratchpad_read
+from hw.norm.quantize import Quantize, column_read, quantize_command
 from hw.norm.scale import scale_result
 from sim.agents.stream import StreamDriver, StreamMonitor
 from sim.bench import bench_config
@@ -72,7 +72,7 @@ class Bench:
 
     async def store(self, x, base: int) -> None:
         """The vectors into the scratchpad, from word `base` of their columns on."""
-        layout = load_layout(scratchpad_read(CONFIG))
+        layout = load_layout(column_read(CONFIG))
         for word in one_after_the_other(column_words(CONFIG, x)):
             self.dut.load_values.value = bits(layout, {
                 "column": word["column"], "addr": base + word["index"], "data": word["values"],

@@ -11,7 +11,7 @@ from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import stream_beat, vector_word
 from hw.norm.norm_memory import NormMemory
 from hw.norm.pack_activations import code_word
-from hw.norm.quantize import Quantize, quantize_command, scratchpad_read
+from hw.norm.quantize import Quantize, column_read, quantize_command
 from hw.norm.scale import NormScale, scale_result
 from hw.norm.statistics import NormStatistics
 
@@ -40,7 +40,7 @@ class NormPath(wiring.Component):
             "per_n": In(FLOAT_BITS), "eps": In(FLOAT_BITS),
             "o_scale": Out(stream.Signature(scale_result(config))),
             "i_command": In(stream.Signature(quantize_command(config))),
-            "values": Out(scratchpad_read(config)),
+            "values": Out(column_read(config)),
             "o": Out(stream.Signature(code_word(config))),
         })
 
