@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 
 from hw.contract.link_protocol import BUFFER_BYTES, IDENTITY, PROTOCOL_VERSION, Command, LinkStatus
 from sw.errors import HardwareError
-from sw.links.frames import Answer, Request
+from sw.links.frames import Answer, FrameRequest
 
 __all__ = ["PATIENCE_S", "Exchange", "LinkError", "Port"]
 
@@ -66,7 +66,7 @@ class Port(Protocol):
 class _Sent:
     """A request in flight. `order` is the number of its last transmission."""
 
-    request: Request
+    request: FrameRequest
     frame: bytes
     order: int = 0
     answer: Answer | None = None
@@ -101,7 +101,7 @@ class Exchange:
         nonce = secrets.randbits(32)
         for _ in range(HELLO_TRIES):
             self.counters["exchanges"] += 1
-            self._write(b"\0" + Request(Command.HELLO, address=nonce).frame(0))
+            self._write(b"\0" + FrameRequest(Command.HELLO, address=nonce).frame(0))
             end = self._clock() + self._timeout_s
             while self._clock() < end:
                 for answer in self._receive():
@@ -115,7 +115,7 @@ class Exchange:
                     return IDENTITY.from_bits(int.from_bytes(data, "little"))
         self._give_up("no board answers: switch it on and load its bitstream")
 
-    def run(self, requests: Sequence[Request]) -> list[Answer]:
+    def run(self, requests: Sequence[FrameRequest]) -> list[Answer]:
         """Send requests and return their answers in order, with any status."""
         if self._broken:
             raise self._broken
@@ -143,7 +143,7 @@ class Exchange:
                 self._send_again(list(self._waiting.values()))
         return [sent.answer for sent in mine if sent.answer]
 
-    def run_anew(self, reads: Sequence[Request]) -> list[Answer]:
+    def run_anew(self, reads: Sequence[FrameRequest]) -> list[Answer]:
         """As `run`, for reads of values that change, which must be executed in order.
 
         If a read has to be sent again, it is executed after later reads. So all reads are then repeated.
@@ -160,7 +160,7 @@ class Exchange:
         for answer in self._receive():
             self._take(answer)
 
-    def _has_room(self, request: Request) -> bool:
+    def _has_room(self, request: FrameRequest) -> bool:
         """Whether the board can buffer one more request."""
         taken = sum(sent.request.buffer_bytes for sent in self._waiting.values())
         return len(self._waiting) < IN_FLIGHT and taken + request.buffer_bytes <= self.identity.buffer_bytes

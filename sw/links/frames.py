@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hw.contract.link_protocol import FRAME_EXTRA, REQUEST, Command
 from hw.contract.record import record_bytes
 
-__all__ = ["Answer", "Request", "decode", "encode"]
+__all__ = ["Answer", "FrameRequest", "decode", "encode"]
 
 CRC_BYTES = 4
 LONGEST_BLOCK = 254
@@ -48,7 +48,7 @@ def decode(frame: bytes) -> bytes | None:
 
 
 @dataclass(frozen=True)
-class Request:
+class FrameRequest:
     """A request of the host; `length` is in bytes of memory."""
 
     command: Command

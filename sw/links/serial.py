@@ -18,7 +18,7 @@ from hw.contract.register_map import ERROR_SENTENCES, ErrorCode
 from sw.errors import HardwareError
 from sw.links.exchange import Exchange, LinkError, Port
 from sw.links.found import Found, Identity
-from sw.links.frames import Answer, Request
+from sw.links.frames import Answer, FrameRequest
 from sw.links.machine import PIECE_BYTES
 
 __all__ = ["BAUDS", "SerialBus", "connect", "find"]
@@ -76,7 +76,7 @@ class SerialBus:
         """Close the port. May be called again."""
         self._port.close()
 
-    def _run(self, requests: Sequence[Request], anew: bool = False) -> list[Answer]:
+    def _run(self, requests: Sequence[FrameRequest], anew: bool = False) -> list[Answer]:
         answers = self.exchange.run_anew(requests) if anew else self.exchange.run(requests)
         for request, answer in zip(requests, answers, strict=True):
             if answer.status:
@@ -94,18 +94,18 @@ class SerialBus:
 
     async def read_registers(self, addresses: Sequence[int]) -> list[int]:
         """Read registers in order, in one exchange, or more if answers are lost."""
-        answers = self._run([Request(Command.READ_REGISTER, address) for address in addresses], anew=True)
+        answers = self._run([FrameRequest(Command.READ_REGISTER, address) for address in addresses], anew=True)
         return [int.from_bytes(answer.data, "little") for answer in answers]
 
     async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Write registers in order, in one exchange. Each write is executed once, even if it has to be sent again."""
-        self._run([Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little"))
+        self._run([FrameRequest(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little"))
                    for address, value in pairs])
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
         """Read memory, at the speed of the serial link."""
         parts = self._parts(address, size, self.exchange.identity.payload_bytes)
-        answers = self._run([Request(Command.READ_MEMORY, at, length) for at, length in parts])
+        answers = self._run([FrameRequest(Command.READ_MEMORY, at, length) for at, length in parts])
         return np.frombuffer(b"".join(answer.data for answer in answers), dtype=np.uint8).copy()
 
     async def write_memory(self, address: int, content: bytes) -> None:
@@ -115,13 +115,13 @@ class SerialBus:
             part = content[at - address : at - address + length]
             same = part.count(part[0]) == length
             command = Command.FILL_MEMORY if same else Command.WRITE_MEMORY
-            requests.append(Request(command, at, length, part[:1] if same else part))
+            requests.append(FrameRequest(command, at, length, part[:1] if same else part))
         self._run(requests)
 
     async def checksums(self, address: int, size: int) -> list[int]:
         """Checksums, computed by the board: only requests and results are transferred."""
         parts = self._parts(address, size, PIECE_BYTES)
-        answers = self._run([Request(Command.CHECKSUM, at, length) for at, length in parts])
+        answers = self._run([FrameRequest(Command.CHECKSUM, at, length) for at, length in parts])
         return [int.from_bytes(answer.data, "little") for answer in answers]
 
     async def pause(self, clocks: int) -> None:

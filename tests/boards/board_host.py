@@ -16,7 +16,7 @@ from sim.agents.serial_line import SerialLine
 from sim.bench import bench_config, bench_parameters
 from sw.image import ModelImage
 from sw.job import JobResult, execute
-from sw.links.frames import Answer, Request
+from sw.links.frames import Answer, FrameRequest
 from sw.registers import Machine
 from sw.requests import request_from
 
@@ -32,7 +32,7 @@ class LineBus:
         self.line = SerialLine(dut.rx, dut.tx, PARAMETERS["baud"])
         self.sequence = 0
 
-    async def ask(self, request: Request, status: LinkStatus = LinkStatus.OK) -> bytes:
+    async def ask(self, request: FrameRequest, status: LinkStatus = LinkStatus.OK) -> bytes:
         """Data of the answer, which has that status."""
         self.line.send(request.frame(self.sequence))
         frame = bytearray()
@@ -50,24 +50,24 @@ class LineBus:
         return answer.data
 
     async def read_registers(self, addresses: Sequence[int]) -> list[int]:
-        return [int.from_bytes(await self.ask(Request(Command.READ_REGISTER, address)), "little")
+        return [int.from_bytes(await self.ask(FrameRequest(Command.READ_REGISTER, address)), "little")
                 for address in addresses]
 
     async def write_registers(self, pairs: Sequence[tuple[int, int]]) -> None:
         for address, value in pairs:
-            await self.ask(Request(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little")))
+            await self.ask(FrameRequest(Command.WRITE_REGISTER, address, payload=value.to_bytes(4, "little")))
 
     async def read_memory(self, address: int, size: int) -> NDArray[np.uint8]:
         data = b""
         while len(data) < size:
             length = min(PAYLOAD_BYTES, size - len(data))
-            data += await self.ask(Request(Command.READ_MEMORY, address + len(data), length))
+            data += await self.ask(FrameRequest(Command.READ_MEMORY, address + len(data), length))
         return np.frombuffer(data, np.uint8)
 
     async def write_memory(self, address: int, content: bytes) -> None:
         for start in range(0, len(content), PAYLOAD_BYTES):
             part = content[start : start + PAYLOAD_BYTES]
-            await self.ask(Request(Command.WRITE_MEMORY, address + start, len(part), part))
+            await self.ask(FrameRequest(Command.WRITE_MEMORY, address + start, len(part), part))
 
     async def pause(self, clocks: int) -> None:
         await Timer(100, "us")
@@ -75,7 +75,7 @@ class LineBus:
 
 async def identify(bus: LineBus) -> None:
     """The first request to a board; what it says of itself."""
-    identity = IDENTITY.from_bits(int.from_bytes(await bus.ask(Request(Command.HELLO, 12345)), "little"))
+    identity = IDENTITY.from_bits(int.from_bytes(await bus.ask(FrameRequest(Command.HELLO, 12345)), "little"))
     bus.sequence = 0
     assert (identity.nonce, identity.build_id) == (12345, bench_config().build_id)
     assert (identity.clock_hz, identity.memory_bytes) == (PARAMETERS["clock_hz"], PARAMETERS["memory_bytes"])
@@ -105,7 +105,7 @@ async def refuses(dut) -> None:
     bus = LineBus(dut)
     await identify(bus)
     for address in (0, 4096):
-        await bus.ask(Request(Command.READ_MEMORY, address, 100), LinkStatus.READ_SLVERR)
-        await bus.ask(Request(Command.WRITE_MEMORY, address, 9, b"123456789"), LinkStatus.WRITE_SLVERR)
+        await bus.ask(FrameRequest(Command.READ_MEMORY, address, 100), LinkStatus.READ_SLVERR)
+        await bus.ask(FrameRequest(Command.WRITE_MEMORY, address, 9, b"123456789"), LinkStatus.WRITE_SLVERR)
     await bus.read_registers([0])
     assert not int(dut.ready.value)

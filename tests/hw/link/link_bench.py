@@ -16,13 +16,13 @@ from sim.agents.serial_line import SerialLine
 from sim.bench import bench_config
 from sim.golden.link import GoldenBoard
 from sim.memory.top import memory_bytes
-from sw.links.frames import Answer, Request, encode
+from sw.links.frames import Answer, FrameRequest, encode
 from tests.hw.link.machine import BAUD, CLOCK_HZ, COUNT, MEMORY_BYTES, REFUSED, SILENT, BoardRegisters
 
 CONFIG = bench_config()
 READ_REGISTER, WRITE_REGISTER = Command.READ_REGISTER, Command.WRITE_REGISTER
 READ, WRITE, FILL, CHECKSUM = Command.READ_MEMORY, Command.WRITE_MEMORY, Command.FILL_MEMORY, Command.CHECKSUM
-HELLO = Request(Command.HELLO, address=0xC0FFEE42)
+HELLO = FrameRequest(Command.HELLO, address=0xC0FFEE42)
 SILENCE_S = 100 * 10 / BAUD
 """The board answers within less."""
 
@@ -68,11 +68,11 @@ async def start(dut: Any) -> Board:
     return Board(dut)
 
 
-def frames(requests: list[Request], first: int = 0) -> bytes:
+def frames(requests: list[FrameRequest], first: int = 0) -> bytes:
     return b"".join(request.frame((first + n) % 256) for n, request in enumerate(requests))
 
 
-def random_requests(choice: random.Random, count: int) -> list[Request]:
+def random_requests(choice: random.Random, count: int) -> list[FrameRequest]:
     """Of all kinds, with awkward addresses and lengths, that overlap often."""
     found = []
     for _ in range(count):
@@ -80,10 +80,10 @@ def random_requests(choice: random.Random, count: int) -> list[Request]:
         address = choice.choice((0, 1, 7, 4090, 0x1FF8, 0x1001, MEMORY_BYTES - length))
         register = choice.choice((0, 4, 0x3C, COUNT, REFUSED))
         found.append(choice.choice((
-            Request(READ_REGISTER, register), Request(WRITE_REGISTER, register, payload=choice.randbytes(4)),
-            Request(READ, address, length), Request(CHECKSUM, address, length),
-            Request(WRITE, address, length, choice.randbytes(length)),
-            Request(FILL, address, length, choice.randbytes(1)),
+            FrameRequest(READ_REGISTER, register), FrameRequest(WRITE_REGISTER, register, payload=choice.randbytes(4)),
+            FrameRequest(READ, address, length), FrameRequest(CHECKSUM, address, length),
+            FrameRequest(WRITE, address, length, choice.randbytes(length)),
+            FrameRequest(FILL, address, length, choice.randbytes(1)),
         )))
     return found
 
@@ -107,15 +107,17 @@ async def acts_once(dut: Any) -> None:
     board = await start(dut)
     await board.check(HELLO.frame(0))
     requests = [
-        Request(WRITE_REGISTER, COUNT, payload=b"\x01\0\0\0"), Request(WRITE_REGISTER, REFUSED, payload=bytes(4)),
-        Request(WRITE, 64, 8, b"ABCDEFGH"), Request(FILL, 66, 2, b"x"), Request(READ, 60, 20),
-        Request(WRITE, 64, 8, b"ijklmnop"), Request(READ_REGISTER, COUNT), Request(WRITE, MEMORY_BYTES, 8, bytes(8)),
+        FrameRequest(WRITE_REGISTER, COUNT, payload=b"\x01\0\0\0"),
+        FrameRequest(WRITE_REGISTER, REFUSED, payload=bytes(4)),
+        FrameRequest(WRITE, 64, 8, b"ABCDEFGH"), FrameRequest(FILL, 66, 2, b"x"), FrameRequest(READ, 60, 20),
+        FrameRequest(WRITE, 64, 8, b"ijklmnop"), FrameRequest(READ_REGISTER, COUNT),
+        FrameRequest(WRITE, MEMORY_BYTES, 8, bytes(8)),
     ]
     await board.check(frames(requests))
     for again in (requests, requests[3:], requests[::-1]):
         for request in again:
             await board.check(request.frame(requests.index(request)))
-    await board.check(Request(READ_REGISTER, COUNT).frame(len(requests)))
+    await board.check(FrameRequest(READ_REGISTER, COUNT).frame(len(requests)))
     assert board.golden.registers.count == 1
     assert bytes(board.memory[64:72]) == b"ijklmnop"
 
@@ -124,7 +126,7 @@ async def acts_once(dut: Any) -> None:
 async def what_is_lost_is_asked_for_once(dut: Any) -> None:
     """Gaps, damaged frames and noise: one REPEAT for each loss; nothing that is out of order acts."""
     board = await start(dut)
-    add = Request(WRITE_REGISTER, COUNT, payload=b"\x01\0\0\0")
+    add = FrameRequest(WRITE_REGISTER, COUNT, payload=b"\x01\0\0\0")
     await board.check(b"\x12\x34\x56\0")  # no session: not even a REPEAT
     await board.check(HELLO.frame(0))
     await board.check(add.frame(1) + add.frame(2) + add.frame(3))
@@ -141,18 +143,19 @@ async def what_is_lost_is_asked_for_once(dut: Any) -> None:
 async def bad_requests(dut: Any) -> None:
     """They change nothing, and the next one works."""
     board = await start(dut)
-    await board.check(Request(READ_REGISTER, 0).frame(0))  # no session
+    await board.check(FrameRequest(READ_REGISTER, 0).frame(0))  # no session
     await board.check(HELLO.frame(0))
     bad = [
-        encode(bytes([9, 0]) + bytes(10)), encode(bytes([0, 1]) + bytes(10)), Request(READ, 0, 0).frame(2),
-        Request(READ, 0, 1025).frame(3), Request(WRITE, 0, 0, b"x").frame(4),
-        Request(WRITE, 0, 1025, b"x" * 1025).frame(5), Request(FILL, 0, 1025, b"x").frame(6),
-        Request(FILL, 0, 8).frame(7), Request(CHECKSUM, 0, 0).frame(8),
-        Request(WRITE_REGISTER, 0, payload=b"\xff\xff\xff").frame(9), Request(WRITE, 32, 64, b"y" * 13).frame(10),
+        encode(bytes([9, 0]) + bytes(10)), encode(bytes([0, 1]) + bytes(10)), FrameRequest(READ, 0, 0).frame(2),
+        FrameRequest(READ, 0, 1025).frame(3), FrameRequest(WRITE, 0, 0, b"x").frame(4),
+        FrameRequest(WRITE, 0, 1025, b"x" * 1025).frame(5), FrameRequest(FILL, 0, 1025, b"x").frame(6),
+        FrameRequest(FILL, 0, 8).frame(7), FrameRequest(CHECKSUM, 0, 0).frame(8),
+        FrameRequest(WRITE_REGISTER, 0, payload=b"\xff\xff\xff").frame(9),
+        FrameRequest(WRITE, 32, 64, b"y" * 13).frame(10),
     ]
     for frame in bad:
         await board.check(frame)
-    await board.check(Request(READ, 0, 128).frame(11) + Request(READ_REGISTER, 0).frame(12))
+    await board.check(FrameRequest(READ, 0, 128).frame(11) + FrameRequest(READ_REGISTER, 0).frame(12))
 
 
 @cocotb.test(timeout_time=500, timeout_unit="ms")
@@ -160,8 +163,9 @@ async def outside_of_the_memory(dut: Any) -> None:
     """DECERR for reads, writes, checksums, and the port works afterwards."""
     board = await start(dut)
     await board.check(HELLO.frame(0))
-    outside = [Request(READ, MEMORY_BYTES, 1024), Request(WRITE, MEMORY_BYTES, 600, bytes(600)),
-               Request(CHECKSUM, MEMORY_BYTES, 9), Request(WRITE, 0, 100, b"z" * 100), Request(READ, 0, 100)]
+    outside = [FrameRequest(READ, MEMORY_BYTES, 1024), FrameRequest(WRITE, MEMORY_BYTES, 600, bytes(600)),
+               FrameRequest(CHECKSUM, MEMORY_BYTES, 9), FrameRequest(WRITE, 0, 100, b"z" * 100),
+               FrameRequest(READ, 0, 100)]
     for n, request in enumerate(outside):
         await board.check(request.frame(n))
 
@@ -173,7 +177,7 @@ async def registers_that_do_not_answer(dut: Any) -> None:
     await board.check(HELLO.frame(0))
     wait_s = 2 * CONFIG.timeout_cycles / CLOCK_HZ
     for n in range(2):
-        answer = Answer.of((await board.exchange(Request(READ_REGISTER, SILENT).frame(n), patience_s=wait_s))[:-1])
+        answer = Answer.of((await board.exchange(FrameRequest(READ_REGISTER, SILENT).frame(n), patience_s=wait_s))[:-1])
         assert answer == Answer(READ_REGISTER.value, n, b"", LinkStatus.REGISTER_TIMEOUT.value)
-        board.golden.receive(Request(READ_REGISTER, 0).frame(n))
-    await board.check(Request(WRITE, 0, 3, b"abc").frame(2) + Request(READ, 0, 8).frame(3))
+        board.golden.receive(FrameRequest(READ_REGISTER, 0).frame(n))
+    await board.check(FrameRequest(WRITE, 0, 3, b"abc").frame(2) + FrameRequest(READ, 0, 8).frame(3))

@@ -14,7 +14,7 @@ from hw.contract.link_protocol import BUFFER_BYTES, ENTRY, Command
 from hw.link.cobs import CobsDecoder, CobsEncoder
 from hw.link.frame_buffer import FrameBuffer
 from hw.link.frame_sender import FrameSender
-from sw.links.frames import Answer, Request, decode, encode
+from sw.links.frames import Answer, FrameRequest, decode, encode
 from tests.hw.simulation import simulate
 from tests.hw.steps import Step, run_steps, run_stream
 
@@ -182,7 +182,7 @@ def test_what_finds_no_room_leaves_no_trace() -> None:
 
 def test_a_request_and_an_answer() -> None:
     """Byte by byte as the document has them."""
-    frame = Request(Command.WRITE_MEMORY, address=0x1122334455, length=2, payload=b"\xaa\xbb").frame(7)
+    frame = FrameRequest(Command.WRITE_MEMORY, address=0x1122334455, length=2, payload=b"\xaa\xbb").frame(7)
     assert decode(frame[:-1]) == bytes.fromhex("05 07 0200 5544332211000000 aabb")
     assert Answer.of(encode(bytes.fromhex("02 09 11223344 00"))[:-1]) == Answer(2, 9, bytes.fromhex("11223344"), 0)
     assert Answer.of(encode(b"\x02\x09")[:-1]) is None

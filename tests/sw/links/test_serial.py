@@ -27,7 +27,7 @@ from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links import serial as serial_module
 from sw.links.exchange import PATIENCE_S, LinkError
-from sw.links.frames import Request
+from sw.links.frames import FrameRequest
 from sw.links.machine import PIECE_BYTES, MachineLink
 from sw.links.serial import SerialBus, connect
 from sw.pack import pack
@@ -386,8 +386,8 @@ def test_an_older_session() -> None:
     """Requests and answers of a program that was killed do no harm."""
     line = NoisyLine(board(), latency_s=0.05)
     bus_on(line)
-    line.write(b"".join(Request(Command.READ_MEMORY, 0, 1024).frame(n) for n in range(5)))
-    line.write(Request(Command.WRITE_MEMORY, 0, 9, b"old words").frame(5)[:-9])  # killed in the middle
+    line.write(b"".join(FrameRequest(Command.READ_MEMORY, 0, 1024).frame(n) for n in range(5)))
+    line.write(FrameRequest(Command.WRITE_MEMORY, 0, 9, b"old words").frame(5)[:-9])  # killed in the middle
     bus = bus_on(line)
     asyncio.run(bus.write_memory(0, b"new"))
     assert bytes(asyncio.run(bus.read_memory(0, 3))) == bytes(line.board.memory[:3]) == b"new"
