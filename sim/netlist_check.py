@@ -27,8 +27,8 @@ from sim.links.golden import GoldenLink
 from sim.memory.top import SimulatedMemory
 from sim.netlist import count_cells
 from sim.random_checkpoint import write_random_checkpoint
-from sw import driver
 from sw.checkpoint import Checkpoint
+from sw.driver import Driver
 from sw.image import ModelImage
 from sw.pack import pack
 from sw.requests import Job
@@ -72,7 +72,7 @@ def _compare(folder: Path) -> list[str]:
     write_random_checkpoint(folder / "checkpoint", **MODEL, seed=3)
     pack(Checkpoint.open(folder / "checkpoint"), folder / "model.img", SMALL)
     image = ModelImage.open(folder / "model.img", SMALL)
-    golden = driver.Accelerator(GoldenLink(image)).generate(JOB)
+    golden = Driver(GoldenLink(image)).generate(JOB)
     lines = []
     for seed in SEEDS:
         with _step(f"memory seed {seed}"):

@@ -22,7 +22,7 @@ from sw.links.link import Link, RunStats
 from sw.requests import Job, Request
 from sw.sampling import Sampler
 
-__all__ = ["Accelerator", "Generation", "next_position"]
+__all__ = ["Driver", "Generation", "next_position"]
 
 
 @dataclass
@@ -39,8 +39,8 @@ class Generation:
         self.tokens[-1] = sampler.draw(self.logits[-1])
 
 
-class Accelerator:
-    """A model on a link. `total` sums the statistics of all runs; None if the link measures nothing."""
+class Driver:
+    """Runs jobs with a model on a link. `total` sums the statistics of all runs; None if the link measures nothing."""
 
     def __init__(self, link: Link) -> None:
         self.config, self.link, self.shape = link.config, link, link.plan.shape

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hw.contract.register_map import MAX_END_IDS
-from sw.driver import Accelerator, Generation, next_position
+from sw.driver import Driver, Generation, next_position
 from sw.errors import HardwareError, JobError
 from sw.requests import Batch, Entry, Job
 from sw.sampling import Sampler
@@ -37,7 +37,7 @@ class _Running:
             self.result.logits.clear()
 
 
-def generate_batch(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
+def generate_batch(driver: Driver, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
     """Run jobs together. Yields the number and the result of each job when it ends.
 
     Each result equals that of the job alone. The number of sequences is limited by columns and KV slots. A job joins on
@@ -54,17 +54,17 @@ def generate_batch(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tu
     """
     for number, job in enumerate(jobs):
         try:
-            accelerator.check(job)
+            driver.check(job)
             if job.start_position:
                 raise JobError(f"start-position and slot must be 0 in a batch, not {job.start_position} and {job.slot}")
         except JobError as error:
             raise JobError(f"job {number}: {error}") from error
-    return _generate(accelerator, jobs)
+    return _generate(driver, jobs)
 
 
-def _generate(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
-    shape, waiting = accelerator.shape, deque(enumerate(jobs))
-    free = deque(range(min(accelerator.config.columns, shape.sequences)))
+def _generate(driver: Driver, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
+    shape, waiting = driver.shape, deque(enumerate(jobs))
+    free = deque(range(min(driver.config.columns, shape.sequences)))
     running: list[_Running] = []
     while waiting or running:
         while waiting and free:
@@ -73,29 +73,29 @@ def _generate(accelerator: Accelerator, jobs: Sequence[Job]) -> Iterator[tuple[i
                                job.sampling and Sampler(job.sampling))
             first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens), end_ids=(),
                             last_logits=bool(job.sampling))
-            accelerator.run(first, [joining.result])
+            driver.run(first, [joining.result])
             if len(joining.result.tokens) != first.max_new_tokens:
                 raise HardwareError("the run of a prompt ended without a token: reset the accelerator and run again")
             joining.choose()
             running.append(joining)
-            yield from _leave(accelerator, running, free)
+            yield from _leave(driver, running, free)
         if running:
-            _decode(accelerator, running)
-            yield from _leave(accelerator, running, free)
+            _decode(driver, running)
+            yield from _leave(driver, running, free)
 
 
-def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
+def _decode(driver: Driver, running: list[_Running]) -> None:
     """Run a batch until a sequence ends, or until the memory for its rows is full."""
-    left = [min(r.job.max_new_tokens - len(r.result.tokens), accelerator.shape.context - r.entry.position)
+    left = [min(r.job.max_new_tokens - len(r.result.tokens), driver.shape.context - r.entry.position)
             for r in running]
-    rows = accelerator.link.plan.run_rows // len(running)
+    rows = driver.link.plan.run_rows // len(running)
     drawn = any(r.sampler for r in running)
     end_ids = tuple(sorted({token for r in running for token in r.job.end_ids}))
     single = drawn or len(end_ids) > MAX_END_IDS
     before = [len(r.result.tokens) for r in running]
     batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=1 if single else min(*left, rows),
                   end_ids=() if single else end_ids, all_logits=drawn or any(r.job.all_logits for r in running))
-    accelerator.run(batch, [r.result for r in running])
+    driver.run(batch, [r.result for r in running])
     passes = {len(r.result.tokens) - made for r, made in zip(running, before, strict=True)}
     if len(passes) != 1 or 0 in passes:
         raise HardwareError("a batch ended in the middle of a pass: reset the accelerator and run again")
@@ -104,11 +104,11 @@ def _decode(accelerator: Accelerator, running: list[_Running]) -> None:
 
 
 def _leave(
-    accelerator: Accelerator, running: list[_Running], free: deque[int]
+    driver: Driver, running: list[_Running], free: deque[int]
 ) -> Iterator[tuple[int, Generation]]:
     """Remove the sequences that have ended and free their slots."""
     for r in list(running):
-        r.result.stopped = accelerator.stopped(r.job, r.result)
+        r.result.stopped = driver.stopped(r.job, r.result)
         if r.result.stopped:
             running.remove(r)
             free.append(r.job.slot)

@@ -17,7 +17,7 @@ import numpy as np
 
 from hw.contract.config import AccelConfig
 from hw.contract.config import preset as preset_of
-from sw.driver import Accelerator, Generation
+from sw.driver import Driver, Generation
 from sw.errors import JobError
 from sw.image import ModelImage
 from sw.links.link import Link, RunStats
@@ -147,17 +147,17 @@ class Session:
                 self._link = open_link(backend, packed, port=port, memory_seed=memory_seed)
             self._machine = MachineThread(self._link)
             stack.callback(self._machine.close)
-            self._accelerator = Accelerator(self._link)
+            self._driver = Driver(self._link)
             self._release = weakref.finalize(self, stack.pop_all().close)
 
     @property
     def stats(self) -> RunStats | None:
         """Statistics of all runs so far together; None before the first run, and for the golden model."""
-        return self._accelerator.total
+        return self._driver.total
 
     def check(self, job: Job) -> None:
         """Check a job without running it. Raises JobError if it cannot run. No accelerator is needed."""
-        self._accelerator.check(job)
+        self._driver.check(job)
 
     def build(self) -> int:
         """Build ID of the accelerator, as `Link.build`. A simulator is compiled in the calling thread, so that an
@@ -231,7 +231,7 @@ class Session:
         job = self.job(prompt, max_new_tokens=max_new_tokens, sampling=sampling, logits=logits)
         self.check(job)
         self._prepare()
-        return self._completion(job, self._machine.call(lambda: self._accelerator.generate(job)))
+        return self._completion(job, self._machine.call(lambda: self._driver.generate(job)))
 
     def stream(
         self, prompt: str | Sequence[int] | Job, *, max_new_tokens: int = 32, sampling: Sampling | None = None,
@@ -243,7 +243,7 @@ class Session:
         self._prepare()
 
         def run(tell: Callable[[int], None]) -> Completion:
-            return self._completion(job, self._accelerator.generate(job, tell))
+            return self._completion(job, self._driver.generate(job, tell))
 
         return Stream(self._machine.begin(run), self.text)
 
@@ -252,7 +252,7 @@ class Session:
 
         At most as many jobs as columns and `sequences` run at a time. Each result equals that of the job alone.
         """
-        ended = generate_batch(self._accelerator, jobs)
+        ended = generate_batch(self._driver, jobs)
         self._prepare()
 
         def run(tell: Callable[[tuple[int, Completion]], None]) -> None:

@@ -32,13 +32,13 @@ import numpy as np
 
 from boards.resources import resources, usage
 from boards.results import machine
-from hw.accelerator import Accelerator as Hardware
+from hw.accelerator import Accelerator
 from hw.contract.config import PRESETS, AccelConfig
 from hw.extras import as_program
 from hw.verilog import generate_verilog
 from sim.links.simulated import SimulatedLink
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation
+from sw.driver import Driver, Generation
 from sw.image import ModelImage
 from sw.installed import commit
 from sw.links.link import Step
@@ -107,12 +107,12 @@ def run(config: AccelConfig, image: Path, seed: int, steps: list[list[Job]]) -> 
     on the clock at which the driver starts them."""
     results: list[Generation] = []
     with closing(Recorded(ModelImage.open(image, config), seed)) as link:
-        accelerator = Accelerator(link)
+        driver = Driver(link)
         for step in steps:
             if len(step) == 1:
-                results.append(accelerator.generate(step[0]))
+                results.append(driver.generate(step[0]))
             else:
-                results += [result for _, result in sorted(generate_batch(accelerator, step), key=lambda one: one[0])]
+                results += [result for _, result in sorted(generate_batch(driver, step), key=lambda one: one[0])]
     rows = [row for result in results for row in result.logits]
     return {
         "tokens": [result.tokens for result in results],
@@ -143,7 +143,7 @@ def faults(seed: int, folder: Path) -> Any:
 def area(folder: Path) -> Any:
     """LUTs and flip-flops of `tiny`."""
     file = folder / "accelerator.v"
-    file.write_text(generate_verilog(Hardware(PRESETS["tiny"]), "accelerator").text)
+    file.write_text(generate_verilog(Accelerator(PRESETS["tiny"]), "accelerator").text)
     used = usage(resources(file, "accelerator", folder / "resources"), "accelerator")
     return {kind: used[kind] for kind in ("LUT", "FF")}
 

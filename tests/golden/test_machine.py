@@ -12,7 +12,7 @@ from sim.float_reference import FloatReference
 from sim.links.golden import GoldenLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator
+from sw.driver import Driver
 from sw.image import ModelImage
 from sw.pack import pack
 from sw.requests import Job
@@ -28,14 +28,14 @@ EMBEDDING_BARS = {12: 1.0, 8: 1.05}
 """The same for `tiny` with so many bits of an embedding."""
 
 
-def accelerator(checkpoint: Path, config: AccelConfig, path: Path, sequences: int = 1) -> Accelerator:
+def accelerator(checkpoint: Path, config: AccelConfig, path: Path, sequences: int = 1) -> Driver:
     pack(Checkpoint.open(checkpoint), path, config, sequences=sequences)
     image = ModelImage.open(path, config)
     image.verify()
-    return Accelerator(GoldenLink(image))
+    return Driver(GoldenLink(image))
 
 
-def scores(acc: Accelerator, prompt: tuple[int, ...], chunk: int, slot: int = 0) -> np.ndarray:
+def scores(acc: Driver, prompt: tuple[int, ...], chunk: int, slot: int = 0) -> np.ndarray:
     job = Job(prompt=prompt, max_new_tokens=0, chunk=chunk, slot=slot, all_logits=True)
     return np.stack(acc.generate(job).logits)
 

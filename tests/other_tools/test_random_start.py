@@ -11,7 +11,7 @@ import sim.bench
 from hw.contract.config import preset
 from sim.links.simulated import SimulatedLink
 from sim.memory.top import SimulatedMemory
-from sw.driver import Accelerator
+from sw.driver import Driver
 from tests.other_tools.test_four_state import JOB, small_model
 from tests.system.test_sim_equals_golden import assert_same, golden, image_of
 
@@ -31,4 +31,4 @@ def test_random_start(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     config = preset("tiny")
     image = image_of(small_model(tmp_path), config, tmp_path)
     link = SimulatedLink(image, memory_seed=seed)
-    assert_same(Accelerator(link).generate(JOB), golden(config, image, JOB))
+    assert_same(Driver(link).generate(JOB), golden(config, image, JOB))

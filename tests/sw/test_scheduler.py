@@ -14,7 +14,7 @@ from hw.contract.config import PRESETS, AccelConfig
 from sim.links.golden import GoldenLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation
+from sw.driver import Driver, Generation
 from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
 from sw.links.link import Step
@@ -79,8 +79,8 @@ def some_jobs(seed: int, count: int) -> list[Job]:
     return jobs
 
 
-def together(accelerator: Accelerator, jobs: list[Job]) -> dict[int, Generation]:
-    results = list(generate_batch(accelerator, jobs))
+def together(driver: Driver, jobs: list[Job]) -> dict[int, Generation]:
+    results = list(generate_batch(driver, jobs))
     assert sorted(number for number, _ in results) == list(range(len(jobs)))
     return dict(results)
 
@@ -97,12 +97,12 @@ def test_each_result_is_that_of_the_job_alone(seed: int, checkpoint: Checkpoint,
     """However many run at a time; they end for every reason there is."""
     jobs = some_jobs(seed, 8)
     image = image_of(checkpoint, tmp_path, FOUR, 1)
-    alone = [Accelerator(GoldenLink(image)).generate(job) for job in jobs]
+    alone = [Driver(GoldenLink(image)).generate(job) for job in jobs]
     reasons = " ".join(result.stopped for result in alone)
     assert all(reason in reasons for reason in ("end id", "reached", "full"))
     for sequences in (1, 3, 5):
         image = image_of(checkpoint, tmp_path, FOUR, sequences)
-        results = together(Accelerator(GoldenLink(image)), jobs)
+        results = together(Driver(GoldenLink(image)), jobs)
         for number, expected in enumerate(alone):
             assert_same(results[number], expected)
 
@@ -112,7 +112,7 @@ def test_all_columns_work_as_long_as_there_are_jobs(sequences: int, checkpoint: 
     """As many sequences as columns and slots allow, each on its own slot; the last ones alone."""
     link = Recorder(FOUR, image_of(checkpoint, tmp_path, FOUR, sequences))
     jobs = some_jobs(8, 12)
-    together(Accelerator(link), jobs)
+    together(Driver(link), jobs)
     most = min(4, sequences)
     starts = [request for request in link.requests if isinstance(request, Job)]
     assert [job.prompt for job in starts] == [job.prompt for job in jobs]
@@ -130,7 +130,7 @@ def test_sequences_share_passes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     image = image_of(checkpoint, tmp_path, FOUR, 4)
     jobs = [Job(prompt=(n, 2), max_new_tokens=7, chunk=2) for n in range(4)]
     link = Recorder(FOUR, image)
-    together(Accelerator(link), jobs)
+    together(Driver(link), jobs)
     assert link.passes == 4 + 6
     assert [r.max_new_tokens for r in link.requests if isinstance(r, Batch)] == [6]
 
@@ -141,13 +141,13 @@ def test_drawn_sequences_share_passes(checkpoint: Checkpoint, tmp_path: Path) ->
     jobs = [Job(prompt=(n, 2), max_new_tokens=4 if n else 7, chunk=2,
                 sampling=Sampling(temperature=1.0) if n == 3 else None) for n in range(4)]
     link = Recorder(FOUR, image)
-    results = together(Accelerator(link), jobs)
+    results = together(Driver(link), jobs)
     assert link.passes == 4 + 6
     assert [(r.max_new_tokens, r.all_logits) for r in link.requests if isinstance(r, Batch)] == [
         (1, True), (1, True), (1, True), (3, False)]
     assert [r.last_logits for r in link.requests if isinstance(r, Job)] == [False, False, False, True]
     for number, job in enumerate(jobs):
-        assert_same(results[number], Accelerator(GoldenLink(image)).generate(job))
+        assert_same(results[number], Driver(GoldenLink(image)).generate(job))
 
 
 def test_a_run_has_room_for_its_rows(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -155,35 +155,35 @@ def test_a_run_has_room_for_its_rows(checkpoint: Checkpoint, tmp_path: Path) -> 
     image = image_of(checkpoint, tmp_path, FOUR, 4)
     link = Recorder(FOUR, image)
     jobs = [Job(prompt=(n,), max_new_tokens=99, chunk=1, all_logits=n == 2) for n in range(4)]
-    results = together(Accelerator(link), jobs)
+    results = together(Driver(link), jobs)
     assert [len(result.tokens) for result in results.values()] == [CONTEXT] * 4
     batches = [r for r in link.requests if isinstance(r, Batch)]
     assert [r.most_tokens for r in batches] == [24, 24, 24, 20]
 
 
 def test_no_jobs(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    assert not together(Accelerator(Recorder(FOUR, image_of(checkpoint, tmp_path, FOUR, 1))), [])
+    assert not together(Driver(Recorder(FOUR, image_of(checkpoint, tmp_path, FOUR, 1))), [])
 
 
 def test_results_come_when_they_are_there(checkpoint: Checkpoint, tmp_path: Path) -> None:
     image = image_of(checkpoint, tmp_path, FOUR, 2)
     jobs = [Job(prompt=(1,), max_new_tokens=count, chunk=1) for count in (9, 3, 0, 1)]
     link = Recorder(FOUR, image)
-    results = generate_batch(Accelerator(link), jobs)
+    results = generate_batch(Driver(link), jobs)
     assert [number for number, _ in results] == [1, 2, 3, 0]
 
 
 def test_closing_ends_the_run(checkpoint: Checkpoint, tmp_path: Path) -> None:
     """Nothing is under way between two results, and the machine takes other jobs afterwards."""
     link = Recorder(FOUR, image_of(checkpoint, tmp_path, FOUR, 2))
-    accelerator = Accelerator(link)
+    driver = Driver(link)
     jobs = some_jobs(1, 6)
-    results = generate_batch(accelerator, jobs)
+    results = generate_batch(driver, jobs)
     next(results)
     results.close()
     assert not link.under_way
-    for number, result in together(accelerator, jobs).items():
-        assert_same(result, Accelerator(GoldenLink(link.link.machine.image)).generate(jobs[number]))
+    for number, result in together(driver, jobs).items():
+        assert_same(result, Driver(GoldenLink(link.link.machine.image)).generate(jobs[number]))
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
@@ -200,7 +200,7 @@ def test_refused_before_anything_runs(
     jobs = some_jobs(2, 4)
     jobs[2] = replace(jobs[2], **changes)
     with pytest.raises(JobError, match=sentence):
-        generate_batch(Accelerator(link), jobs)
+        generate_batch(Driver(link), jobs)
     assert not link.requests
 
 
@@ -223,10 +223,10 @@ def test_a_machine_that_makes_too_few_tokens(
     """It is an error, not an endless loop."""
     link = Script(image_of(checkpoint, tmp_path, FOUR, 2).plan, first, following)
     with pytest.raises(HardwareError, match=r"ended in the middle of a pass|ended without a token"):
-        list(generate_batch(Accelerator(link), [Job(prompt=(1,), max_new_tokens=9, chunk=1)] * 2))
+        list(generate_batch(Driver(link), [Job(prompt=(1,), max_new_tokens=9, chunk=1)] * 2))
 
 
 def test_a_run_that_ends_for_no_reason(checkpoint: Checkpoint, tmp_path: Path) -> None:
     link = Script(image_of(checkpoint, tmp_path, FOUR, 2).plan, 3, 0)
     with pytest.raises(HardwareError, match="ended after 3 tokens, before any stop condition"):
-        Accelerator(link).generate(Job(prompt=(1,), max_new_tokens=9, chunk=1))
+        Driver(link).generate(Job(prompt=(1,), max_new_tokens=9, chunk=1))

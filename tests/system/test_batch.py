@@ -13,7 +13,7 @@ from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation
+from sw.driver import Driver, Generation
 from sw.image import ModelImage
 from sw.pack import pack
 from sw.requests import Job
@@ -50,11 +50,11 @@ def assert_same(got: Generation, expected: Generation) -> None:
 
 def check(config: AccelConfig, image: ModelImage, jobs: Sequence[Job], seed: int = 0) -> list[Generation]:
     """The simulated batch, the golden batch, and each job alone on a fresh golden machine; the results."""
-    simulated = dict(generate_batch(Accelerator(SimulatedLink(image, seed)), jobs))
-    golden = dict(generate_batch(Accelerator(GoldenLink(image)), jobs))
+    simulated = dict(generate_batch(Driver(SimulatedLink(image, seed)), jobs))
+    golden = dict(generate_batch(Driver(GoldenLink(image)), jobs))
     assert sorted(simulated) == sorted(golden) == list(range(len(jobs)))
     for number, job in enumerate(jobs):
-        alone = Accelerator(GoldenLink(image)).generate(job)
+        alone = Driver(GoldenLink(image)).generate(job)
         assert_same(simulated[number], alone)
         assert_same(golden[number], alone)
     return [simulated[number] for number in range(len(jobs))]
@@ -105,12 +105,12 @@ def test_clocks_of_a_batch(tmp_path: Path) -> None:
     jobs = [Job(prompt=(50, 47), max_new_tokens=9, chunk=2), Job(prompt=(17, 300), max_new_tokens=9, chunk=2)]
     clocks = {}
     for name, some in (("both", jobs), ("first", jobs[:1]), ("second", jobs[1:])):
-        accelerator = Accelerator(SimulatedLink(image))
-        results = [result for _, result in generate_batch(accelerator, some)]
+        driver = Driver(SimulatedLink(image))
+        results = [result for _, result in generate_batch(driver, some)]
         assert all(len(result.tokens) == 9 for result in results)
-        assert accelerator.total
-        assert accelerator.total.traffic
-        clocks[name], read = accelerator.total.cycles, accelerator.total.traffic.read_bytes
+        assert driver.total
+        assert driver.total.traffic
+        clocks[name], read = driver.total.cycles, driver.total.traffic.read_bytes
         assert read["stream"] == image.plan.regions["stream"].size * (len(some) + 8)
         blocks = len(some) * (2 + 8) * image.plan.shape.layers * image.plan.shape.kv_heads
         assert read["kv"] == blocks * TINY.kv_block_bytes(image.plan.shape.head_dim)

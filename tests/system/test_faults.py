@@ -21,9 +21,9 @@ from sim.links.simulated import SimulatedLink
 from sim.links.simulator_process import TOP
 from sim.memory.top import SimulatedMemory
 from sim.random_checkpoint import write_random_checkpoint
-from sw import driver
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
+from sw.driver import Driver, Generation
 from sw.errors import HardwareError, JobError
 from sw.image import ModelImage
 from sw.pack import pack
@@ -61,8 +61,8 @@ def simulate(
     the machine's memory in place of the image."""
     expected_config = driver_config or config
     good = image_of(folder, expected_config, hidden=hidden)
-    golden = driver.Generation([])
-    driver.Accelerator(GoldenLink(good)).run(request, [golden])
+    golden = Generation([])
+    Driver(GoldenLink(good)).run(request, [golden])
     np.save(folder / "logits.npy", np.stack(golden.logits))
     size = good.plan.layout().end
     run_bench(
@@ -122,7 +122,7 @@ def test_bad_opcode(region: str, number: int, fields: dict[str, int], tmp_path: 
     with closing(SimulatedLink(image)) as link:
         link.write_memory(*other_header(image, region, number, **fields))
         with pytest.raises(HardwareError, match="BAD_OPCODE: The packet stream holds an unknown command"):
-            driver.Accelerator(link).generate(JOB)
+            Driver(link).generate(JOB)
 
 
 def test_a_damaged_header_on_the_command_line(
@@ -252,9 +252,9 @@ def no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_before_anything_runs(name: str, link: Callable[..., Any], tmp_path: Path) -> None:
     changes, sentence = REFUSED[name]
-    accelerator = driver.Accelerator(link(image_of(tmp_path)))
+    driver = Driver(link(image_of(tmp_path)))
     with pytest.raises(JobError, match=sentence):
-        accelerator.generate(replace(JOB, **changes))
+        driver.generate(replace(JOB, **changes))
 
 
 @pytest.mark.usefixtures("no_simulator")

@@ -14,7 +14,7 @@ from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation, Link
+from sw.driver import Driver, Generation, Link
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.pack import pack
@@ -37,8 +37,8 @@ def image(tmp_path: Path) -> ModelImage:
     return ModelImage.open(tmp_path / "model.img", TINY)
 
 
-def golden(image: ModelImage) -> Accelerator:
-    return Accelerator(GoldenLink(image))
+def golden(image: ModelImage) -> Driver:
+    return Driver(GoldenLink(image))
 
 
 def same(got: Generation, expected: Generation) -> bool:
@@ -59,10 +59,10 @@ def test_golden_and_simulated_draw_the_same(image: ModelImage) -> None:
     alone = [golden(image).generate(job) for job in mixed_jobs()]
     assert not same(alone[0], alone[1])
     with closing(SimulatedLink(image, 3)) as link:
-        accelerator = Accelerator(link)
+        driver = Driver(link)
         for job, expected in list(zip(mixed_jobs(), alone, strict=True))[:4]:
-            assert same(accelerator.generate(job), expected)
-        for machine in (accelerator, golden(image)):
+            assert same(driver.generate(job), expected)
+        for machine in (driver, golden(image)):
             together = dict(generate_batch(machine, mixed_jobs()))
             for number, expected in enumerate(alone):
                 assert same(together[number], expected)
@@ -92,27 +92,27 @@ def test_last_logits_are_the_last_of_all(most: int, image: ModelImage) -> None:
 def test_top_1_is_greedy(together: bool, image: ModelImage) -> None:
     jobs = [Job(prompt=(n,), max_new_tokens=30, chunk=1) for n in range(8)]
     drawn = [replace(job, sampling=Sampling(temperature=5.0, top_k=1)) for job in jobs]
-    accelerator = golden(image)
+    driver = golden(image)
     if together:
-        results = dict(generate_batch(accelerator, drawn))
+        results = dict(generate_batch(driver, drawn))
     else:
-        results = {number: accelerator.generate(job) for number, job in enumerate(drawn)}
+        results = {number: driver.generate(job) for number, job in enumerate(drawn)}
     for number, job in enumerate(jobs):
-        assert same(results[number], accelerator.generate(job))
+        assert same(results[number], driver.generate(job))
 
 
 def test_ends_of_drawn_sequences(image: ModelImage) -> None:
     """The first end id, though the largest logit was another's; the context; the limit. A token tells as it comes."""
-    accelerator, reasons = golden(image), set()
+    driver, reasons = golden(image), set()
     for seed in range(25):
         told: list[int] = []
         job = replace(JOB, max_new_tokens=(3, 50)[seed % 2], sampling=Sampling(temperature=2.0, seed=seed))
-        result = accelerator.generate(job, told.append)
+        result = driver.generate(job, told.append)
         assert told == result.tokens
         ends = [token in EOS for token in result.tokens]
         assert True not in ends[:-1]
         assert result.stopped.startswith("end id") == ends[-1]
-        assert len(result.tokens) + len(job.prompt) <= accelerator.shape.context + 1
+        assert len(result.tokens) + len(job.prompt) <= driver.shape.context + 1
         reasons.add(result.stopped.split()[0] + " " + result.stopped.split()[-1])
     assert {"end 4", "end 11", "end 17", "3 reached", "context full"} <= reasons
 
@@ -128,21 +128,21 @@ def test_all_logits_of_a_drawn_sequence(image: ModelImage) -> None:
 
 
 def test_a_callback_that_fails_ends_the_sequence(image: ModelImage) -> None:
-    accelerator = golden(image)
+    driver = golden(image)
 
     def fail(token: int) -> None:
         raise InterruptedError(token)
 
     with pytest.raises(InterruptedError):
-        accelerator.generate(JOB, fail)
-    assert same(accelerator.generate(JOB), golden(image).generate(JOB))
+        driver.generate(JOB, fail)
+    assert same(driver.generate(JOB), golden(image).generate(JOB))
 
 
 def test_a_run_without_its_token(image: ModelImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    accelerator = golden(image)
-    monkeypatch.setattr(accelerator.link, "run", lambda request: (step for step in ()))
+    driver = golden(image)
+    monkeypatch.setattr(driver.link, "run", lambda request: (step for step in ()))
     with pytest.raises(HardwareError, match="ended after 0 tokens, before any stop condition"):
-        accelerator.generate(JOB)
+        driver.generate(JOB)
 
 
 def test_clocks_of_drawing(tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ def test_clocks_of_drawing(tmp_path: Path) -> None:
     with closing(SimulatedLink(image)) as link:
         clocks, tokens = [], []
         for sampling in (None, Sampling(temperature=1.0, top_k=1)):
-            accelerator = Accelerator(link)
-            tokens.append(accelerator.generate(replace(greedy, sampling=sampling)).tokens)
-            assert accelerator.total
-            clocks.append(accelerator.total.cycles)
-        assert accelerator.total.runs == 24
+            driver = Driver(link)
+            tokens.append(driver.generate(replace(greedy, sampling=sampling)).tokens)
+            assert driver.total
+            clocks.append(driver.total.cycles)
+        assert driver.total.runs == 24
     assert tokens[0] == tokens[1]
     added = (clocks[1] - clocks[0]) / 24
     print(f"\n{added:.1f} clocks per token more than {clocks[0] / 29:.0f}")

@@ -12,8 +12,8 @@ import pytest
 from sim.links import simulated
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
-from sw import driver
 from sw.__main__ import main
+from sw.driver import Driver
 from sw.errors import HardwareError
 from tests.system.test_faults import JOB, checkpoint_of, image_of
 
@@ -35,10 +35,10 @@ def test_a_flipped_bit_is_named(name: str, tmp_path: Path) -> None:
             link.scrub(nothing)
         link.write_memory(at, good)
         link.scrub(nothing)
-        accelerator = driver.Accelerator(link)
-        got = accelerator.generate(JOB)
+        driver = Driver(link)
+        got = driver.generate(JOB)
         link.scrub(nothing)
-    expected = driver.Accelerator(GoldenLink(image)).generate(JOB)
+    expected = Driver(GoldenLink(image)).generate(JOB)
     np.testing.assert_array_equal(np.stack(got.logits), np.stack(expected.logits))
 
 

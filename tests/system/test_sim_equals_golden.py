@@ -14,7 +14,7 @@ from sim.links.simulated import SimulatedLink
 from sim.random_checkpoint import write_random_checkpoint
 from sim.tensor_writer import write_safetensors
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation
+from sw.driver import Driver, Generation
 from sw.image import ModelImage
 from sw.pack import pack
 from sw.requests import Job
@@ -40,13 +40,13 @@ def awkward(folder: Path) -> Path:
 
 def simulated(config: AccelConfig, image: ModelImage, job: Job, seed: int = 0) -> tuple[Generation, int]:
     link = SimulatedLink(image, seed)
-    result = Accelerator(link).generate(job)
+    result = Driver(link).generate(job)
     assert link.stats
     return result, link.stats.cycles
 
 
 def golden(config: AccelConfig, image: ModelImage, job: Job) -> Generation:
-    return Accelerator(GoldenLink(image)).generate(job)
+    return Driver(GoldenLink(image)).generate(job)
 
 
 def assert_same(got: Generation, expected: Generation) -> None:
@@ -70,7 +70,7 @@ def test_bytes_read_are_the_bytes_needed(tmp_path: Path) -> None:
     config = PRESETS["tiny"]
     image = image_of(DEMO, config, tmp_path)
     link = SimulatedLink(image)
-    result = Accelerator(link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
+    result = Driver(link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
     fed = len(PROMPT) + len(result.tokens) - 1
     blocks = sum(position // BLOCK_POSITIONS + 1 for position in range(fed))
     shape = image.plan.shape
@@ -205,7 +205,7 @@ def test_a_sequence_goes_on_in_a_later_job(tmp_path: Path) -> None:
         rows = []
         for start in (0, len(PROMPT)):
             job = Job(prompt=PROMPT, max_new_tokens=0, chunk=2, all_logits=True, start_position=start)
-            rows += Accelerator(device).generate(job).logits
+            rows += Driver(device).generate(job).logits
         np.testing.assert_array_equal(np.stack(rows), np.stack(whole.logits))
     kv = twin.machine.kv
     np.testing.assert_array_equal(link.read_memory(link.layout.kv, kv.size), kv.ravel())
@@ -226,7 +226,7 @@ def test_last_positions_of_a_full_context(tmp_path: Path) -> None:
     twin.machine.kv[0] = blocks.ravel()
     link.write_memory(link.layout.kv, blocks.tobytes())
     job = Job(prompt=(1, 2, 3), max_new_tokens=9, chunk=2, all_logits=True, start_position=4091)
-    got, expected = (Accelerator(device).generate(job) for device in (link, twin))
+    got, expected = (Driver(device).generate(job) for device in (link, twin))
     assert expected.stopped == "context of 4096 full"
     assert_same(got, expected)
 

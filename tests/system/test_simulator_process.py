@@ -26,7 +26,7 @@ from sim.links.simulator_process import SimulatorProcess
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation
+from sw.driver import Driver, Generation
 from sw.errors import HardwareError, SessionClosedError
 from sw.image import ModelImage
 from sw.links.stop import Stopped
@@ -54,7 +54,7 @@ def image(checkpoint: Path, tmp_path: Path) -> ModelImage:
 
 
 def golden(image: ModelImage, job: Job = JOB) -> Generation:
-    return Accelerator(GoldenLink(image)).generate(job)
+    return Driver(GoldenLink(image)).generate(job)
 
 
 def simulators(image: Path) -> list[int]:
@@ -86,14 +86,14 @@ def test_runs_share_a_process(image: ModelImage) -> None:
     """It starts with the first run, and its clock stands still between runs."""
     with nothing_is_left(image), closing(SimulatedLink(image)) as link:
         assert not simulators(image.path)
-        accelerator = Accelerator(link)
-        assert accelerator.generate(LONG).tokens == golden(image, LONG).tokens
+        driver = Driver(link)
+        assert driver.generate(LONG).tokens == golden(image, LONG).tokens
         first = link.stats
         (process,) = simulators(image.path)
         used = Path(f"/proc/{process}/stat").read_text().split()[13]  # processor time
         time.sleep(1)
         assert Path(f"/proc/{process}/stat").read_text().split()[13] == used
-        assert accelerator.generate(JOB).tokens == golden(image).tokens
+        assert driver.generate(JOB).tokens == golden(image).tokens
         assert simulators(image.path) == [process]
         second = link.stats
         assert first
@@ -106,11 +106,11 @@ def test_runs_share_a_process(image: ModelImage) -> None:
             read = run.traffic.read_bytes
             assert read["kv"] == read["total"] - sum(
                 size for name, size in read.items() if name not in ("kv", "total")) > 0
-        assert accelerator.total == first + second
-        assert (accelerator.total.runs, accelerator.total.cycles) == (2, first.cycles + second.cycles)
+        assert driver.total == first + second
+        assert (driver.total.runs, driver.total.cycles) == (2, first.cycles + second.cycles)
     link.close()
     with pytest.raises(HardwareError, match="the link to the simulator is closed"):
-        accelerator.generate(JOB)
+        driver.generate(JOB)
 
 
 def test_closing_a_run_leaves_the_link_ready(image: ModelImage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_closing_a_run_leaves_the_link_ready(image: ModelImage, monkeypatch: pyt
                 link.read_memory(0, 1)
             run.close()
             assert tokens == golden(image, LONG).tokens[:wanted]
-            assert Accelerator(link).generate(JOB).tokens == golden(image).tokens
+            assert Driver(link).generate(JOB).tokens == golden(image).tokens
             assert simulators(image.path) == processes
     assert ends == ["the run was stopped"] * 3
 
@@ -164,7 +164,7 @@ def test_a_run_that_is_stopped_leaves_the_link_ready(image: ModelImage) -> None:
                 read(tokens, wanted)
             assert tokens == golden(image, LONG).tokens[:wanted]
             link.stop.clear()
-            assert Accelerator(link).generate(JOB).tokens == golden(image).tokens
+            assert Driver(link).generate(JOB).tokens == golden(image).tokens
         assert simulators(image.path) == processes
 
 
@@ -184,28 +184,28 @@ def test_a_session_that_is_closed_while_its_stream_is_read(image: ModelImage) ->
 @pytest.mark.parametrize("error", [InterruptedError, KeyboardInterrupt])
 def test_a_callback_that_fails_ends_its_run(error: type[BaseException], image: ModelImage) -> None:
     with nothing_is_left(image), closing(SimulatedLink(image)) as link:
-        accelerator = Accelerator(link)
+        driver = Driver(link)
 
         def fail(token: int) -> None:
             raise error(token)
 
         with pytest.raises(error):
-            accelerator.generate(LONG, fail)
-        assert accelerator.generate(JOB).tokens == golden(image).tokens
+            driver.generate(LONG, fail)
+        assert driver.generate(JOB).tokens == golden(image).tokens
 
 
 def test_a_machine_that_reports_an_error_is_ready_afterwards(image: ModelImage) -> None:
     """The memory is that of before, the damage too until it is mended."""
     with nothing_is_left(image), closing(SimulatedLink(image)) as link:
-        accelerator = Accelerator(link)
+        driver = Driver(link)
         stream = image.plan.regions["stream"].offset
         good = bytes(link.read_memory(stream, 8))
         link.write_memory(stream, bytes(8))
         for _ in range(2):
             with pytest.raises(HardwareError, match="HEADER_CRC"):
-                accelerator.generate(JOB)
+                driver.generate(JOB)
         link.write_memory(stream, good)
-        assert accelerator.generate(JOB).tokens == golden(image).tokens
+        assert driver.generate(JOB).tokens == golden(image).tokens
         with pytest.raises(HardwareError, match="outside of the simulated memory"):
             link.read_memory(link.layout.end, 1)
 
@@ -214,19 +214,19 @@ def test_a_machine_that_reports_an_error_is_ready_afterwards(image: ModelImage) 
 def test_a_simulator_that_is_killed(during: bool, image: ModelImage) -> None:
     """It is named, and the next run says that it is gone: its KV memory is."""
     with closing(SimulatedLink(image)) as link:
-        accelerator = Accelerator(link)
+        driver = Driver(link)
 
         def kill(token: int | None = None) -> None:
             for process in simulators(image.path):
                 os.kill(process, signal.SIGKILL)
 
         if not during:
-            accelerator.generate(JOB)
+            driver.generate(JOB)
             kill()
         with pytest.raises(HardwareError, match=r"(?s)the simulator failed: .*ended with signal 9"):
-            accelerator.generate(LONG, kill)
+            driver.generate(LONG, kill)
         with pytest.raises(HardwareError, match=r"(?s)the simulator has ended, and its memory is lost: .*signal 9"):
-            accelerator.generate(JOB)
+            driver.generate(JOB)
     assert not simulators(image.path)
 
 
@@ -269,8 +269,8 @@ def test_a_run_beyond_its_limit_of_clocks(image: ModelImage, monkeypatch: pytest
             with monkeypatch.context() as patch:
                 patch.setattr(link, "_limit_cycles", lambda _, limit=limit: limit)
                 with pytest.raises(HardwareError, match=r"^the simulated accelerator did not finish within[^;]*$"):
-                    Accelerator(link).generate(LONG)
-        assert Accelerator(link).generate(JOB).tokens == golden(image).tokens
+                    Driver(link).generate(LONG)
+        assert Driver(link).generate(JOB).tokens == golden(image).tokens
 
 
 def test_a_bench_that_fails_is_quoted(image: ModelImage) -> None:
@@ -292,7 +292,7 @@ import sys
 from pathlib import Path
 from hw.contract.config import PRESETS
 from sim.links.simulated import SimulatedLink
-from sw.driver import Accelerator
+from sw.driver import Driver
 from sw.image import ModelImage
 from sw.requests import Job
 config = PRESETS["tiny"]
@@ -300,7 +300,7 @@ link = SimulatedLink(ModelImage.open(Path(sys.argv[1]), config))
 def token(number):
     print(number, flush=True)
     exec(sys.argv[2])
-Accelerator(link).generate(Job(prompt=(1,), max_new_tokens=23, chunk=1), token)
+Driver(link).generate(Job(prompt=(1,), max_new_tokens=23, chunk=1), token)
 """
 
 
@@ -356,8 +356,8 @@ def test_a_later_run_continues_a_sequence(image: ModelImage) -> None:
     """The KV memory stays in the simulator."""
     whole = golden(image)
     with closing(SimulatedLink(image)) as link:
-        accelerator = Accelerator(link)
-        accelerator.generate(replace(JOB, max_new_tokens=0))
+        driver = Driver(link)
+        driver.generate(replace(JOB, max_new_tokens=0))
         token, start = whole.tokens[0], len(JOB.prompt)
-        rest = accelerator.generate(replace(JOB, prompt=(token,), start_position=start, max_new_tokens=3))
+        rest = driver.generate(replace(JOB, prompt=(token,), start_position=start, max_new_tokens=3))
     assert rest.tokens == whole.tokens[1:]

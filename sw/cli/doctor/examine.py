@@ -14,7 +14,7 @@ from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.cli.doctor import memory
 from sw.cli.doctor.finding import Finding
-from sw.driver import Accelerator
+from sw.driver import Driver
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.machine import MachineBus, MachineLink
@@ -73,7 +73,7 @@ def _known_answer(config: AccelConfig, bus: MachineBus, case: Case) -> str:
         with Session(path, preset=config) as golden:
             expected = golden.generate(job)
         assert expected.logits is not None
-        found = Accelerator(MachineLink(image, bus)).generate(job)
+        found = Driver(MachineLink(image, bus)).generate(job)
         for position, (row, right) in enumerate(zip(found.logits, expected.logits, strict=False)):
             wrong = np.flatnonzero(row != right)
             if len(wrong):

@@ -11,7 +11,7 @@ from hw.contract.register_map import REGISTERS
 from sim.links.golden import GoldenLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator, Generation
+from sw.driver import Driver, Generation
 from sw.image import ModelImage
 from sw.links.machine import MachineLink
 from sw.links.serial import SerialBus
@@ -38,7 +38,7 @@ def small_image(folder: Path) -> ModelImage:
 
 def golden(image: ModelImage, job: Job) -> list[int]:
     """The tokens that are right."""
-    return Accelerator(GoldenLink(image)).generate(job).tokens
+    return Driver(GoldenLink(image)).generate(job).tokens
 
 
 class Bench:
@@ -57,12 +57,12 @@ class Bench:
         self.link = MachineLink(image, self.bus)
         self.link.load()
         self.counters = self.bus.exchange.counters
-        self.accelerator = Accelerator(self.link)
+        self.driver = Driver(self.link)
 
     def generate(self, job: Job, on_token: Callable[[int], None] = lambda token: None) -> Generation:
         """As the driver does."""
         self.registers.accesses.clear()
-        return self.accelerator.generate(job, on_token)
+        return self.driver.generate(job, on_token)
 
     def written(self) -> list[tuple[str, int]]:
         """Names and values, in order, since `generate` was called."""

@@ -11,7 +11,7 @@ import pytest
 
 from hw.contract.link_protocol import LinkStatus
 from hw.contract.register_map import find
-from sw.driver import Accelerator
+from sw.driver import Driver
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.exchange import LinkError
@@ -159,5 +159,5 @@ def test_a_board_that_was_reset_is_not_gone_on_with(image: ModelImage, tmp_path:
         bench.generate(GREEDY)
     bus = SerialBus(bench.line, BAUD, bench.line.clock)
     bench.registers.accesses.clear()
-    assert Accelerator(MachineLink(image, bus)).generate(GREEDY).tokens == golden(image, GREEDY)
+    assert Driver(MachineLink(image, bus)).generate(GREEDY).tokens == golden(image, GREEDY)
     assert bench.names() == every

@@ -12,7 +12,7 @@ from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
-from sw.driver import Accelerator
+from sw.driver import Driver
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.link import Link, RunStats, Traffic
@@ -48,9 +48,9 @@ def test_the_golden_link(path: Path) -> None:
     assert not told
     link.scrub(lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] > 0
-    accelerator = Accelerator(link)
-    assert len(accelerator.generate(JOB).tokens) == 4
-    assert link.stats is accelerator.total is None
+    driver = Driver(link)
+    assert len(driver.generate(JOB).tokens) == 4
+    assert link.stats is driver.total is None
     region = link.image.plan.regions["rope"]
     with path.open("r+b") as file:
         file.seek(region.offset)
@@ -64,7 +64,7 @@ def test_the_golden_link(path: Path) -> None:
 def test_a_golden_run_is_stopped_in_the_middle_of_a_pass(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The passes of a large model take seconds. The next run is as if nothing had been."""
     link = GoldenLink(ModelImage.open(path, TINY))
-    expected, quantize, calls = Accelerator(link).generate(JOB), link.machine.quantize, []
+    expected, quantize, calls = Driver(link).generate(JOB), link.machine.quantize, []
 
     def asked(*arguments: object) -> None:
         calls.append(1)
@@ -74,10 +74,10 @@ def test_a_golden_run_is_stopped_in_the_middle_of_a_pass(path: Path, monkeypatch
 
     monkeypatch.setattr(link.machine, "quantize", asked)
     with pytest.raises(Stopped):
-        Accelerator(link).generate(JOB)
+        Driver(link).generate(JOB)
     assert len(calls) == 3
     link.stop.clear()
-    assert Accelerator(link).generate(JOB) == expected
+    assert Driver(link).generate(JOB) == expected
 
 
 def test_measurements_add_up() -> None:
