@@ -9,9 +9,9 @@ from amaranth.lib.wiring import Out
 from boards.board import Board
 from hw.contract.register_map import ADDRESS_BITS
 from hw.control.registers import axi_lite_signature
-from hw.link.serial_bridge import SerialBridge
-from hw.link.uart import CLOCKS_PER_BIT
 from hw.memory.axi import axi_signature
+from hw.serial_link.serial_bridge import SerialBridge
+from hw.serial_link.uart import CLOCKS_PER_BIT
 
 __all__ = ["UartLink"]
 

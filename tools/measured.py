@@ -44,7 +44,7 @@ TESTS = (
     "tests/boards/memory/test_sdr_chip.py::test_moves_data_by_the_rules_of_the_chip_and_fast[4]",
     "tests/boards/test_block_ram_board.py::test_runs_a_model_over_the_serial_line[demo]",
     "tests/boards/test_ddr3_board.py::test_runs_a_model_over_the_serial_line[demo]",
-    "tests/hw/link/test_bandwidth.py::test_bandwidth[0.001]",
+    "tests/hw/serial_link/test_bandwidth.py::test_bandwidth[0.001]",
     "tests/sw/links/test_exchanges.py::test_a_drawn_token_costs_six_exchanges_at_most[0.05-0.001]",
     "tests/sw/links/test_exchanges.py::test_a_drawn_token_costs_six_exchanges_at_most[0.05-0.016]",
 )

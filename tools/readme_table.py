@@ -109,7 +109,8 @@ def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
 def projection(measured: dict[str, Any]) -> list[str]:
     """Tokens per second and time to load, for boards."""
     serial, needed = clocks_per_position(measured), bitstreams()
-    bytes_per_s = BAUD / 10 * measured["tests"]["tests/hw/link/test_bandwidth.py::test_bandwidth[0.001]"]["write"]
+    bandwidth = measured["tests"]["tests/hw/serial_link/test_bandwidth.py::test_bandwidth[0.001]"]
+    bytes_per_s = BAUD / 10 * bandwidth["write"]
     lines = ["| board | clock | clocks per position | tokens/s | image | load time |",
              "| --- | ---: | ---: | ---: | ---: | ---: |"]
     for name, title in BOARDS.items():

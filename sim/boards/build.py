@@ -15,7 +15,7 @@ from boards.open_ecp5 import PACKAGES, plan
 from boards.soc import Soc
 from boards.uart import UartLink
 from hw.contract.config import ConfigError
-from hw.link.uart import CLOCKS_IN_STEP
+from hw.serial_link.uart import CLOCKS_IN_STEP
 from hw.yosys import run_yosys
 from sim.bench_process import ROOT
 from sim.model_cache import cached, name_of

@@ -1,4 +1,4 @@
-"""Golden model of the board's end of the serial link (hw/link). Tests of the host use it as the board."""
+"""Golden model of the board's end of the serial link (hw/serial_link). Tests of the host use it as the board."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from hw.contract.config import AccelConfig
-from hw.contract.link_protocol import (
+from hw.contract.record import record_bytes, record_fields
+from hw.contract.serial_link_protocol import (
     BUFFER_BYTES,
     IDENTITY,
     PAYLOAD_BYTES,
@@ -18,7 +19,6 @@ from hw.contract.link_protocol import (
     Command,
     LinkStatus,
 )
-from hw.contract.record import record_bytes, record_fields
 from sw.links.frames import decode, encode
 
 __all__ = ["GoldenBoard", "Registers"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from hw.contract.link_protocol import BUFFER_BYTES, IDENTITY, PROTOCOL_VERSION, Command, LinkStatus
+from hw.contract.serial_link_protocol import BUFFER_BYTES, IDENTITY, PROTOCOL_VERSION, Command, LinkStatus
 from sw.errors import HardwareError
 from sw.links.frames import Answer, FrameRequest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from hw.contract.link_protocol import FRAME_EXTRA, REQUEST, Command
 from hw.contract.record import record_bytes
+from hw.contract.serial_link_protocol import FRAME_EXTRA, REQUEST, Command
 
 __all__ = ["Answer", "FrameRequest", "decode", "encode"]
 

@@ -13,8 +13,8 @@ from contextlib import closing, suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.link_protocol import Command, LinkStatus
 from hw.contract.register_map import ERROR_SENTENCES, ErrorCode
+from hw.contract.serial_link_protocol import Command, LinkStatus
 from sw.errors import HardwareError
 from sw.links.exchange import Exchange, LinkError, Port
 from sw.links.found import Found, Identity

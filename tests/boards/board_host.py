@@ -11,7 +11,7 @@ import numpy as np
 from cocotb.triggers import Timer, with_timeout
 from numpy.typing import NDArray
 
-from hw.contract.link_protocol import IDENTITY, PAYLOAD_BYTES, Command, LinkStatus
+from hw.contract.serial_link_protocol import IDENTITY, PAYLOAD_BYTES, Command, LinkStatus
 from sim.agents.serial_line import SerialLine
 from sim.bench import bench_config, bench_parameters
 from sw.image import ModelImage

@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator
 from hw.contract.config import AccelConfig
-from hw.link.serial_bridge import SerialBridge
 from hw.memory.axi import axi_signature
 from hw.memory.axi_arbiter import AxiArbiter
+from hw.serial_link.serial_bridge import SerialBridge
 
 __all__ = ["BAUD", "CLOCK_HZ", "MEMORY_BYTES", "SerialMachine"]
 

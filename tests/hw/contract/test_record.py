@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw.contract.isa import HEADER, LAYOUTS, decode_header, encode_header
-from hw.contract.link_protocol import IDENTITY, REQUEST
 from hw.contract.record import record_bytes, record_fields
+from hw.contract.serial_link_protocol import IDENTITY, REQUEST
 
 RECORDS = {"header": HEADER, "request": REQUEST, "identity": IDENTITY} | {code.name: at for code, at in LAYOUTS.items()}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.contract.link_protocol import LinkStatus
 from hw.contract.register_map import find
+from hw.contract.serial_link_protocol import LinkStatus
 from sw.driver import Driver
 from sw.errors import HardwareError
 from sw.image import ModelImage

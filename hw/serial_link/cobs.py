@@ -10,7 +10,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.link_protocol import ENTRY
+from hw.contract.serial_link_protocol import ENTRY
 from hw.streams import Queue
 from hw.watch import watch_fifo, watch_stream
 

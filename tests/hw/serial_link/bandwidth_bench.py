@@ -17,8 +17,8 @@ from cocotb.task import bridge
 from sim.agents.serial_line import SimulatedPort
 from sim.bench import bench_parameters
 from sw.links.serial import SerialBus
-from tests.hw.link.link_bench import start
-from tests.hw.link.machine import BAUD
+from tests.hw.serial_link.link_bench import start
+from tests.hw.serial_link.machine import BAUD
 
 PARAMETERS = bench_parameters()
 ADDRESS, SIZE = 0x1003, 96 << 10

@@ -7,8 +7,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.link_protocol import BUFFER_BYTES, ENTRY, REQUEST
-from hw.link.cobs import DECODED
+from hw.contract.serial_link_protocol import BUFFER_BYTES, ENTRY, REQUEST
+from hw.serial_link.cobs import DECODED
 from hw.watch import watch_stream
 
 __all__ = ["FrameBuffer"]

@@ -7,9 +7,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
-from hw.contract.link_protocol import LinkStatus
-from hw.link.serial_bridge import SerialBridge
+from hw.contract.serial_link_protocol import LinkStatus
 from hw.memory.axi import RESPONSE_SLVERR, axi_signature
+from hw.serial_link.serial_bridge import SerialBridge
 
 __all__ = ["BAUD", "CLOCK_HZ", "COUNT", "MEMORY_BYTES", "REFUSED", "SILENT", "BoardRegisters", "LinkMachine"]
 

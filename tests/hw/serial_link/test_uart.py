@@ -10,7 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import ConfigError
-from hw.link.uart import CLOCKS_IN_STEP, UartReceiver, UartTransmitter, phase_step
+from hw.serial_link.uart import CLOCKS_IN_STEP, UartReceiver, UartTransmitter, phase_step
 from tests.hw.simulation import simulate
 from tests.hw.steps import run_stream
 

@@ -11,13 +11,13 @@ from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge, Timer
 from numpy.typing import NDArray
 
-from hw.contract.link_protocol import Command, LinkStatus
+from hw.contract.serial_link_protocol import Command, LinkStatus
 from sim.agents.serial_line import SerialLine
 from sim.bench import bench_config
 from sim.golden.link import GoldenBoard
 from sim.memory.top import memory_bytes
 from sw.links.frames import Answer, FrameRequest, encode
-from tests.hw.link.machine import BAUD, CLOCK_HZ, COUNT, MEMORY_BYTES, REFUSED, SILENT, BoardRegisters
+from tests.hw.serial_link.machine import BAUD, CLOCK_HZ, COUNT, MEMORY_BYTES, REFUSED, SILENT, BoardRegisters
 
 CONFIG = bench_config()
 READ_REGISTER, WRITE_REGISTER = Command.READ_REGISTER, Command.WRITE_REGISTER

@@ -7,7 +7,7 @@ import pytest
 from hw.contract.config import PRESETS
 from sim.bench import run_bench
 from sim.memory.top import SimulatedMemory
-from tests.hw.link.machine import MEMORY_BYTES, LinkMachine
+from tests.hw.serial_link.machine import MEMORY_BYTES, LinkMachine
 
 CONFIGS = {"64 bit": PRESETS["tiny"], "128 bit": PRESETS["tiny"].replace(port_bits=128, rows=4)}
 
@@ -16,5 +16,5 @@ CONFIGS = {"64 bit": PRESETS["tiny"], "128 bit": PRESETS["tiny"].replace(port_bi
 @pytest.mark.parametrize("seed", [0, 3])
 def test_serial_bridge(name: str, seed: int) -> None:
     config = CONFIGS[name]
-    run_bench(LinkMachine(config), config, "tests.hw.link.link_bench", top="link_machine",
+    run_bench(LinkMachine(config), config, "tests.hw.serial_link.link_bench", top="link_machine",
               memory=SimulatedMemory(size=MEMORY_BYTES, seed=seed))

@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.link_protocol import ENTRY
+from hw.contract.serial_link_protocol import ENTRY
 
 __all__ = ["FrameSender"]
 

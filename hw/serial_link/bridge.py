@@ -8,7 +8,7 @@ from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
-from hw.contract.link_protocol import (
+from hw.contract.serial_link_protocol import (
     BUFFER_BYTES,
     ENTRY,
     IDENTITY,
@@ -20,9 +20,9 @@ from hw.contract.link_protocol import (
     LinkStatus,
 )
 from hw.control.registers import axi_lite_signature
-from hw.link.byte_access import ByteReader, ByteWriter
-from hw.link.register_access import RegisterAccess
 from hw.memory.axi import AxiError, axi_signature
+from hw.serial_link.byte_access import ByteReader, ByteWriter
+from hw.serial_link.register_access import RegisterAccess
 from hw.watch import watch_stream
 
 __all__ = ["Bridge"]

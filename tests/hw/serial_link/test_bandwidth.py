@@ -11,7 +11,7 @@ import pytest
 from hw.contract.config import PRESETS
 from sim.bench import run_bench
 from sim.memory.top import SimulatedMemory
-from tests.hw.link.machine import MEMORY_BYTES, LinkMachine
+from tests.hw.serial_link.machine import MEMORY_BYTES, LinkMachine
 
 CONFIG = PRESETS["tiny"]
 
@@ -21,7 +21,7 @@ CONFIG = PRESETS["tiny"]
 def test_bandwidth(latency_s: float, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """At least 90 % of the raw rate, both ways, also behind a USB chip that keeps answers for 16 ms."""
     found = tmp_path / "found.json"
-    run_bench(LinkMachine(CONFIG), CONFIG, "tests.hw.link.bandwidth_bench", top="link_machine",
+    run_bench(LinkMachine(CONFIG), CONFIG, "tests.hw.serial_link.bandwidth_bench", top="link_machine",
               memory=SimulatedMemory(size=MEMORY_BYTES), timeout_s=480,
               parameters={"latency_s": latency_s, "found": str(found)})
     shares = json.loads(found.read_text())

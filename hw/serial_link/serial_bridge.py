@@ -9,12 +9,12 @@ from amaranth.lib.wiring import In, Out
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import ADDRESS_BITS
 from hw.control.registers import axi_lite_signature
-from hw.link.bridge import Bridge
-from hw.link.cobs import CobsDecoder, CobsEncoder
-from hw.link.frame_buffer import FrameBuffer
-from hw.link.frame_sender import FrameSender
-from hw.link.uart import CLOCKS_PER_BIT, UartReceiver, UartTransmitter, phase_step
 from hw.memory.axi import axi_signature
+from hw.serial_link.bridge import Bridge
+from hw.serial_link.cobs import CobsDecoder, CobsEncoder
+from hw.serial_link.frame_buffer import FrameBuffer
+from hw.serial_link.frame_sender import FrameSender
+from hw.serial_link.uart import CLOCKS_PER_BIT, UartReceiver, UartTransmitter, phase_step
 
 __all__ = ["SerialBridge"]
 
@@ -27,7 +27,7 @@ class SerialBridge(wiring.Component):
         clock_hz: of the domain `sync`, at least `clocks_per_bit` times the bit rate.
         baud: bits per second of the line.
         memory_bytes: size of the memory, which starts at address 0; what lies behind it is the board's business.
-        clocks_per_bit: fewer than the default (`hw.link.uart`) are for simulated lines.
+        clocks_per_bit: fewer than the default (`hw.serial_link.uart`) are for simulated lines.
         register_bits: address bits of the registers; more than those of the accelerator where the board has its own.
 
     Raises ConfigError for a bit rate that the clock does not give within 1 %.

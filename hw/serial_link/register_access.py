@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
-from hw.contract.link_protocol import LinkStatus
+from hw.contract.serial_link_protocol import LinkStatus
 from hw.control.registers import axi_lite_signature
 
 __all__ = ["RegisterAccess"]

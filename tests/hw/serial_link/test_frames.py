@@ -10,10 +10,10 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.link_protocol import BUFFER_BYTES, ENTRY, Command
-from hw.link.cobs import CobsDecoder, CobsEncoder
-from hw.link.frame_buffer import FrameBuffer
-from hw.link.frame_sender import FrameSender
+from hw.contract.serial_link_protocol import BUFFER_BYTES, ENTRY, Command
+from hw.serial_link.cobs import CobsDecoder, CobsEncoder
+from hw.serial_link.frame_buffer import FrameBuffer
+from hw.serial_link.frame_sender import FrameSender
 from sw.links.frames import Answer, FrameRequest, decode, encode
 from tests.hw.simulation import simulate
 from tests.hw.steps import Step, run_steps, run_stream
