@@ -1,4 +1,4 @@
-"""The whole machine: wiring only. Reads like the picture in docs/architecture.md, from the AXI port down."""
+"""The whole machine: wiring only, in the order of the diagram in docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["Accelerator"]
 
 
 class Accelerator(wiring.Component):
-    """Memory port in, tokens out.
+    """Runs a BitNet model: it reads an image and a prompt from memory and writes token ids and logits to memory.
 
-    Registers, memory ports, counters and `Faults` stay alive through a fault; everything else is held in reset from a
-    fault until the end of an abort.
+    Rules: registers, memory ports, counters and `Faults` keep their state in a fault. All other units are held in reset
+    from a fault until the abort has ended.
 
     Members:
-        m_axi_<n>: AXI4 memory ports; those behind the first only read.
+        m_axi_<n>: AXI4 memory ports; only m_axi_0 has write channels.
         s_axi_ctrl: AXI4-Lite registers (docs/registers.md).
     """
 

@@ -1,4 +1,4 @@
-"""This file delays what travels beside the data of a pipeline."""
+"""Delays for values that accompany the data of a pipeline."""
 
 from __future__ import annotations
 

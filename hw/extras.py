@@ -1,8 +1,8 @@
-"""Packages that only an extra of this project installs, and what people are told where one is missing.
+"""Packages that only an extra of this project installs, and the error message when one is missing.
 
-Every part of the project needs this: Verilog is written by a Yosys that is such a package, boards and simulations need
-their own. They are imported where they are used; the command line makes a sentence of the ImportError, and programs of
-their own (`python -m ...`) run inside `as_program`.
+A package of this project writes the Verilog (Yosys), and boards and simulations need others. Each is imported where it
+is used. The command line turns the ImportError into a message; programs of their own (`python -m ...`) run inside
+`as_program`.
 """
 
 from __future__ import annotations

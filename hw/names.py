@@ -1,11 +1,11 @@
-"""Names of signals from the variables they are assigned to, the same on every Python.
+"""Names of signals from the variables they are assigned to, equal on every version of Python.
 
 Amaranth finds the name of `x = Signal()` in the bytecode of the caller. Its `tracer.get_var_name` (0.5.10) does not
 know the instructions that store two variables, or store one and load one. Python 3.13 has them wherever the next thing
 after such a line is a local variable; the name is lost there, and Verilog has other bytes than on 3.11. The function
 here takes its place with the first import of `hw`. It has the same rules for all of them, and one name for instructions
 of one kind. Not covered: `x = Signal() if condition else None`, whose bytecode differs in more; the hashes of the
-presets would tell. DRAM controllers are Migen's, whose own tracer is left as it is.
+presets would differ. DRAM controllers are Migen's, whose own tracer is left as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What must accompany generated hardware: the notices of the libraries whose circuits it contains."""
+"""The notices that must accompany generated hardware: licences of the libraries whose circuits it contains."""
 
 from __future__ import annotations
 

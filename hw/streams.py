@@ -1,7 +1,7 @@
-"""Parts to wire streams with: a queue, a register slice, and what joins, forks, selects and routes.
+"""Parts for wiring streams: a queue, a register slice, and functions that join, fork, select and route.
 
-The functions add combinational logic to a module, take no clock and cost no register. They connect streams as the
-module sees them: its own ports without `flipped`. A condition is 1 bit; `1` is one that always holds.
+The functions add combinational logic to a module, without latency or registers. They take the module's own ports
+without `flipped`. A condition is 1 bit; `1` is a condition that always holds.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["Queue", "RegisterSlice", "fork", "join", "route", "select", "with_pa
 
 
 class Queue(wiring.Component):
-    """A FIFO: payloads wait here, and come out in their order.
+    """Stores payloads in a FIFO.
 
-    Latency: one clock; two with `buffered`. Throughput: one payload per clock; a queue that is full takes none in the
-    clock in which one leaves. Cost: `depth` payloads of memory, which is read without a clock and so becomes LUTs or
-    registers; with `buffered`, block RAM for all but one of them.
+    Latency: one clock; two with `buffered`. Throughput: one payload per clock; a full queue accepts none in the clock
+    in which one leaves. Cost: `depth` payloads of memory that is read without a clock, which becomes LUTs or registers;
+    with `buffered`, block RAM for all but one of them.
 
     Members:
         i, o: streams of the given shape.
-        level: payloads inside, 0 to `depth`.
+        level: number of stored payloads, 0 to `depth`.
     """
 
     def __init__(self, shape: Any, depth: int, *, buffered: bool = False) -> None:
@@ -47,10 +47,11 @@ class Queue(wiring.Component):
 
 
 class RegisterSlice(wiring.Component):
-    """Passes payloads on unchanged. Neither `o.valid` nor `i.ready` depends on the other side in the same clock.
+    """Cuts combinational paths of a stream in both directions.
 
-    It cuts long combinational paths, forwards and backwards. Latency: one clock. Throughput: one payload per clock.
-    Cost: two payloads of registers.
+    Neither `o.valid` nor `i.ready` depends on the other side in the same clock. Payloads pass unchanged.
+
+    Latency: one clock. Throughput: one payload per clock. Cost: registers for two payloads.
 
     Members:
         i, o: streams of the given shape.
@@ -75,10 +76,10 @@ class RegisterSlice(wiring.Component):
 
 
 def fork(m: Module, source: Any, takers: Sequence[tuple[ValueLike, Any]]) -> None:
-    """One stream to several takers at once: a payload goes to all that want it, in the same clock.
+    """Connects one stream to several: a payload goes to all `wanted` streams, in the same clock.
 
     Rules: `ready` of a taker must not depend on its `valid`, and stays while another taker is not ready; a
-    `RegisterSlice` in front of a taker sees to the first. Who does not want a payload sees none.
+    `RegisterSlice` in front of a taker ensures the first. A taker whose `wanted` is 0 sees no payload.
 
     Args:
         takers: (wanted, stream) each; `wanted` stays while a payload waits. The payload of a taker may be assigned
@@ -96,7 +97,8 @@ def fork(m: Module, source: Any, takers: Sequence[tuple[ValueLike, Any]]) -> Non
 
 
 def join(m: Module, sources: Sequence[Any], sink: Any) -> None:
-    """Several streams to one: a transfer takes a payload of each, in the same clock. `sink.payload` is the caller's."""
+    """Connects several streams to one: a transfer accepts a payload of each, in the same clock. The caller assigns
+    `sink.payload`."""
     valid: Value = C(1, 1)
     for n, source in enumerate(sources):
         ready = sink.ready
@@ -108,7 +110,8 @@ def join(m: Module, sources: Sequence[Any], sink: Any) -> None:
 
 
 def select(m: Module, platform: object, sources: Iterable[tuple[ValueLike, Any]], sink: Any) -> None:
-    """One of several streams, by a condition for each, to `sink`; the others wait. With no owner nothing moves.
+    """Connects one of several streams, by a condition for each, to `sink`; the others wait. Without an owner no payload
+    moves.
 
     Args:
         platform: that of `elaborate`; a simulation ends when two sources that own the sink have payloads.
@@ -125,7 +128,7 @@ def select(m: Module, platform: object, sources: Iterable[tuple[ValueLike, Any]]
 
 
 def route(m: Module, platform: object, source: Any, sinks: Iterable[tuple[ValueLike, Any]]) -> None:
-    """`source` to one of several streams, by a condition for each. With no owner nothing moves.
+    """Connects `source` to one of several streams, by a condition for each. Without an owner no payload moves.
 
     Args:
         platform: that of `elaborate`; a simulation ends when a payload has two owners.
@@ -141,8 +144,8 @@ def route(m: Module, platform: object, source: Any, sinks: Iterable[tuple[ValueL
 
 
 def with_payload(source: Any, payload: Any) -> Any:
-    """The handshake of a stream with another payload, such as a part of its own: what `select` and `route` get where
-    the shapes of the two ends differ."""
+    """The handshake of a stream with another payload, such as a part of its own: for `select` and `route` where the
+    shapes of the two ends differ."""
     other = stream.Signature(payload.shape()).create()
     other.payload, other.valid, other.ready = payload, source.valid, source.ready
     return other

@@ -1,7 +1,8 @@
-"""Programs of others: compilers, simulators, synthesis. This file starts them and says what went wrong.
+"""External tools: compilers, simulators, synthesis. This file starts them and reports their failures.
 
-A program runs in a process group of its own, with all that it starts but what makes itself a session. The group ends
-with the call: when the program ends, at an interrupt, after a time-out, and when this process dies in whatever way.
+A tool runs in a process group of its own, together with all processes that it starts, except those that create a
+session of their own. The group ends with the call: when the tool ends, at an interrupt, after a time-out, and when this
+process dies in any way.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ exit "$code"
 as its name it gives the command all the stack there may be, as Verilator's own script does."""
 
 CANNOT_START = (126, 127)
-"""Exit codes of a shell for a program that is there and does not start."""
+"""Exit codes of a shell for a program that exists and does not start."""
 
 MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
-"""What `make` tells the `make` that it calls."""
+"""Variables that `make` sets for the `make` that it calls."""
 
 GONE_S = 2
 """Seconds that killed processes may take to be gone."""
 
 FULL_BYTES = 1 << 20
-"""Fewer free bytes of a disk are told when a tool fails: some only find their own files incomplete."""
+"""The error of a tool that fails names a disk with fewer free bytes: some tools only report incomplete files."""
 
 
 class ToolError(RuntimeError):
-    """A program of others is missing or fails, or there is no place for what it makes. Exit code 2."""
+    """An external tool is missing or fails, or its output has no place on the disk. Exit code 2."""
 
 
 def cache_folder() -> Path:
@@ -78,7 +79,7 @@ def require_tools(names: Sequence[str], packages: str) -> None:
 
 
 def _runs(group: int) -> bool:
-    """Whether a process of the group is there and not dead; the dead ones may wait long for somebody to notice."""
+    """Whether a process of the group is alive; dead ones remain in /proc until their parent collects them."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             state, _, its_group, *_ = path.read_bytes().rpartition(b")")[2].split()  # a name may be cut in a letter

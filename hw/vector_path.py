@@ -1,4 +1,4 @@
-"""The way of a vector from the scratchpad through norm, quantiser and array back to the scratchpad. This file wires."""
+"""The path of a vector from the scratchpad through norm, quantiser and array back to the scratchpad: wiring only."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class VectorPath(wiring.Component):
         i_payload: payload of LOAD_NORM and MATMUL. i_row: beats of an embedding row.
         i_words: vectors of attention. read: the scratchpad, for attention while it runs.
         o_activations: 16-bit codes for the LM head.
-        array_waiting: weights are there and the array cannot take them.
+        array_waiting: weights are valid and the array does not accept them.
     """
 
     def __init__(self, config: AccelConfig) -> None:

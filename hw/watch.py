@@ -1,9 +1,9 @@
-"""Bounds that the design itself watches, in every simulation and in no bitstream.
+"""Assertions of the units, which every simulation checks and no bitstream contains.
 
-A unit calls these functions in `elaborate` with the platform it was given. The Verilog that is handed out is made for
-`Synthesis` and holds nothing of them; every simulator gets an `Assert`, and its end is a failure that says where and
-what. A condition is looked at with every clock edge, under the `m.If` around the call; so what a value must not be
-while it means nothing need not be said twice. State that only a watch needs exists only with it.
+A unit calls these functions in `elaborate` with the platform that it was given. For the platform `Synthesis` they add
+nothing. For a simulator they add an `Assert`: a failure ends the simulation and names the unit and the reason. A
+condition is checked at every clock edge at which the `m.If` around the call holds, so a value that only counts while
+`valid` is watched under `m.If(valid)`. State that only a watch needs exists only with it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Synthesis", "watch", "watch_fifo", "watch_range", "watch_stream"]
 
 
 class Synthesis:
-    """The platform of Verilog that becomes hardware: watches are left out."""
+    """The platform of Verilog that becomes hardware: it leaves out the watches."""
 
 
 def watch(m: Module, platform: object, condition: Value, text: str, *values: Any) -> None:
@@ -29,7 +29,7 @@ def watch(m: Module, platform: object, condition: Value, text: str, *values: Any
 
 
 def watch_fifo(m: Module, platform: object, i: Any, name: str) -> None:
-    """Nothing is offered to a full FIFO by who cannot wait, where it would be lost; `i` is the FIFO's input stream."""
+    """No payload is offered to a full FIFO by a unit that cannot wait; `i` is the input stream of the FIFO."""
     watch(m, platform, ~i.valid | i.ready, f"{name} is written while it is full")
 
 
@@ -39,7 +39,7 @@ def watch_range(m: Module, platform: object, value: Value, limit: int | Value, n
 
 
 def watch_stream(m: Module, platform: object, stream: Any, name: str) -> None:
-    """What was offered and not taken is offered again, unchanged. A reset of the unit takes it back."""
+    """A payload that was offered and not accepted stays valid and unchanged. A reset of the unit may withdraw it."""
     if isinstance(platform, Synthesis):
         return
     payload = Value.cast(stream.payload).as_unsigned()

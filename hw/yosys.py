@@ -1,4 +1,4 @@
-"""Yosys as it is called here: in a folder, with relative names, because that of YoWASP has a /tmp of its own."""
+"""Calls of Yosys: in a folder and with relative names, because the Yosys of YoWASP has a /tmp of its own."""
 
 from __future__ import annotations
 

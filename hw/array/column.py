@@ -1,7 +1,7 @@
-"""One token's part of the array. This file holds the activation memory, the accumulators and the results of a column.
+"""The part of the array that belongs to one token: activation memory, accumulators and results of a column.
 
-Columns stand in a row: every column hands the control and the weights to its neighbour one clock later, so that no
-wire is longer than one column.
+Columns form a chain: each column passes control and weights to the next one a clock later, so that no wire is longer
+than one column.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OUTPUT_BLOCKS = 4
 
 
 def array_control(config: AccelConfig) -> data.StructLayout:
-    """Control of one beat: is there one, is it the first or last of its row block, its word of activations."""
+    """Control of one beat: whether it is valid, the first or last of its row block, and its word of activations."""
     return data.StructLayout({
         "valid": 1,
         "first": 1,
@@ -53,16 +53,25 @@ def activation_write(config: AccelConfig) -> data.StructLayout:
 
 
 class ArrayColumn(wiring.Component):
-    """R dot products per clock with the activations of one token.
+    """Computes R dot products per clock with the activations of one token.
 
-    The caller starts a row block only when the column can store one more (`OUTPUT_BLOCKS`); the column never stalls.
+        i_control -> activation memory --+
+                                         v
+        i_weights ------------------> R x TernaryDot -> R accumulators -> OUTPUT_BLOCKS row blocks -> o
+            |
+            +-> one register -> o_control, o_weights of the next column
+
+    Rules: the column never stalls. The caller starts a row block only if the column can store one more
+    (`OUTPUT_BLOCKS`).
+
+    Latency: control and weights leave one clock after they come. Throughput: one beat per clock.
 
     Members:
-        i_write, i_write_en: a word of activations; the `column` field is not looked at.
+        i_write, i_write_en: a word of activations; the field `column` is ignored.
         i_enabled: results of this column are wanted; steady during a command.
         i_control: control of a beat.
-        i_weights: its weights, `ACTIVATION_READ_LATENCY` clocks after the control.
-        o_control, o_weights: the same, one clock later.
+        i_weights: the weights of that beat, `ACTIVATION_READ_LATENCY` clocks after its control.
+        o_control, o_weights: `i_control` and `i_weights`, one clock later.
         o: finished sums, V rows at a time, R/V words per row block.
     """
 

@@ -1,4 +1,4 @@
-"""Byte to five trits. This file is the hardware face of `hw.array.trit_code`."""
+"""Decoder from a byte of packed weights to five trits (`hw.contract.trit_code`)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _TRITS = (Trit.MINUS, Trit.ZERO, Trit.PLUS)
 
 
 class TritDecoder(wiring.Component):
-    """Decode one byte of packed weights. Combinational; unused codes give zeros.
+    """Decodes one byte of packed weights.
+
+    Rules: bytes that are no code give zeros. Latency: none, the unit is combinational.
 
     Members:
         i: the byte.

@@ -1,4 +1,4 @@
-"""Exact sums become the floats of a BitLinear's output. This file holds the multiplication with its scale."""
+"""Conversion of the array's exact sums to machine floats, and the product with the scale of a BitLinear."""
 
 from __future__ import annotations
 
@@ -23,19 +23,23 @@ def column_factor(config: AccelConfig) -> data.StructLayout:
 
 
 class Rescale(wiring.Component):
-    """out = F(sum) * factor of the column: two roundings (docs/numerics.md, section 4).
+    """Computes out = F(sum) * factor of the column, with two roundings (docs/numerics.md, section 4).
 
-    The factor of a word is looked up when the word is accepted: a factor counts for words accepted in the clocks after
-    its write, whatever is still in the pipeline. Factors are zero until written.
+        i -> IntToFloat ----------------> FloatMul -> o
+        |                                    ^
+        +-> factor table -> delay -----------+
+                 ^ i_factor
 
-    Cycles: one word per clock; a word leaves `LATENCY` clocks after it was accepted. A word that is not taken stops the
-    whole pipeline.
+    Rules: the factor of a word is read when the word is accepted. A factor applies to words that are accepted in the
+    clocks after its write; words in the pipeline keep the factor before. Factors are zero until written. A word that is
+    not accepted at `o` stops the whole pipeline.
 
-    Members
-    -------
-    i_factor, i_factor_en: writes an entry of the factor table, at any time
-    i: sums of the array
-    o: the same words as floats
+    Latency: `LATENCY` clocks. Throughput: one word per clock.
+
+    Members:
+        i_factor, i_factor_en: write an entry of the factor table, at any time.
+        i: sums of the array.
+        o: the same words as floats.
     """
 
     LATENCY = IntToFloat.LATENCY + FloatMul.LATENCY

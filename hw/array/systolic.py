@@ -1,9 +1,4 @@
-"""The array: one beat of weights per clock against all tokens. This file holds its intake and its output.
-
-Cycles: `words * blocks` from the first accepted beat to the last, when every beat is there and the output keeps up,
-plus `latency(columns)` clocks until `o_done`. The output keeps up from `stall_free_words(columns)` words per row block
-on, if it is always ready; otherwise the intake waits, and nothing is lost.
-"""
+"""The systolic array: it multiplies one beat of weights per clock with the activations of all tokens."""
 
 from __future__ import annotations
 
@@ -38,17 +33,27 @@ def array_command(config: AccelConfig) -> data.StructLayout:
 
 
 class SystolicArray(wiring.Component):
-    """Exact sums of a ternary matrix times the int8 vectors of up to T tokens.
+    """Computes the exact sums of a ternary matrix times the int8 vectors of up to T tokens.
 
-    A command is accepted when the one before is done. Then words * blocks beats are taken, row block by row block;
-    trit 5 * byte + t of a beat is the weight of row trit // Kc and input trit % Kc. A beat that comes early waits.
-    A row block starts only if every column can store its sums, so that a slow output stalls the intake and no more.
+        i_weights -> TritDecoder -> column 0 -> column 1 -> ... -> column T-1
+                                       |           |                  |
+                                       +-----------+-------> o <------+    one column after the other
+
+    Trit 5 * byte + t of a beat is the weight of row trit // Kc and input trit % Kc.
+
+    Rules: a command is accepted when the command before is done. The array then accepts words * blocks beats, row block
+    by row block. A beat that comes before its command waits. A row block starts only if every column can store its
+    sums, so a slow output stalls the intake, and no sum is lost. Activations are not written while a command runs.
+
+    Latency and throughput: `words * blocks` clocks from the first accepted beat to the last, if no beat is late and the
+    output is always ready, then `latency(columns)` clocks until `o_done`. With fewer than `stall_free_words(columns)`
+    words per row block the output is slower than the intake, and the intake waits.
 
     Members:
-        i_command: the matrix.
-        i_weights: its packed beats.
+        i_command: size of the matrix.
+        i_weights: packed beats of the matrix.
         i_write, i_write_en: one word of activations for one column; not while a command runs.
-        o: for each row block, for each valid column: R/V words; `index` counts the words of a column from 0.
+        o: R/V words for each row block and each valid column; `index` counts the words of a column from 0.
         o_done: high for one clock after the last output was accepted.
     """
 

@@ -1,4 +1,4 @@
-"""Dot product of trits and int8. This file holds the arithmetic of the array, without memory or control."""
+"""Dot product of trits and int8 activations: the arithmetic of the array, without memory or control."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ __all__ = ["TernaryDot"]
 
 
 class TernaryDot(wiring.Component):
-    """Sum of `inputs` products of a trit and an int8, one result per clock.
+    """Sums `inputs` products of a trit and an int8. The result is exact.
 
-    A trit of -1 contributes the one's complement of its activation; the missing ones are the number of negative trits,
-    counted by a second, narrow tree and added at the end. The result is exact.
+    A trit of -1 contributes the one's complement of its activation, which is 1 too small. A second, narrow adder tree
+    counts the negative trits, and their number is added at the end. This needs no negation per input.
 
-    Latency: `latency` clocks from inputs to `o`, one register per tree level and one after the last addition.
+    Latency: `latency` clocks from the inputs to `o`: a register per tree level, and one after the last addition.
+    Throughput: one sum per clock.
 
     Members:
-        i_activations: int8 per input.
-        i_weights: trit per input.
+        i_activations: an int8 per input.
+        i_weights: a trit per input.
         o: the signed sum.
     """
 

@@ -52,11 +52,10 @@ class Accumulate(wiring.Component):
     `STORE_LATENCY` clocks after it was taken, or when the last output has been; the outputs of a last block come
     `LATENCY` clocks after their sums. An output that is not taken stops the whole pipeline.
 
-    Attributes
-    ----------
-    factors: one word per block; it stays until the block is done
-    i: the exact sums of one block after the other
-    o: the outputs of each last block
+    Members:
+        factors: one word per block; it stays until the block is done.
+        i: the exact sums of one block after the other.
+        o: the outputs of each last block.
     """
 
     STORE_LATENCY = 1 + FloatMul.LATENCY + FloatAdd.LATENCY

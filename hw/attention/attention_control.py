@@ -50,10 +50,19 @@ class AttentionControl(wiring.Component):
     query memory and a block's memory are reused only when the last head that reads them has put out its last word.
 
     Members:
-        i: attend_command; o_read, o_block, o_row, o_load, o_play: commands of the units; i_address: block addresses.
-        written: KV rows and their answers are all in. query_stored: one query row is. loaded: a block is.
+        columns, descriptors: the columns of the pass, with slot and position of each.
+        i: attend_command.
+        o_read, o_block, o_row, o_load, o_play: commands of the units.
+        i_address: block addresses.
+        written: KV rows and their answers are all in.
+        query_stored: one query row is stored.
+        loaded: a block is loaded.
         head_done: last output word of a head.
-        appending, column, head, first_block, last_block: what is under way. next_column: a pulse before each column.
+        clear_queries: a new group begins in the query memory.
+        next_column: a pulse before each column.
+        done: the command has ended.
+        appending, column, head, first_block, last_block: what is under way.
+        softmax_scale, head_stride, block_bytes: values of the command.
     """
 
     def __init__(self, config: AccelConfig) -> None:

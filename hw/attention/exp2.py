@@ -35,10 +35,9 @@ class Exp2(wiring.Component):
     of 256 words {A_j, A_j - A_(j+1)}, and the last eight interpolate with one 9 x 8 multiplier. The six stages are: two
     of `FloatToInt`; table; product; difference; shift and round.
 
-    Attributes
-    ----------
-    i: argument d >= 0, 25-bit code
-    o: 0..65536, LATENCY clocks after its argument
+    Members:
+        i: argument d >= 0, 25-bit code.
+        o: 0..65536, LATENCY clocks after its argument.
     """
 
     LATENCY = FloatToInt.LATENCY + 4

@@ -37,10 +37,9 @@ class KvQuantize(wiring.Component):
     Cycles: the row is stored first; its first codes come `LATENCY` clocks after the word with `last`, then V codes per
     clock. The next row is taken when all codes have been.
 
-    Attributes
-    ----------
-    i: one row after the other; the unit of its last word counts
-    o: the codes of each
+    Members:
+        i: one row after the other; the unit of its last word counts.
+        o: the codes of each.
     """
 
     LATENCY = 1 + FloatDivide.LATENCY + 1 + RowBuffer.LATENCY + MulToInt.LATENCY

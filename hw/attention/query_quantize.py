@@ -44,11 +44,10 @@ class QueryQuantize(wiring.Component):
     Cycles: the row is stored first; its first codes come `LATENCY` clocks after the word with `last`, then V codes per
     clock. The next row is taken when all codes have been.
 
-    Attributes
-    ----------
-    i: one row after the other
-    softmax_scale: C, 25-bit code; steady from the row's last word to its last codes
-    o: the codes of each
+    Members:
+        i: one row after the other.
+        softmax_scale: C, 25-bit code; steady from the row's last word to its last codes.
+        o: the codes of each.
     """
 
     LATENCY = 1 + RowBuffer.LATENCY + FloatToInt.LATENCY

@@ -33,10 +33,9 @@ class RotateElement(wiring.Component):
 
     Four multipliers, then two adders; one pair per clock.
 
-    Attributes
-    ----------
-    low, high, cos, sin: 25-bit codes
-    o_low, o_high: LATENCY clocks later
+    Members:
+        low, high, cos, sin: 25-bit codes.
+        o_low, o_high: LATENCY clocks later.
     """
 
     LATENCY = FloatMul.LATENCY + FloatAdd.LATENCY
@@ -74,10 +73,9 @@ class Rope(wiring.Component):
     Cycles: V pairs per clock, LATENCY clocks from a word to its result. A result that is not taken stops the whole
     pipeline; empty places do not close up.
 
-    Attributes
-    ----------
-    i: pairs and their angles
-    o: rotated pairs, in order
+    Members:
+        i: pairs and their angles.
+        o: rotated pairs, in order.
     """
 
     LATENCY = RotateElement.LATENCY

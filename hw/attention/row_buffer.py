@@ -26,15 +26,14 @@ class RowBuffer(wiring.Component):
     Cycles: one word per clock in; `full` one clock after the word with `last`; one word per clock out, one clock after
     a clock with `replay` and `advance`. The row is given out once and taken back by `release`.
 
-    Attributes
-    ----------
-    i: words of the row; not ready while `full`
-    full: a whole row is stored, `largest` is valid
-    largest: maximum of the magnitudes, a code without its sign
-    replay: give out the row; stays high
-    advance: the reader's pipeline moves
-    values, last, valid: the words of the row, in order; they stand still without `advance`
-    release: forget the row
+    Members:
+        i: words of the row; not ready while `full`.
+        full: a whole row is stored, `largest` is valid.
+        largest: maximum of the magnitudes, a code without its sign.
+        replay: give out the row; stays high.
+        advance: the reader's pipeline moves.
+        values, last, valid: the words of the row, in order; they stand still without `advance`.
+        release: forget the row.
     """
 
     LATENCY = 1

@@ -44,10 +44,9 @@ class Score(wiring.Component):
     Cycles: one score per clock, `LATENCY` clocks after its sum if nothing stalls; a score that is not taken stops the
     whole pipeline.
 
-    Attributes
-    ----------
-    i: exact sums with their scales
-    o: scores, in the same order
+    Members:
+        i: exact sums with their scales.
+        o: scores, in the same order.
     """
 
     LATENCY = ScaledSum.LATENCY

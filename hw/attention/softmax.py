@@ -73,10 +73,9 @@ class OnlineSoftmax(wiring.Component):
     Cycles: one score per clock into the block; `LATENCY` clocks from its last word to the result, `LAST_LATENCY` for
     the last block, where 1/l follows the sum. The next block is taken when the result has been.
 
-    Attributes
-    ----------
-    i: scores
-    o: one result per block
+    Members:
+        i: scores.
+        o: one result per block.
     """
 
     LATENCY = 1 + _ITEMS + FloatAdd.LATENCY + Exp2.LATENCY + IntToFloat.LATENCY + FloatMul.LATENCY \

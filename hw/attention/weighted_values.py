@@ -55,11 +55,10 @@ class WeightedValues(wiring.Component):
     Cycles: one beat per clock. The first sums come `LATENCY` clocks after the last beat of the block, then V per clock;
     the next block is taken when all sums have been.
 
-    Attributes
-    ----------
-    weights: one word per block; it stays until the last beat of its block is taken
-    i: value rows of one block after the other
-    o: the sums of each
+    Members:
+        weights: one word per block; it stays until the last beat of its block is taken.
+        i: value rows of one block after the other.
+        o: the sums of each.
     """
 
     LATENCY = 3

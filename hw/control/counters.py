@@ -1,4 +1,4 @@
-"""Counters of the clocks of a run, by what they were spent on."""
+"""Counters of the clocks of a run, one per kind of activity."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Counters"]
 
 
 class Counters(wiring.Component):
-    """One counter for each name of COUNTERS.
+    """Counts clocks, with one counter for each name of COUNTERS.
 
-    Latency: a clock is counted one clock later. Cost: 64 bits each.
+    Latency: a clock is counted one clock later. Cost: 64 flip-flops per counter.
 
     Members:
         enable: a bit per counter, high in the clocks that it counts.
-        clear: sets all of them to 0.
-        count: their values.
+        clear: sets all counters to 0.
+        count: the values.
     """
 
     def __init__(self) -> None:

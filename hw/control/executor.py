@@ -25,18 +25,26 @@ __all__ = ["Executor"]
 
 
 class Executor(wiring.Component):
-    """One state machine, a branch per opcode. It holds no vectors: it starts units and waits for what they report.
+    """Executes commands with one state machine that has a branch per opcode.
 
-    Rules: a header is taken when the command before has ended, its payload then flows to the unit of the opcode.
+    It stores no vectors: it starts the units of a command and waits until they report their end.
 
-    Latency: two clocks per command, FETCH and DECODE, beside what its units take.
+    Rules: a header is accepted when the command before has ended. Its payload then goes to the unit of its opcode.
+
+    Latency: two clocks per command, FETCH and DECODE, in addition to the clocks of the units.
 
     Members:
-        i_header: from the packet reader. job: the registers. feed: the columns of the pass, from the token loop.
-        vector: the vector path.
-        o_row, i_address, o_gather, gather_last: rows of the embedding and RoPE tables; `rope_gather`: of the latter.
-        o_rope: load a RoPE row. o_attend, attend_done: attention. o_lm_head, best: the LM head.
-        factors: of the last MATMUL, per column.
+        i_header: headers of the packet reader.
+        job: values of the registers.
+        feed: the columns of the pass, from the token loop.
+        vector: commands and reports of the vector path.
+        o_row, i_address: a row of a table, and its address.
+        o_gather, gather_last: the read of a row of the embedding or RoPE table, and its last beat.
+        rope_gather: the row under way is one of the RoPE table.
+        o_rope: load a RoPE row.
+        o_attend, attend_done: start and end of attention.
+        o_lm_head, best: start of the LM head; its best row is valid.
+        factors: factor of the last MATMUL, per column.
     """
 
     def __init__(self, config: AccelConfig) -> None:
@@ -68,7 +76,7 @@ class Executor(wiring.Component):
         self._last_index = Signal(config.word_bits, name="last_index")
 
     def _operands(self, opcode: Opcode) -> data.View:
-        """The header as that opcode's."""
+        """The operands of the header, in the layout of `opcode`."""
         return data.View(LAYOUTS[opcode], self._header.as_value())
 
     def _flag(self, flag: Flags) -> Value:

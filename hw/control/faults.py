@@ -1,4 +1,4 @@
-"""The first fault of a run: kept until an abort, and what stands still because of it (docs/faults.md)."""
+"""The first fault of a run, stored until an abort, and the reset that it causes (docs/faults.md)."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ __all__ = ["Faults"]
 
 
 class Faults(wiring.Component):
-    """Keeps the first error of a memory engine or of the packet stream until the host writes `abort`.
+    """Stores the first error of a memory engine or of the packet stream until the host writes `abort`.
 
-    From the clock after an error on, and for as long as an abort lasts, `clear` holds everything behind the memory
-    engines in reset. An abort ends when the memory has answered all bursts; the engines keep their error until then.
+    Rules: `clear` holds all units behind the memory engines in reset, from the clock after an error and during an
+    abort. An abort ends when the memory has answered all bursts; the engines keep their error until then.
 
     Members:
         abort: from the registers.
-        read_error, error_port, write_error, memory_idle: of the memory ports.
-        stream_error: of the packet reader. run_busy, run_done, run_error: of the token loop.
-        clear: reset of the units. running: a run is in progress and has no fault.
+        read_error, error_port, write_error, memory_idle: from the memory ports.
+        stream_error: from the packet reader.
+        run_busy, run_done, run_error: from the token loop.
+        clear: reset of the units.
+        running: a run is in progress and has no fault.
         busy, done, error, port: for the registers.
     """
 

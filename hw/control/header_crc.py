@@ -1,7 +1,7 @@
-"""Hardware of the CRC of a header, for a whole beat per clock.
+"""Hardware that checks the CRC of a header, a whole beat per clock.
 
-`amaranth.lib.crc.Processor` is not it: the exclusive or of a beat of 256 bits is a chain there, too long for Amaranth's
-simulator.
+`amaranth.lib.crc.Processor` is not used: for a beat of 256 bits it builds a chain of exclusive ors that is too long for
+Amaranth's simulator.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ __all__ = ["HeaderCrc"]
 
 
 class HeaderCrc(wiring.Component):
-    """Follows the beats of a header, its CRC included, and says whether they belong together.
+    """Computes the CRC of the beats of a header, the CRC field included, and reports whether it is right.
 
-    An exclusive or of about half of a beat's bits in front of each bit of a register. Latency: one clock, a beat per
-    clock; nothing waits for it, as a header is looked at in the clock after its last beat anyway.
+    Latency: one clock. Throughput: one beat per clock. The packet reader reads `right` in the clock after the last
+    beat, so the check adds no clock. Cost: each bit of the register has an exclusive or of about half of the bits of a
+    beat.
 
     Members:
-        beat: the bytes of a beat that belong to the header. valid: they are there. first: they begin a header.
-        right: the beats since `first` end with the CRC of those before.
+        beat: the bytes of a beat that belong to the header.
+        valid: `beat` counts.
+        first: `beat` is the first one of a header.
+        right: the beats since `first` end with the CRC of the bytes before it.
     """
 
     def __init__(self, config: AccelConfig) -> None:

@@ -1,4 +1,4 @@
-"""What the parts of the sequencer tell each other and the vector path."""
+"""Signatures between the parts of the sequencer, and between the sequencer and the vector path."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def feed_signature(config: AccelConfig) -> wiring.Signature:
 
 
 def vector_control(config: AccelConfig) -> wiring.Signature:
-    """What the executor tells the vector path, and what it reports.
+    """Commands of the executor to the vector path, and the reports of the path.
 
     Members:
         opcode, flags, busy: the command under way; they steer the multiplexers of the path.

@@ -1,4 +1,4 @@
-"""Takes the packet stream apart. This file is the door of the sequencer: headers go left, payloads go right."""
+"""The packet reader: it separates the headers of the packet stream from their payloads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ __all__ = ["PacketReader", "payload_beat"]
 class PacketReader(wiring.Component):
     """Splits the beats of a packet stream (docs/isa.md) into headers and payloads.
 
-    Rules: a header is offered on `o_header` before the first beat of its payload is offered on `o_payload`, and the
-    payload only starts once the header has been taken, so that its receiver is known. The next header is collected
-    after the last payload beat. A header whose CRC is wrong is never offered, nor is one with an opcode that does not
-    exist, with a payload on an opcode that has none, or without one: `o_error` stays until reset, and nothing more is
-    taken, as what follows cannot be trusted.
+        i -> header beats -> HeaderCrc, opcode check -> o_header
+        |
+        +--> payload beats ---------------------------> o_payload
 
-    Latency: a header appears in the clock after its last beat; payload passes through combinationally, one beat per
-    clock. Cost per packet: `config.header_beats` clocks to collect and one to hand over; the CRC grows with each beat
-    and costs none.
+    Rules: the header is offered on `o_header` before its payload. The payload starts when the header has been accepted,
+    because the header selects the unit that receives the payload. The next header starts after the last payload beat. A
+    header is an error if its CRC is wrong, if its opcode does not exist, if it announces a payload that its opcode does
+    not have, or if it lacks the payload of its opcode. Such a header is not offered: `o_error` is set until reset, and
+    no further beat is accepted.
+
+    Latency: a header is offered in the clock after its last beat; the payload passes combinationally, one beat per
+    clock. Cost per packet: `config.header_beats` clocks to collect the header and one to pass it on.
 
     Members:
         i: beats of the stream.

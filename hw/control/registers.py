@@ -1,4 +1,4 @@
-"""AXI4-Lite slave in front of the registers of `register_map`. This file holds their bits and the bus protocol."""
+"""AXI4-Lite slave with the registers of `register_map`: their bits and the bus protocol."""
 
 from __future__ import annotations
 
@@ -50,19 +50,21 @@ def counters_signature() -> wiring.Signature:
 
 
 class RegisterFile(wiring.Component):
-    """Registers of the accelerator.
+    """Stores the registers that the host writes, and shows those that it reads.
 
-    Write address and write data may come in either order; each is kept until the other is there. Once both are kept,
-    the new value and the response appear in the next clock, or after the response before was taken. Read data comes a
-    clock after its address. No output of the bus depends combinationally on an input. The lowest two address bits are
-    ignored.
+    A read of the register in front of a `held` one stores the value of the latter for the next read. The two are read
+    one after the other, so one store of 32 flip-flops is enough for all of them.
 
-    A read of the register in front of a `held` one keeps the value of the latter for the next read: 32 flip-flops for
-    all of them, since the two are read one after the other.
+    Rules: write address and write data may come in either order; each is stored until the other has come. No output of
+    the bus depends combinationally on an input. The lowest two address bits are ignored.
+
+    Latency: a write takes effect, and its response is valid, one clock after address and data are stored, or after the
+    response before was accepted. Read data is valid one clock after its address.
 
     Members:
         axi: the bus.
-        job: the `rw` values. start, abort: 1 for the clock after a 1 was written to that bit of CONTROL.
+        job: the `rw` values.
+        start, abort: 1 for the clock after a 1 was written to that bit of CONTROL.
         status, counters: the `r` values.
     """
 

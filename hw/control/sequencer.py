@@ -1,4 +1,4 @@
-"""What leads a run: the loop over tokens, and the executor of the packet stream's commands. This file wires."""
+"""The control of a run: wiring of the loop over tokens and the executor of commands."""
 
 from __future__ import annotations
 
@@ -27,18 +27,33 @@ __all__ = ["Sequencer"]
 
 
 class Sequencer(wiring.Component):
-    """`TokenLoop` decides what a pass feeds and which regions are read; `Executor` runs the commands that come of it.
+    """Controls a run: it selects what a pass computes, and starts the units.
+
+        start, job --> TokenLoop ---- feed ----> Executor --> commands of the units
+                         |    |                   ^    |
+                o_stream <    > o_prompt   i_header    > o_row
+               (prefetch)
+
+    `TokenLoop` selects the tokens of a pass and the regions of memory that are read. `Executor` executes the commands
+    of these regions.
 
     Members:
-        start, job: the registers. busy, done, error, token_count, last_token: for them.
-        i_header: from the packet reader. o_stream: the regions to read.
-        columns, descriptors, factors: the columns of the pass, position and slot of each, and the factor of its last
-            MATMUL, for attention.
-        vector: the vector path. o_rope, o_attend, attend_done: attention. o_lm_head, best, best_valid: the LM head.
-        o_logits, logits_idle: the row of logits to write.
-        o_prompt, i_prompt: gathers of prompt tokens. o_row, row_last: gathers of table rows, and the last beat of one;
-            `rope_row`: of the RoPE table.
-        o_request, o_write, write_idle: chosen tokens.
+        start, job: from the registers.
+        busy, done, error, token_count, last_token: for the registers.
+        i_header: headers of the packet reader.
+        o_stream: the regions to read.
+        columns, descriptors: the columns of the pass, with slot and position of each.
+        factors: factor of the last MATMUL of each column, for attention.
+        vector: commands and reports of the vector path.
+        o_rope: load a RoPE row.
+        o_attend, attend_done: start and end of attention.
+        o_lm_head: start of the LM head.
+        best, best_valid: the best row of the column.
+        o_logits, logits_idle: a row of logits to write; all logits are written.
+        o_prompt, i_prompt: reads of prompt tokens.
+        o_row, row_last: reads of table rows, and the last beat of one.
+        rope_row: the table row under way is one of the RoPE table.
+        o_request, o_write, write_idle: writes of chosen tokens.
     """
 
     def __init__(self, config: AccelConfig) -> None:

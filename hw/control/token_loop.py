@@ -1,4 +1,4 @@
-"""The loop over tokens, in fabric: a prompt in chunks, then token after token of one sequence or of several."""
+"""The loop over tokens: a prompt in chunks, then one token at a time of one sequence or of several."""
 
 from __future__ import annotations
 
@@ -25,26 +25,31 @@ ENTRY_WORDS = 3
 
 
 class TokenLoop(wiring.Component):
-    """Runs a job (docs/registers.md): fetches the prompt, starts a pass per chunk, writes tokens, decides the end.
+    """Runs a job (docs/registers.md): it fetches the prompt, starts the passes, writes the tokens and ends the run.
 
-    Rules: a token is fed only if another may follow. Generation ends with an end id, with `max_new_tokens`, or when no
-    position is left. With logits mode ALL every column passes the LM head, otherwise only the one that chooses a token.
-    A token counts when its write has been answered, so memory up to `token_count` can be read.
+    Rules: a token is fed only if another one may follow. Generation ends with an end id, after `max_new_tokens`, or
+    when no position is left. With logits mode ALL the LM head runs for every column, otherwise only for the column that
+    chooses a token. `token_count` counts a token when its write has been answered, so the host can read memory up to
+    `token_count`.
 
-    With `batch` the prompt holds a `BATCH_ENTRY` per sequence. Column n is sequence n; all of them choose a token in
-    every pass, and the first one that has to end ends the run for all, at the end of the pass. `max_new_tokens` counts
-    passes. Several sequences differ from one only in what a chosen token is fed to: its own column, not column 0.
+    With `batch` the prompt holds a `BATCH_ENTRY` per sequence, and column n belongs to sequence n. All columns choose a
+    token in every pass. The first sequence that ends also ends the run, at the end of the pass. `max_new_tokens` counts
+    passes. A chosen token is fed to its own column; without `batch` it is fed to column 0.
 
-    Cost between passes: about 20 clocks and a memory latency per 32-bit word of the prompt (three per entry of a
-    batch), a few clocks per chosen token and the latency of their writes once.
+    Cost between passes: about 20 clocks and a memory latency per 32-bit word of the prompt (three words per entry of a
+    batch), a few clocks per chosen token, and once the latency of the writes.
 
     Members:
-        start, job: the registers. busy, done, error (BAD_PARAMETER, CONTEXT_FULL, BAD_TOKEN), token_count, last_token:
-            for them.
-        feed: the columns of the pass, to the executor. i_best: the row of the column that it reports with
-            `lm_head_done`.
-        o_stream: the regions to prefetch. o_gather, i_gather: prompt tokens. o_request, o_write, write_idle: tokens.
-        o_logits: a row of logits to write; logits_idle.
+        start, job: from the registers.
+        busy, done, token_count, last_token: for the registers.
+        error: BAD_PARAMETER, CONTEXT_FULL or BAD_TOKEN.
+        feed: the columns of the pass, to the executor.
+        i_best: the row of the column that the executor reports with `lm_head_done`.
+        o_stream: the regions to prefetch.
+        o_gather, i_gather: prompt tokens.
+        o_request, o_write, write_idle: writes of tokens.
+        o_logits: a row of logits to write.
+        logits_idle: all logits are written.
     """
 
     def __init__(self, config: AccelConfig) -> None:
@@ -197,7 +202,7 @@ class TokenLoop(wiring.Component):
                 self._fails(m, ErrorCode.BAD_TOKEN)
 
     def _pass_states(self, m: Module) -> None:
-        """The layers, then a row of logits for each column that wants one."""
+        """The layers, then a row of logits for each column that needs one."""
         job, feed = self.job, self.feed
         all_logits = job.logits_mode == LogitsMode.ALL.value
         wanted = all_logits | ((self._left == 0) & (job.max_new_tokens != 0))
@@ -282,7 +287,7 @@ class TokenLoop(wiring.Component):
                     m.next = "DRAIN"
 
     def _prefetch(self, m: Module) -> None:
-        """Asks for the LM head's rows while the layers still run, so that the prefetch crosses over."""
+        """Requests the rows of the LM head during the layers, so that the prefetch continues across the two regions."""
         job = self.job
         with m.FSM(name="prefetch"):
             with m.State("WAIT"):

@@ -1,4 +1,4 @@
-"""The sum of many numbers, one result per clock. The array and the dot engine add with it."""
+"""Pipelined sum of many numbers, one result per clock, for the array and the dot engine."""
 
 from __future__ import annotations
 

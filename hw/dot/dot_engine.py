@@ -1,4 +1,5 @@
-"""This file multiplies rows of memory with 16-bit operands: keys with the query, the embedding with the last hidden."""
+"""Multiplication of rows of memory with 16-bit operands: keys with the query, LM head rows with the last hidden state.
+"""
 
 from __future__ import annotations
 
@@ -39,25 +40,25 @@ def dot_latency(lanes: int) -> int:
 
 
 class DotEngine(wiring.Component):
-    """Exact dot products of rows in memory with 16-bit operands, one 16 x 9 multiplier per byte of a beat.
+    """Computes exact dot products of rows in memory with 16-bit operands.
 
-    A 16-bit element uses two lanes: its low byte, at the even place, is unsigned; its high byte is signed and its
-    product counts 256 times. The lanes are summed by a tree, the beats of a row by an accumulator.
+    A beat has one 16 x 9 multiplier per byte. A 16-bit element uses two lanes: the low byte, at the even place, is
+    unsigned; the high byte is signed, and its product counts 256 times. A tree adds the lanes, and an accumulator adds
+    the beats of a row.
 
-    Cycles: one beat per clock. The sum is valid `latency` clocks after its last beat, if nothing stalls; a sum that
-    is not taken stops the whole pipeline.
+    Rules: a sum that is not accepted stops the whole pipeline.
 
-    Parameters
-    ----------
-    lanes: bytes of a beat: those of a port or of the packet stream
-    element_bits: 8 or 16, bits of an element in memory
-    max_elements: elements of the longest row; with it the width of the sum, `sum_bits`: codes are at most
-        2^(bits-1) - 1 in magnitude
+    Latency: a sum is valid `latency` clocks after its last beat. Throughput: one beat per clock.
 
-    Attributes
-    ----------
-    i: beats with their operands
-    o: one exact sum per row
+    Args:
+        lanes: bytes of a beat: of a memory port, or of the packet stream.
+        element_bits: 8 or 16, bits of an element in memory.
+        max_elements: elements of the longest row. It determines `sum_bits`, the width of a sum, because no code exceeds
+            2^(bits-1) - 1 in magnitude.
+
+    Members:
+        i: beats with their operands.
+        o: one exact sum per row.
     """
 
     def __init__(self, config: AccelConfig, *, lanes: int, element_bits: int, max_elements: int):

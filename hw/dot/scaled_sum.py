@@ -1,4 +1,4 @@
-"""This file turns an exact sum of the LM head into its logit."""
+"""Product of an exact sum and its two scales: a logit of the LM head, or a score of attention."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ __all__ = ["ScaledSum"]
 
 
 class ScaledSum(wiring.Component):
-    """o = F(sum) * (scale_a * scale_b), three roundings, one result per clock.
+    """Computes o = F(sum) * (scale_a * scale_b), with three roundings.
 
-    Parameters
-    ----------
-    sum_bits: signed width of the sum
+    Latency: `LATENCY` clocks. Throughput: one result per clock.
 
-    Attributes
-    ----------
-    i, a, b: the sum and its two scales, 25-bit codes
-    o: their product, LATENCY clocks later
+    Args:
+        sum_bits: signed width of the sum.
+
+    Members:
+        i: the sum.
+        a, b: its two scales, 25-bit codes.
+        o: the product.
     """
 
     LATENCY = 2 * FloatMul.LATENCY

@@ -25,13 +25,14 @@ def embedding_command(config: AccelConfig) -> data.StructLayout:
 
 
 class EmbeddingRow(wiring.Component):
-    """Unpacks a table row as it lies in memory (`ModelPlan.embed_stride`): bf16, or row scale and 12- or 8-bit codes.
+    """Unpacks a table row as it lies in memory (`ModelPlan.embed_stride`): bf16, or a row scale and 12- or 8-bit codes.
 
-    Rules: one command per row; its beats follow on `i`, the row's last beat with `last`. Padding behind the last
-    element is dropped. The next command is taken when the last word has left the unpacker.
+    bf16 is exact; codes give rnd(code * scale) (docs/numerics.md, section 2).
 
-    Numbers: bf16 is exact; codes give rnd(code * scale), docs/numerics.md section 2.
-    Latency: LATENCY clocks from a complete word to `o`. Cost: a clock per word of V elements and one per beat.
+    Rules: one command per row. The beats of the row follow on `i`, the last one with `last`. Padding behind the last
+    element is dropped. The next command is accepted when the last word has left the unpacker.
+
+    Latency: `LATENCY` clocks from a complete word to `o`. Cost: a clock per word of V elements and one per beat.
 
     Members:
         i_command: embedding_command.

@@ -1,4 +1,4 @@
-"""The gated activation of the feedforward network. This file holds its two multiplications."""
+"""The gated activation of the feed-forward network."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ _FETCH = 2
 
 
 class GatedRelu2(wiring.Component):
-    """o = (g * g) * up with g = max(gate, 0): two roundings (docs/numerics.md, section 6).
+    """Computes o = (g * g) * up with g = max(gate, 0), with two roundings (docs/numerics.md, section 6).
 
-    The gate of a word is stored in the same column, `base` words further on than its index. The caller writes `o` in
-    its place; a word must not be accepted again before that.
+        i (up) ----------------> delay ---------+
+        |                                       v
+        +-> read of the gate -> relu -> g * g -> * -> o
 
-    Cycles: one word per clock; a word leaves `LATENCY` clocks after it was accepted. A word that is not taken stops the
-    whole pipeline.
+    The gate of a word is stored in the same column, at word `base` + index.
 
-    Members
-    -------
-    base: word of the column where the gate vector starts; base + index < column_words; steady while words are accepted
-    i: words of the up projection
-    o: the same words of the product
-    read: reads the scratchpad; must be granted in every clock
+    Rules: the caller writes `o` to the place of the gate. A word must not be accepted again before that write. A word
+    that is not accepted at `o` stops the whole pipeline.
+
+    Latency: `LATENCY` clocks. Throughput: one word per clock.
+
+    Members:
+        base: first word of the gate in the column, with base + index < column_words; steady while words are accepted.
+        i: words of the up projection.
+        o: the same words of the product.
+        read: read port of the scratchpad; it must be granted in every clock.
     """
 
     LATENCY = _FETCH + 2 * FloatMul.LATENCY

@@ -1,4 +1,4 @@
-"""This file adds two machine floats."""
+"""Addition of two machine floats."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -15,16 +15,17 @@ _ALIGNED_BITS = SIGNIFICAND_BITS + _EXTRA_BITS
 
 
 class FloatAdd(wiring.Component):
-    """o = rnd(a + b), one result per clock. Subtract by giving `compare.negate(b)`.
+    """Computes o = rnd(a + b). For a difference, pass `compare.negate(b)`.
 
-    The three stages are: order the operands by magnitude; align the smaller and add or subtract; normalise and round.
-    A difference of equal magnitudes is +0. A cancellation of more than one place only happens when the exponents differ
-    by at most one, where no bit was shifted out: it is exact.
+    The three stages are: order the operands by magnitude; align the smaller one and add or subtract; normalise and
+    round. A difference of equal magnitudes is +0. If more than one leading place cancels, the exponents differ by at
+    most one: then no bit was shifted out, and the result is exact.
 
-    Attributes
-    ----------
-    a, b: terms, 25-bit codes
-    o: sum, LATENCY clocks after its terms
+    Latency: `LATENCY` clocks. Throughput: one result per clock.
+
+    Members:
+        a, b: terms, 25-bit codes.
+        o: the sum.
     """
 
     LATENCY = 3

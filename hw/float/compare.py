@@ -1,4 +1,4 @@
-"""This file compares machine floats and changes their sign: plain functions on canonical 25-bit codes."""
+"""Comparison and sign of machine floats: functions on canonical 25-bit codes."""
 
 from __future__ import annotations
 

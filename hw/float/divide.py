@@ -1,4 +1,4 @@
-"""This file divides two machine floats, one quotient bit per clock."""
+"""Division of two machine floats, one quotient bit per clock."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -23,17 +23,20 @@ _QUOTIENT_BITS = SIGNIFICAND_BITS + 2
 
 
 class FloatDivide(wiring.Component):
-    """o = rnd(a / b), one operation at a time, in the same number of clocks for all operands.
+    """Computes o = rnd(a / b), one operation at a time.
 
-    Restoring division: one clock to load, one for each of the 19 quotient bits, one to round. Division by zero gives
-    the largest float with the sign of `a`; 0 / 0 is +0.
+    Restoring division needs no multiplier: one clock to load, one for each of the 19 quotient bits, one to round.
+    Division by zero gives the largest float with the sign of `a`; 0 / 0 is +0.
 
-    Attributes
-    ----------
-    start: take `a` and `b`; an operation under way is abandoned
-    a, b: dividend and divisor, 25-bit codes, needed only together with `start`
-    done: high for one clock, LATENCY clocks after `start`
-    o: quotient, valid from `done` until the `done` of the next operation
+    Rules: `start` during an operation abandons that operation.
+
+    Latency: `LATENCY` clocks from `start` to `done`, for all operands.
+
+    Members:
+        start: accept `a` and `b`.
+        a, b: dividend and divisor, 25-bit codes; they count only together with `start`.
+        done: high for one clock.
+        o: quotient, valid from `done` until the `done` of the next operation.
     """
 
     LATENCY = _QUOTIENT_BITS + 2

@@ -1,4 +1,4 @@
-"""This file converts integers to machine floats."""
+"""Conversion of integers to machine floats."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -11,16 +11,16 @@ __all__ = ["IntToFloat"]
 
 
 class IntToFloat(wiring.Component):
-    """o = rnd(i), one result per clock. The two stages are: sign and magnitude; normalise and round.
+    """Computes o = rnd(i). The two stages are: sign and magnitude; normalise and round.
 
-    Parameters
-    ----------
-    width: bits of the signed integer, 2 to 64
+    Latency: `LATENCY` clocks. Throughput: one result per clock.
 
-    Attributes
-    ----------
-    i: integer
-    o: its float, LATENCY clocks later
+    Args:
+        width: bits of the signed integer, 2 to 64.
+
+    Members:
+        i: integer.
+        o: its float.
     """
 
     LATENCY = 2

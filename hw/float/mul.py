@@ -1,4 +1,4 @@
-"""This file multiplies two machine floats."""
+"""Multiplication of two machine floats."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -11,15 +11,16 @@ __all__ = ["FloatMul"]
 
 
 class FloatMul(wiring.Component):
-    """o = rnd(a * b), one result per clock.
+    """Computes o = rnd(a * b).
 
-    The three stages are: operands of the multiplier, its 34-bit product, normalise and round. The one 17 x 17 unsigned
+    The three stages are: operands of the multiplier; its 34-bit product; normalise and round. The 17 x 17 unsigned
     multiplier has registers on both sides, so that a DSP block can absorb them.
 
-    Attributes
-    ----------
-    a, b: factors, 25-bit codes
-    o: product, LATENCY clocks after its factors
+    Latency: `LATENCY` clocks. Throughput: one result per clock.
+
+    Members:
+        a, b: factors, 25-bit codes.
+        o: the product.
     """
 
     LATENCY = 3

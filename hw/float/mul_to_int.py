@@ -1,4 +1,4 @@
-"""This file multiplies two machine floats and rounds the exact product to an integer, once."""
+"""Product of two machine floats, rounded once to an integer."""
 
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
@@ -21,20 +21,20 @@ _PRODUCT_BITS = 2 * SIGNIFICAND_BITS
 
 
 class MulToInt(wiring.Component):
-    """o = clip(rint(a * b), -limit, limit), half to even, one result per clock.
+    """Computes o = clip(rint(a * b), -limit, limit), half to even.
 
-    The 34-bit product is never rounded to a float, and neither overflows nor underflows. The four stages are: operands
+    The 34-bit product is not rounded to a float, so it neither overflows nor underflows. The four stages are: operands
     of the 17 x 17 unsigned multiplier; product; shift to a fixed point; round, clip and sign.
 
-    Parameters
-    ----------
-    width: bits of the signed result
-    limit: largest magnitude of the result, 1 to 2^(width-1) - 1
+    Latency: `LATENCY` clocks. Throughput: one result per clock.
 
-    Attributes
-    ----------
-    a, b: factors, 25-bit codes
-    o: integer, LATENCY clocks later
+    Args:
+        width: bits of the signed result.
+        limit: largest magnitude of the result, 1 to 2^(width-1) - 1.
+
+    Members:
+        a, b: factors, 25-bit codes.
+        o: the integer.
     """
 
     LATENCY = 4

@@ -1,6 +1,6 @@
-"""This file holds the steps every float unit shares: taking codes apart, normalising, rounding, packing and clipping.
+"""Steps that all float units share: unpacking of codes, normalising, rounding, packing and clipping.
 
-All functions take the module `m` they add combinational logic to, and name the width of every intermediate value.
+All functions add combinational logic to the module `m` and give a name to each intermediate value.
 """
 
 from __future__ import annotations

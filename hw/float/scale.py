@@ -1,4 +1,4 @@
-"""This file multiplies machine floats with powers of two: exact but for the two ends of the range."""
+"""Product of a machine float and a power of two: exact except at both ends of the range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file takes the square root of a machine float, one root bit per clock."""
+"""Square root of a machine float, one root bit per clock."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
@@ -14,17 +14,20 @@ _ROOT_BITS = SIGNIFICAND_BITS + 1
 
 
 class FloatSqrt(wiring.Component):
-    """o = rnd(sqrt(a)), one operation at a time, in the same number of clocks for all operands.
+    """Computes o = rnd(sqrt(a)), one operation at a time.
 
     Digit by digit: one clock to load, one for each of the 18 root bits, one to round. The root of a negative number is
     +0.
 
-    Attributes
-    ----------
-    start: take `a`; an operation under way is abandoned
-    a: radicand, 25-bit code, needed only together with `start`
-    done: high for one clock, LATENCY clocks after `start`
-    o: root, valid from `done` until the `done` of the next operation
+    Rules: `start` during an operation abandons that operation.
+
+    Latency: `LATENCY` clocks from `start` to `done`, for all operands.
+
+    Members:
+        start: accept `a`.
+        a: radicand, 25-bit code; it counts only together with `start`.
+        done: high for one clock.
+        o: root, valid from `done` until the `done` of the next operation.
     """
 
     LATENCY = _ROOT_BITS + 2

@@ -1,4 +1,4 @@
-"""This file converts machine floats to integers."""
+"""Conversion of machine floats to integers."""
 
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
@@ -19,22 +19,22 @@ __all__ = ["FloatToInt"]
 
 
 class FloatToInt(wiring.Component):
-    """o = clip(rint(i * 2^shift), -limit, limit), half to even, one result per clock.
+    """Computes o = clip(rint(i * 2^shift), -limit, limit), half to even.
 
-    The scaling is exact: neither the range of the float nor its precision applies to i * 2^shift. The two stages are:
-    shift to a fixed point; round, clip and sign.
+    The scaling is exact: i * 2^shift is not rounded to a float. The two stages are: shift to a fixed point; round, clip
+    and sign.
 
-    Parameters
-    ----------
-    width: bits of the signed result
-    limit: largest magnitude of the result, 1 to 2^(width-1) - 1
-    shift_bits: magnitude bits of `shift`, which is a signed number of one more bit
+    Latency: `LATENCY` clocks. Throughput: one result per clock.
 
-    Attributes
-    ----------
-    i: float, 25-bit code
-    shift: exponent of the power of two it is multiplied with
-    o: integer, LATENCY clocks later
+    Args:
+        width: bits of the signed result.
+        limit: largest magnitude of the result, 1 to 2^(width-1) - 1.
+        shift_bits: magnitude bits of `shift`, which is a signed number of one more bit.
+
+    Members:
+        i: float, 25-bit code.
+        shift: exponent of the power of two.
+        o: the integer.
     """
 
     LATENCY = 2

@@ -32,10 +32,9 @@ class Argmax(wiring.Component):
     Cycles: one logit per clock; the result is valid one clock after the logit with `last`, and the next command's first
     logit is taken in the clock in which the result is.
 
-    Attributes
-    ----------
-    i: logits of one command, the last one marked
-    o: one result per command
+    Members:
+        i: logits of one command, the last one marked.
+        o: one result per command.
     """
 
     def __init__(self, config: AccelConfig):

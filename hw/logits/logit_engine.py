@@ -44,12 +44,11 @@ class LogitEngine(wiring.Component):
     Cycles: one beat per clock, of rows of any length; the logit is valid `latency` clocks after the last beat of its
     row, if nothing stalls. A command is taken when all rows of the previous one have left the engine.
 
-    Attributes
-    ----------
-    i_activations: codes of the column, taken in every clock; not while a command is under way
-    i_command: extent of the packet and scale of the activations
-    i_beats: its payload
-    o: m logits in the order of their rows
+    Members:
+        i_activations: codes of the column, taken in every clock; not while a command is under way.
+        i_command: extent of the packet and scale of the activations.
+        i_beats: its payload.
+        o: m logits in the order of their rows.
     """
 
     def __init__(self, config: AccelConfig):

@@ -42,12 +42,11 @@ class LmHeadRowReader(wiring.Component):
     Cycles: one to take the command, then one beat per clock; nothing is stored but the scales of the group, a row's
     beat leaves in the clock in which it comes.
 
-    Attributes
-    ----------
-    i_command: extent of the packet
-    i_beats: its payload
-    o: beats of the rows that count
-    o_idle: between commands; the last beat of the payload has been consumed
+    Members:
+        i_command: extent of the packet.
+        i_beats: its payload.
+        o: beats of the rows that count.
+        o_idle: between commands; the last beat of the payload has been consumed.
     """
 
     def __init__(self, config: AccelConfig):

@@ -5,7 +5,7 @@ single-bit ID. Bursts are always INCR, one full beat per transfer, normal buffer
 no quality of service: these pins are constants of the master or left out, as the standard allows.
 
 Pin names: Amaranth flattens a port `m_axi_0` with a member `araddr` to `m_axi_0__araddr`. Vendor tools find an AXI
-interface by its names only when they read `m_axi_0_araddr`, so whoever writes the Verilog of a top-level component
+interface by its names only when they read `m_axi_0_araddr`, so code that writes the Verilog of a top-level component
 passes every port through `pin_name`, which undoes the doubled underscore of AXI members and leaves all others alone.
 """
 
@@ -33,14 +33,14 @@ CACHE_NORMAL = 0b0011
 """AxCACHE: normal, non-cacheable, bufferable memory."""
 
 RESPONSE_OKAY, RESPONSE_SLVERR = 0b00, 0b10
-"""RRESP and BRESP: done; an error of whoever was asked."""
+"""RRESP and BRESP: done; an error of the slave."""
 
 
 class AxiError(enum.Enum, shape=3):
-    """First error that a memory engine saw; sticky until reset or a completed abort.
+    """First error of a memory engine, stored until reset or a completed abort.
 
-    SLAVE: response SLVERR. DECODE: response DECERR. LAST: RLAST came early or late. UNEXPECTED: a response to a
-    burst that was not asked for. TIMEOUT: the port did nothing for `timeout_cycles` while it owed an answer. RANGE: a
+    SLAVE: response SLVERR. DECODE: response DECERR. LAST: RLAST came early or late. UNEXPECTED: a response without a
+    request. TIMEOUT: an answer of the port was outstanding, and the port was inactive for `timeout_cycles`. RANGE: a
     burst outside of the window, which was not issued.
     """
 

@@ -1,4 +1,4 @@
-"""Two masters on one AXI4 memory port. This file decides whose turn it is."""
+"""Arbiter of two masters on one AXI4 memory port."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ READ, WRITE = ("ar", "r"), ("aw", "w", "b")
 
 
 class AxiArbiter(wiring.Component):
-    """Gives a memory port to one of two masters at a time, reads and writes apart from each other.
+    """Gives a memory port to one of two masters at a time, separately for reads and for writes.
 
-    Rules: the port changes hands only when nothing of its owner is in flight, so that every answer belongs to the
-    owner, whatever its id, and beats of two masters never mix. While the other one wants the port, its owner may end
-    what it has begun but begin nothing new; so both get a turn, of one burst at least. Data of a write may go before
-    its address. A master that wants nothing costs the other no clock: all paths are combinational, and the port goes
-    back to `i_0` when `i_1` is at rest.
-    Cost while both want the port: what is in flight must end before the other begins, and two clocks.
+    Rules: the owner of the port changes only when no burst of the owner is in flight. Every answer therefore belongs to
+    the owner, whatever its id, and beats of two masters never mix. If the other master requests the port, the owner may
+    complete its bursts, but not start a new one; each master therefore gets at least one burst in turn. Data of a write
+    may come before its address. The port returns to `i_0` when `i_1` is idle.
+
+    Latency: none, all paths are combinational, so an idle master costs the other one no clock. Cost of a change of
+    owner: the bursts in flight must end, then two clocks.
 
     Members:
-        i_0, i_1: AXI4, the masters. o: AXI4, the memory.
+        i_0, i_1: AXI4, the masters.
+        o: AXI4, the memory.
     """
 
     def __init__(self, config: AccelConfig) -> None:
@@ -61,7 +63,7 @@ class AxiArbiter(wiring.Component):
                     m.d.comb += theirs.eq(mine)
 
     def _owner(self, m: Module, name: str, wants: tuple[Value, Value], rests: Value) -> tuple[Signal, Signal]:
-        """The owner, and whether it has to stop. It changes where the other wants the port and nothing is under way."""
+        """The owner, and whether it has to stop. It changes if the other requests the port and nothing is under way."""
         owner, stop = Signal(name=f"{name}_owner"), Signal(name=f"{name}_stop")
         m.d.sync += stop.eq(Mux(owner, wants[0], wants[1]))
         with m.If(rests & (stop | owner & ~wants[1])):

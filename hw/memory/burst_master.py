@@ -1,4 +1,4 @@
-"""What the masters of AXI4 bursts share: commands on their way to bursts, the first error, the time-out, the abort."""
+"""What the AXI4 masters share: queue of commands, burst splitter, first error, time-out and abort."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ QUEUED_COMMANDS = 4
 
 
 class BurstMaster:
-    """The common part of `ReadEngine` and `WriteEngine`, which adds its logic to the module of the engine.
+    """Adds the logic that `ReadEngine` and `WriteEngine` share to the module of the engine.
 
-    Call `end` behind everything else that sets `error`: of the errors of one clock the last one counts.
+    Rules: call `end` after all other assignments to `error`: of the errors of one clock the last one counts.
 
     Attributes:
-        flush: an abort is under way; commands are forgotten, and none is taken.
+        flush: an abort is under way; commands are cleared, and none is accepted.
         failed: an error waits for an abort.
         in_flight: bursts that were issued and have not ended; the engine counts them.
         reset: puts a part into reset during `flush`.
@@ -41,8 +41,9 @@ class BurstMaster:
     def bursts(
         self, commands: Any, *, name: str, beat_bits: int, limit: int, stripes: int = 1
     ) -> tuple[BurstSplitter, Value]:
-        """A queue of commands and the splitter behind it, and whether either of them is busy. A burst outside of the
-        window is an error. Latency: 3 clocks from a command to its first burst."""
+        """Add a queue of commands and a splitter; return the splitter and whether one of them is busy.
+
+        A burst outside of the window is an error. Latency: 3 clocks from a command to its first burst."""
         m = self.m
         queue = Queue(burst_request(self.config, beat_bits), QUEUED_COMMANDS)
         splitter = BurstSplitter(self.config, beat_bits=beat_bits, limit=limit, stripes=stripes)
@@ -59,20 +60,21 @@ class BurstMaster:
         return splitter, queue.o.valid | splitter.busy
 
     def fail(self, condition: Value, reason: Any) -> None:
-        """With `condition` an error, if it is the first one."""
+        """Store `reason` as the error at `condition`, if it is the first error."""
         with self.m.If(condition & ~self.flush & ~self.failed):
             self.m.d.sync += self.engine.error.eq(reason)
 
-    def end(self, *, owes: Value, progress: Value, rests: Value) -> None:
+    def end(self, *, pending: Value, progress: Value, rests: Value) -> None:
         """Time-out and end of an abort.
 
         Args:
-            owes: the port has to do something. progress: it does.
-            rests: besides `in_flight`, nothing is under way.
+            pending: a handshake or an answer of the port is outstanding.
+            progress: the port makes a handshake.
+            rests: nothing is under way, apart from `in_flight`.
         """
         m, error, limit = self.m, self.engine.error, self.config.timeout_cycles
         timer = Signal(range(limit + 1), name="timer")
-        with m.If(~owes | progress):
+        with m.If(~pending | progress):
             m.d.sync += timer.eq(0)
         with m.Elif(timer != limit):
             m.d.sync += timer.eq(timer + 1)

@@ -22,18 +22,20 @@ def burst_layout(config: AccelConfig) -> data.StructLayout:
 
 
 class BurstSplitter(wiring.Component):
-    """Turns regions of any length into bursts that AXI allows.
+    """Splits regions of any length into bursts that AXI allows.
 
-    Rules: a burst has at most `limit` beats, never crosses 4 KB, and bursts leave in address order. A region of
-    0 beats yields nothing. The address is rounded down to a beat. With `stripes` above 1 a region lies in stripes of
-    STRIPE_BYTES, aligned, of which every `stripes`-th is read: behind its end the address skips the others.
-    Latency: 2 clocks from a region to its first burst; then one burst per clock, with one idle clock between regions.
+    Rules: a burst has at most `limit` beats and never crosses 4 KB; bursts leave in address order. A region of 0 beats
+    yields none. The address is rounded down to a beat. With `stripes` above 1 a region lies in aligned stripes of
+    STRIPE_BYTES, of which every `stripes`-th is read: after each stripe the address skips the others.
 
-    Attributes:
+    Latency: 2 clocks from a region to its first burst. Throughput: one burst per clock, with one idle clock between
+    regions.
+
+    Members:
         i: regions, `burst_request(config, beat_bits)`.
-        window: `page_window(config)`; steady while regions are cut.
-        o: bursts, `burst_layout(config)`, registered. One outside of the window is marked, not held back.
-        busy: a region is being cut or a burst waits at `o`.
+        window: `page_window(config)`; steady while regions are split.
+        o: bursts, `burst_layout(config)`, registered. A burst outside of the window is marked, not dropped.
+        busy: a region is under way, or a burst waits at `o`.
     """
 
     def __init__(self, config: AccelConfig, *, beat_bits: int, limit: int, stripes: int = 1) -> None:

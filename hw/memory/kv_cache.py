@@ -1,4 +1,4 @@
-"""KV-cache controller, writing side: one quantised key or value row goes to its place in its block (docs/isa.md)."""
+"""Write side of the KV cache: it writes one quantised key or value row to its block (docs/isa.md)."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def kv_row(config: AccelConfig) -> data.StructLayout:
 
 
 class KvAppend(wiring.Component):
-    """Packs the codes of a row into beats and writes them, then writes the row's scale with byte strobes.
+    """Packs the codes of a row into beats and writes them, then writes the scale of the row with byte strobes.
 
-    Rules: one `i_row` per row, its codes follow on `i`. Rows are whole beats (`ModelPlan`). Two write requests
-    leave per row: the row itself, then one beat that touches only the four bytes of its scale, so nothing around it
-    changes. A row may be read back when the write engine is idle again.
+    Rules: the codes of a row follow on `i` after its `i_row`. Rows are whole beats (`ModelPlan`). A row makes two write
+    requests: the row itself, then one beat whose strobes select the four bytes of the scale. A row may be read back
+    when the write engine is idle again.
 
-    Cost: a clock per V codes, one per beat and four more.
+    Cost: a clock per V codes, one per beat, and four more.
 
     Members:
         i_row: kv_row.
-        i: kv_codes; the scale of the last word is the one that is written.
-        o_request: write_request. Each comes before its beats.
+        i: kv_codes; the scale of the last word is written.
+        o_request: write_request; each comes before its beats.
         o: write_beat.
     """
 

@@ -1,4 +1,4 @@
-"""All memory ports of the machine: one packet stream from P of them, random reads and writes on the first."""
+"""The memory ports of the machine: one packet stream from P ports, random reads and writes on port 0."""
 
 from __future__ import annotations
 
@@ -17,22 +17,33 @@ __all__ = ["MemoryPorts"]
 
 
 class MemoryPorts(wiring.Component):
-    """`config.ports` read engines side by side and a write engine.
+    """Combines `config.ports` read engines and a write engine.
 
-    Rules: a stream command goes to every port, each of which reads `beats` beats of its own stripes: port n starts
-    n * STRIPE_BYTES behind `address`, a multiple of STRIPE_BYTES where there is more than one port. A beat of the
-    stream leaves when every port has its part, so the slowest port sets the pace and the FIFOs level out the rest. A
-    command is accepted when all ports take it.
+        axi_0 <-> ReadEngine --+--> o_stream, a beat of every port
+                       |       |
+                       +-------|--> o_gather
+        axi_1 <-> ReadEngine --+
+        ...
+        axi_0 <-> WriteEngine <---- request, data
 
-    Latency and throughput: as `ReadEngine` and `WriteEngine`. Errors: see there; the read error of the lowest port.
+    Rules: a stream command goes to all ports, and is accepted when all of them accept it. Each port reads `beats` beats
+    of its own stripes: port n starts n * STRIPE_BYTES behind `address`, which is a multiple of STRIPE_BYTES if there is
+    more than one port. A beat of the stream leaves when every port has its part; the FIFOs absorb differences between
+    the ports.
+
+    Latency, throughput and errors: as those of `ReadEngine` and `WriteEngine`.
 
     Members:
-        axi: one AXI4 port each; only the first has write channels.
-        stream: stream_command, beats of every port. o_stream: stream_beat.
-        gather, o_gather: random reads of port 0. request, data, write_idle: writes of port 0.
-        read_window, write_window: page_window, where bursts may go.
-        abort: to all engines. idle: all engines are.
-        read_error, write_error: AxiError. error_port: the port of read_error, 0 if there is none.
+        axi_<n>: AXI4 ports; only axi_0 has write channels.
+        stream: stream_command, beats of every port.
+        o_stream: stream_beat.
+        gather, o_gather: random reads of port 0.
+        request, data, write_idle: writes of port 0.
+        read_window, write_window: page_window, the addresses that bursts may have.
+        abort: abort of all engines.
+        idle: all engines are idle.
+        read_error, write_error: AxiError; the read error is that of the lowest port that has one.
+        error_port: the port of read_error, 0 if there is none.
     """
 
     def __init__(self, config: AccelConfig) -> None:

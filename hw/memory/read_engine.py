@@ -1,4 +1,4 @@
-"""The read half of a memory port: one AXI4 read master, a prefetched stream and a gather client."""
+"""The read half of a memory port: an AXI4 read master for a prefetched stream and for random reads."""
 
 from __future__ import annotations
 
@@ -34,34 +34,40 @@ def gather_beat(config: AccelConfig) -> data.StructLayout:
 class ReadEngine(wiring.Component):
     """Reads memory for two clients through one AXI4 port.
 
-    `stream` is for long regions and is prefetched as far as the FIFO of `config.stream_fifo_beats` reaches, across the
-    end of a region into the next queued command. `gather` is for short random reads and wins whenever both want AR.
+        stream -> queue, BurstSplitter -+-> AR    R -+-> FIFO -> o_stream
+        gather -> queue, BurstSplitter -+            +-> FIFO -> o_gather
 
-    One of the engines of a machine with several ports: its part of the stream is every `config.ports`-th stripe (see
-    `BurstSplitter`). Ports other than the first have no gather client.
+    `stream` is for long regions. It is prefetched as far as the FIFO of `config.stream_fifo_beats` has room, across the
+    end of a region into the next queued command. `gather` is for short random reads and has priority on AR.
+
+    In a machine with several ports, the engine reads every `config.ports`-th stripe of the stream (see
+    `BurstSplitter`). Only the engine of port 0 has a gather client.
 
     Rules:
-        - A burst is only issued when its client's FIFO has room for all of it, so RREADY is always 1.
-        - A burst outside of `window` is never issued, it is an error.
+        - A burst is issued only if the FIFO of its client has room for all of it, so RREADY is always 1.
+        - A burst outside of `window` is an error, and is not issued.
         - Bursts never cross 4 KB; at most `config.outstanding` are in flight, counted from ARVALID to RLAST.
         - ARID and RID are 0 for the stream, 1 for the gather client. Responses of the two may interleave.
-        - Data of a client comes out in the order of its commands. A command of 0 beats yields nothing.
-        - RLAST ends a burst, also when it comes at the wrong beat.
-    Latency: 4 clocks from an accepted command to ARVALID, 3 clocks from RVALID to valid data.
-    Throughput: one beat per clock if the port keeps up.
+        - Data of a client comes out in the order of its commands. A command of 0 beats yields none.
+        - RLAST ends a burst, also if it comes at the wrong beat.
 
-    Errors: the first one stays in `error`. From then on no burst is issued and incoming beats are dropped; data from
-    before the error is still delivered. `abort` for at least one clock forgets all commands and data, waits until
-    the port has answered every burst, then clears `error` and raises `idle`. A port that never answers never becomes
-    idle: `error` turns TIMEOUT again during the abort and only a reset of engine and port helps.
+    Errors: `error` stores the first one. After it no burst is issued, and beats that come are dropped; data from before
+    the error is still delivered. `abort` for at least one clock clears all commands and data, waits until the port has
+    answered every burst, then clears `error` and raises `idle`. If the port never answers, `error` becomes TIMEOUT
+    again during the abort, and only a reset of engine and port ends it.
 
-    Attributes:
+    Latency: 4 clocks from an accepted command to ARVALID, 3 clocks from RVALID to valid data. Throughput: one beat per
+    clock if the port supplies it.
+
+    Members:
         axi: AR and R channels.
-        stream: commands, `stream_command(config)`. o_stream: `beat(config)`.
-        gather: requests, `gather_request(config)`. o_gather: `gather_beat(config)`.
-        window: `page_window(config)`, where bursts may go.
-        abort: forget everything; while it is 1 and until `idle`, no command is accepted.
-        idle: no command waits, nothing is in flight and both FIFOs are empty.
+        stream: commands, `stream_command(config)`.
+        o_stream: `beat(config)`.
+        gather: requests, `gather_request(config)`.
+        o_gather: `gather_beat(config)`.
+        window: `page_window(config)`, the addresses that bursts may have.
+        abort: clear all commands; while it is 1 and until `idle`, no command is accepted.
+        idle: no command waits, no burst is in flight, and both FIFOs are empty.
         error: `AxiError`.
     """
 
@@ -172,7 +178,7 @@ class ReadEngine(wiring.Component):
                 busy[client].eq(cutting | store.o.valid | (free != depth)),
             ]
 
-        if not self.gathers:  # nobody owns the other id
+        if not self.gathers:  # the other id has no client
             m.d.comb += unexpected[GATHER_ID].eq(arrived & response.id)
             master.fail(unexpected[GATHER_ID], AxiError.UNEXPECTED)
 
@@ -201,6 +207,6 @@ class ReadEngine(wiring.Component):
         m.d.comb += ended.eq(burst_end.any() & (in_flight != 0) & (flush | ~unexpected.any()))
         m.d.sync += in_flight.eq(in_flight + issue.any() - ended)
         # During an abort everything but the AR and R channels is held in reset until all bursts have ended.
-        master.end(owes=in_flight != 0, progress=arrived | (axi.arvalid & axi.arready), rests=~arrived)
+        master.end(pending=in_flight != 0, progress=arrived | (axi.arvalid & axi.arready), rests=~arrived)
         m.d.comb += self.idle.eq(~busy.any() & ~flush & (in_flight == 0) & ~arrived)
         return m

@@ -1,4 +1,4 @@
-"""Where a row of a table lies: embedding rows by token, RoPE rows by position, logits by row."""
+"""Address of a table row: embedding rows by token, RoPE rows by position, rows of logits by number."""
 
 from __future__ import annotations
 
@@ -22,9 +22,17 @@ def row_query(config: AccelConfig) -> data.StructLayout:
 
 
 class RowAddress(wiring.Component):
-    """base + index * stride, modulo the address width: one adder, a bit of the index per clock.
+    """Computes base + index * stride, modulo the address width.
 
-    Latency: LATENCY clocks from the query to `o`, whatever the numbers. The next query is taken when `o` is.
+    It has one adder and processes one bit of the index per clock, because a row is read seldom.
+
+    Rules: the next query is accepted when `o` has been.
+
+    Latency: `LATENCY` clocks from the query to `o`, for all numbers.
+
+    Members:
+        i: row_query.
+        o: the address.
     """
 
     LATENCY = INDEX_BITS + 1

@@ -1,4 +1,4 @@
-"""The vectors of all columns: residual stream and work area. This file holds their memory and its two ports."""
+"""Memory of the vectors of all columns: residual stream and work area."""
 
 from __future__ import annotations
 
@@ -43,15 +43,17 @@ def scratchpad_write(config: AccelConfig) -> wiring.Signature:
 
 
 class Scratchpad(wiring.Component):
-    """`scratchpad_depth` words of V machine floats in block RAM: per column the residual stream, then the work area.
+    """Stores `scratchpad_depth` words of V machine floats in block RAM: per column the residual stream, then the work
+    area.
 
-    Cycles: a read and a write per clock. A word can be read from the clock after its write on; a read in the same clock
-    returns the word before. The content is zero until written.
+    Rules: a word can be read from the clock after its write; a read in the clock of the write returns the word before.
+    The content is zero until written.
 
-    Members
-    -------
-    read: the read port
-    write: the write port
+    Throughput: one read and one write per clock.
+
+    Members:
+        read: the read port.
+        write: the write port.
     """
 
     def __init__(self, config: AccelConfig) -> None:

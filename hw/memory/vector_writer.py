@@ -1,4 +1,4 @@
-"""Puts vector words into the scratchpad. This file is the one writer: embedding, matmuls and attention end here."""
+"""The writer of the scratchpad, for the results of embedding, matmuls and attention."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["VectorWriter"]
 
 
 class VectorWriter(wiring.Component):
-    """Writes each word at `base + index` of its column and passes it on to the statistics.
+    """Writes each word at `base` + index of its column, and passes it on to the statistics.
 
-    Rules: a word is written in the clock in which it is accepted downstream, so a stall never writes twice. With
-    `watch` low nothing is offered on `o` and words are taken every clock. Sums beyond the vector's end (rows that pad a
-    row block) are zero by construction; words from `words` on are written but not offered to the statistics.
+    Rules: a word is written in the clock in which it is accepted at `o`, so a stall never writes twice. If `watch` is
+    low, no word is offered on `o`, and one word is accepted per clock. Words from `words` on, which are the zeros of
+    rows that pad a row block, are written but not offered on `o`.
 
-    Latency: none; the write port is driven combinationally, the word is in memory after the clock.
+    Latency: none, the write port is driven combinationally; the word is in memory after the clock.
 
     Members:
-        base: word of the column where the vector starts; steady while words move.
+        base: first word of the vector in the column; steady while words move.
         words: length of the vector in words.
-        watch: whether the vector is the input of a norm.
+        watch: the vector is the input of a norm.
         i: vector_word.
         o: the same words, for NormStatistics.
-        write: the scratchpad's write port.
+        write: the write port of the scratchpad.
     """
 
     def __init__(self, config: AccelConfig) -> None:

@@ -23,23 +23,24 @@ class WriteEngine(wiring.Component):
         - The beats of the requests come on `data` in the order of the requests, before or after the request itself.
         - At most `config.outstanding` bursts are in flight, counted from AWVALID to their B response. AWID is 0.
         - W beats of a burst may leave before its AW is accepted. BREADY is always 1.
-        - A burst outside of `window` is never issued, it is an error.
+        - A burst outside of `window` is an error, and is not issued.
         - A write can be read back once `idle` is 1: memory has confirmed it. After an error `idle` stays 0.
-    Latency: 4 clocks from a request to AWVALID, 1 clock from a data beat to WVALID.
-    Throughput: one beat per clock if the port keeps up.
 
-    Errors: the first one stays in `error`. From then on no new burst is issued; the data of issued bursts is still
-    taken. The time-out counts only while the port is to blame, not while `data` is empty. `abort` for at least one
-    clock forgets all requests, fills what is left of issued bursts with beats that write nothing (WSTRB 0), waits for
-    every response, then clears `error` and raises `idle`. A port that never answers never becomes idle: `error` turns
-    TIMEOUT again during the abort and only a reset of engine and port helps.
+    Errors: `error` stores the first one. After it no burst is issued; the data of issued bursts is still accepted. The
+    time-out counts the clocks in which the port delays a burst, but not those in which `data` is empty. `abort` for at
+    least one clock clears all requests, completes issued bursts with beats that write no byte (WSTRB 0), waits for
+    every response, then clears `error` and raises `idle`. If the port never answers, `error` becomes TIMEOUT again
+    during the abort, and only a reset of engine and port ends it.
 
-    Attributes:
+    Latency: 4 clocks from a request to AWVALID, 1 clock from a data beat to WVALID. Throughput: one beat per clock if
+    the port accepts it.
+
+    Members:
         axi: AW, W and B channels.
         request: `write_request(config)`.
         data: `write_beat(config)`.
-        window: `page_window(config)`, where bursts may go.
-        abort: forget everything; while it is 1 and until `idle`, neither requests nor beats are accepted.
+        window: `page_window(config)`, the addresses that bursts may have.
+        abort: clear all requests; while it is 1 and until `idle`, neither requests nor beats are accepted.
         idle: no request waits, every burst has its response, and none of them is an error.
         error: `AxiError`.
     """
@@ -126,12 +127,12 @@ class WriteEngine(wiring.Component):
         master.fail(axi.bvalid & axi.bresp[1], response_error(axi.bresp))
         master.fail(axi.bvalid & ~answered, AxiError.UNEXPECTED)
 
-        owes = Signal()
+        pending = Signal()
         progress = Signal()
         m.d.comb += [
-            owes.eq(axi.awvalid | axi.wvalid | (unanswered != 0)),
+            pending.eq(axi.awvalid | axi.wvalid | (unanswered != 0)),
             progress.eq((axi.awvalid & axi.awready) | (axi.wvalid & axi.wready) | axi.bvalid),
         ]
-        master.end(owes=owes, progress=progress, rests=Const(1))
+        master.end(pending=pending, progress=progress, rests=Const(1))
         m.d.comb += self.idle.eq(~cutting & (in_flight == 0) & ~flush & ~failed)
         return m

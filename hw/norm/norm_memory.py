@@ -1,4 +1,4 @@
-"""The weights of one norm, next to the units that multiply with them. This file holds their memory."""
+"""Memory for the weights of one norm."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ def norm_read(config: AccelConfig) -> wiring.Signature:
 
 
 class NormMemory(wiring.Component):
-    """`norm_words` words of V bf16, filled from the payload of LOAD_NORM, read as machine floats.
+    """Stores `norm_words` words of V bf16 from the payload of LOAD_NORM, and reads them as machine floats.
 
-    A beat brings stream_bytes / 2 weights, element 0 in the lowest bytes. A bf16 becomes a machine float by appending
+    A beat has stream_bytes / 2 weights, element 0 in the lowest bytes. A bf16 becomes a machine float by appending
     zeros; a zero exponent reads as 0. Lanes of the last word beyond the count are stored as 0.
 
-    Cycles: one per word. `i` is taken with the last word of a beat, so ceil(count / V) clocks from `start` on if every
-    beat is there; `done` follows one clock after the last word is written.
+    Rules: `start` is not given while the memory loads, and no word is read meanwhile. Only the beats of the payload,
+    ceil(count * 2 / stream_bytes), are accepted.
 
-    Members
-    -------
-    start: load `count` elements, 1 to max_k; not while loading
-    i: beats; only those of the payload, ceil(count * 2 / stream_bytes), are taken
-    done: high for one clock, when every word can be read
-    read: read port; not in use while loading
+    Cost: one clock per word. A beat is accepted with its last word, so loading takes ceil(count / V) clocks from
+    `start` if no beat is late; `done` follows one clock after the last word is written.
+
+    Members:
+        start, count: load `count` elements, 1 to max_k.
+        i: beats.
+        done: high for one clock, when every word can be read.
+        read: the read port.
     """
 
     def __init__(self, config: AccelConfig) -> None:

@@ -1,4 +1,4 @@
-"""Words of V codes become words of Kc activations. This file holds the packer in front of the array's memories."""
+"""Packer from words of V codes to words of Kc activations, in front of the memories of the array."""
 
 from __future__ import annotations
 
@@ -27,19 +27,18 @@ def code_word(config: AccelConfig) -> data.StructLayout:
 
 
 class PackActivations(wiring.Component):
-    """Collects int8 codes into words of `inputs` for the activation write port of the array.
+    """Collects int8 codes into words of `inputs` activations for the write port of the array.
 
-    Kc need not be a multiple of V: what does not fit a word starts the next. After `last` the word is filled with
-    zeros. A word that the array's memory does not have is dropped: it can only hold padding.
+    Rules: Kc need not be a multiple of V; codes that do not fit in a word start the next one. After `last` the word is
+    filled with zeros. A word beyond the memory of the array is dropped: it only holds padding.
 
-    Cycles: one word of codes per clock. A full word is written one clock after the code that completes it; when the
-    codes with `last` cross a word, the rest is written one clock later and the input waits for that clock.
+    Latency: a full word is written one clock after the code that completes it. If the codes with `last` cross a word,
+    the rest is written one clock later, and the input waits for that clock. Throughput: one word of codes per clock.
 
-    Members
-    -------
-    i: codes of one column after the other, in order; the column is taken from the word that completes the activations
-    o, o_en: the write port of the array
-    o_done: high together with the last write of a column, also if that write is dropped
+    Members:
+        i: codes of one column after the other, in order. The column is that of the word that completes the activations.
+        o, o_en: the write port of the array.
+        o_done: high together with the last write of a column, also if that write is dropped.
     """
 
     def __init__(self, config: AccelConfig) -> None:

@@ -1,4 +1,4 @@
-"""A normalised vector becomes codes. This file holds the pipeline from the scratchpad to int8 or 16-bit activations."""
+"""Quantiser: the pipeline from a vector in the scratchpad to its int8 or 16-bit activation codes."""
 
 from __future__ import annotations
 
@@ -55,19 +55,23 @@ def column_read(config: AccelConfig) -> wiring.Signature:
 
 
 class Quantize(wiring.Component):
-    """codes = rint(127 * rnd(x * g) / top), or clip(rint(rnd(x * g) * 2^shift), 32767) with `lm_head`.
+    """Computes codes = rint(127 * rnd(x * g) / top), or clip(rint(rnd(x * g) * 2^shift), 32767) with `lm_head`.
 
-    Both read ports belong to this unit while it is busy. The pipeline stands still as a whole when the output waits.
+        values (x) --+                +-> QuotientCode ------+
+                     +-> FloatMul ----+                      +-> o
+        norm (g) ----+                +-> FloatToInt, delay -+ with `lm_head`
 
-    Cycles: the first word is valid LATENCY clocks after the command is taken, then one per clock if `o` is always
-    ready; the next command is taken one clock after the last word is.
+    Rules: both read ports belong to this unit while it is busy. A word that is not accepted at `o` stops the whole
+    pipeline.
 
-    Members
-    -------
-    i_command: what to do
-    values: scratchpad, address base + index
-    norm: norm weights, address index
-    o: codes in order, `last` with the last word of the command
+    Latency: the first word is valid `LATENCY` clocks after the command is accepted. Throughput: one word per clock. The
+    next command is accepted one clock after the last word is.
+
+    Members:
+        i_command: quantize_command.
+        values: read port of the scratchpad, at base + index.
+        norm: read port of the norm weights, at index.
+        o: codes in order, `last` with the last word of the command.
     """
 
     LATENCY = 1 + NORM_READ_LATENCY + FloatMul.LATENCY + QuotientCode.LATENCY

@@ -1,4 +1,4 @@
-"""This file rounds the exact quotient of two machine floats to an int8 code."""
+"""Exact quotient of two machine floats, rounded to an int8 code."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ FAR = MAGNITUDE_BITS + 2
 
 
 class QuotientCode(wiring.Component):
-    """o = rint(127 * a / top), half to even, of the exact quotient; one result per clock.
+    """Computes o = rint(127 * a / top), half to even, of the exact quotient.
 
-    A guess n, the integer part of a * inverse, is less than a half from the quotient, so the code is n or n + 1: which,
-    an exact comparison of 2 * 127 * |a| with (2 n + 1) * top tells. So ties are ties, however `inverse` was rounded.
+    The integer part n of a * inverse differs from the quotient by less than a half, so the code is n or n + 1. An exact
+    comparison of 2 * 127 * |a| with (2 n + 1) * top selects one of them. Ties are therefore found exactly, whatever the
+    rounding of `inverse`. The six stages are: leading bits; guess as a product; guess as an integer; its upper bound
+    times top; comparison; rounding and sign.
 
-    Rules: |a| <= top, 2^-120 <= top, |inverse * top / 127 - 1| <= 2^-10; both are steady until the last result is out.
+    Rules: |a| <= top, 2^-120 <= top, |inverse * top / 127 - 1| <= 2^-10. `inverse` and `top` are steady until the last
+    result has left.
 
-    Cost: a multiplier of 12 x 12 and one of 17 x 8. The six stages are: leading bits; guess as a product; guess as an
-    integer; its upper bound times top; comparison; rounding and sign.
+    Latency: `LATENCY` clocks. Throughput: one result per clock. Cost: a multiplier of 12 x 12 and one of 17 x 8.
 
-    Attributes
-    ----------
-    a, inverse, top: 25-bit codes
-    o: integer, LATENCY clocks later
+    Members:
+        a, inverse, top: 25-bit codes.
+        o: the code.
     """
 
     LATENCY = 6

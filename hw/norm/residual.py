@@ -1,4 +1,4 @@
-"""The output of a BitLinear joins the residual stream. This file holds the addition."""
+"""Addition of the output of a BitLinear to the residual stream."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ _FETCH = 2
 
 
 class Residual(wiring.Component):
-    """o = h + out, one rounding, where h is the same word of the residual stream (docs/numerics.md, section 4).
+    """Computes o = h + out, with one rounding, where h is the same word of the residual stream (docs/numerics.md,
+    section 4).
 
-    The residual stream starts at word 0 of a column. The caller writes `o` back to it; a word must not be accepted
-    again before that.
+    Rules: the residual stream starts at word 0 of a column. The caller writes `o` back to it; a word must not be
+    accepted again before that write. A word that is not accepted at `o` stops the whole pipeline.
 
-    Cycles: one word per clock; a word leaves `LATENCY` clocks after it was accepted. A word that is not taken stops the
-    whole pipeline.
+    Latency: `LATENCY` clocks. Throughput: one word per clock.
 
-    Members
-    -------
-    i: the output of a BitLinear
-    o: the same words of the new residual stream
-    read: reads the scratchpad; must be granted in every clock
+    Members:
+        i: the output of a BitLinear.
+        o: the same words of the new residual stream.
+        read: read port of the scratchpad; it must be granted in every clock.
     """
 
     LATENCY = _FETCH + FloatAdd.LATENCY

@@ -1,4 +1,4 @@
-"""The scalar work of one norm. This file turns the statistics of a vector into its scales."""
+"""Scalar arithmetic of one norm: from the statistics of a vector to its scales."""
 
 from __future__ import annotations
 
@@ -64,17 +64,18 @@ def scale_result(config: AccelConfig) -> data.StructLayout:
 
 
 class NormScale(wiring.Component):
-    """The scales of one vector, one vector after the other, in the same number of clocks for all values.
+    """Computes the scales of one vector after the other.
 
-    One multiplier, adder, divider and square root, used in a fixed order. 127 / absmax is divided while the mean is
-    formed; if absmax is so small that it is not the top, 127e5 * rstd serves instead. eps must not be zero.
+    One multiplier, adder, divider and square root are used in a fixed order. 127 / absmax is divided while the mean is
+    computed. If absmax is so small that it is not the top, 127e5 * rstd is used instead.
 
-    Cycles: `o` is valid LATENCY clocks after `i` is taken; the next request is taken one clock after `o` is.
+    Rules: eps is not zero. The next request is accepted one clock after `o` is.
 
-    Members
-    -------
-    i: request
-    o: result
+    Latency: `o` is valid `LATENCY` clocks after `i` is accepted, for all values.
+
+    Members:
+        i: scale_request.
+        o: scale_result.
     """
 
     LATENCY = _END + 1

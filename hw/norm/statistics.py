@@ -1,4 +1,4 @@
-"""Statistics of vectors while they are written. This file gathers sums of squares and absolute maxima per column."""
+"""Sums of squares and absolute maxima of vectors, per column, while they are written."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def statistics_result(config: AccelConfig) -> data.StructLayout:
 
 
 class NormStatistics(wiring.Component):
-    """Sixteen interleaved partial sums of x * x, and the maximum of |x * g|, for every column at once.
+    """Adds sixteen interleaved partial sums of x * x, and finds the maximum of |x * g|, for every column.
 
-    The words of a column come in ascending order, columns in any order. Lanes beyond the end of a vector hold 0. A word
-    whose partial sums are still in flight waits: with ascending words without gaps this never happens.
+    A column is finished on request: its partial sums are added in place by the tree of docs/numerics.md, and the column
+    is cleared.
 
-    A column is finished on request: its partials are added in place by the tree of the contract, and the column is
-    cleared. While a request waits or is worked on, no word is taken; words taken before are part of the result.
+    Rules: the words of a column come in ascending order, columns in any order. Lanes beyond the end of a vector hold 0.
+    A word whose partial sums are still in flight waits; this does not happen if the words ascend without gaps. While a
+    request waits or is under way, no word is accepted; words that were accepted before it are part of its result.
 
-    Cycles: one word per clock. A request is taken when no word is in flight, 8 clocks after the last word at
-    the earliest; `o` is valid `finish_latency` clocks later.
+    Latency: a request is accepted when no word is in flight, at the earliest 8 clocks after the last word; `o` is valid
+    `finish_latency` clocks later. Throughput: one word per clock.
 
-    Members
-    -------
-    clear: forget everything, also words in flight; not while a column is finished
-    i: words as they are written into the scratchpad
-    norm: norm weights, address index
-    i_finish: a column that is complete
-    o: its statistics
+    Members:
+        clear: forget all words, also those in flight; not while a column is being finished.
+        i: words as they are written to the scratchpad.
+        norm: read port of the norm weights, at index.
+        i_finish: a column that is complete.
+        o: the statistics of that column.
     """
 
     def __init__(self, config: AccelConfig) -> None:

@@ -1,4 +1,4 @@
-"""Executes requests. This file is the state machine of docs/link-protocol.md: what is new, what was done already."""
+"""Executes requests: the state machine of docs/link-protocol.md, which tells new requests from repeated ones."""
 
 from __future__ import annotations
 
@@ -29,17 +29,21 @@ __all__ = ["Bridge"]
 
 
 class Bridge(wiring.Component):
-    """Takes requests, answers them, and reads and writes registers and memory in between. One at a time, in order.
+    """Executes the requests of the host one at a time, in order: it accesses registers and memory, and sends answers.
 
-    Rules: docs/link-protocol.md. Only the request with the next sequence number is new; one of the 128 before is
-    answered again, and written again never. Everything else is lost, which is answered with REPEAT once per loss.
-    Cost in clocks: 12 for the header, a few for the decision, a clock per byte of payload or checksum, and what memory
-    and registers take. Nothing waits without a time-out but for the line itself.
+    Rules (docs/link-protocol.md): only the request with the next sequence number is new. One of the 128 before it is
+    answered again, but a write is not executed again. All other requests are lost; the bridge answers REPEAT once per
+    loss. Every wait has a time-out except the wait for the line.
+
+    Cost: 12 clocks for the header, a few for the decision, one per byte of payload or checksum, and the clocks of
+    memory and registers.
 
     Members:
-        i: requests, whole frames without CRC. o: answers, likewise.
+        i: requests, whole frames without CRC.
+        o: answers, whole frames without CRC.
         damaged: a frame was lost.
-        m_axi: memory. m_axi_lite: registers.
+        m_axi: memory.
+        m_axi_lite: registers.
     """
 
     def __init__(self, config: AccelConfig, *, clock_hz: int, memory_bytes: int, register_bits: int) -> None:
@@ -71,13 +75,13 @@ class Bridge(wiring.Component):
         command = request.command
         expected = Signal(8)  # sequence number of the next new request
         session = Signal()    # a HELLO came since the reset
-        lost, asked = Signal(), Signal()  # a request is missing; the host was told so
+        lost, asked = Signal(), Signal()  # a request is missing; REPEAT was sent for it
         act, forget = Signal(), Signal()  # the request is to be executed; it gets no answer
         status = Signal(LinkStatus)
         index = Signal(5)
         value = Signal(32)  # of a register
         entry = self.i.payload
-        payload = Signal()  # a byte of payload is there
+        payload = Signal()  # a byte of payload is valid
         done = statuses.write_port()
         before = statuses.read_port()
         m.d.comb += [

@@ -1,4 +1,4 @@
-"""Bytes of memory from and to any address: the memory engines with a byte stream in front of them."""
+"""Byte access to memory at any address: memory engines with a byte stream in front of them."""
 
 from __future__ import annotations
 
@@ -36,12 +36,16 @@ def _members(config: AccelConfig, length_bits: int) -> dict[str, wiring.Member]:
 class ByteReader(wiring.Component):
     """Reads 1 to 65,535 bytes from any address.
 
-    Rules: `start` begins; `busy` falls when the last byte was taken, or with an error, after which nothing comes. A
-    port that still owes an answer to a read that failed gives TIMEOUT at once. Throughput: a byte per clock.
+    Rules: `start` begins a read. `busy` falls when the last byte was accepted, or at an error, after which no byte
+    comes. If the port has not answered an earlier read that failed, the read ends at once with TIMEOUT.
+
+    Throughput: one byte per clock.
 
     Members:
         axi: AR and R.
-        start, address, length: what to read. busy, error: how it goes.
+        start, address, length: the read.
+        busy: a read is under way.
+        error: AxiError of the last read.
         o: bytes.
     """
 
@@ -84,14 +88,17 @@ class ByteReader(wiring.Component):
 class ByteWriter(wiring.Component):
     """Writes 1 to 1,024 bytes to any address.
 
-    Rules: `start` begins; `busy` falls when the memory has confirmed all bytes, or with an error, after which no byte
-    is taken. A port that still owes an answer to a write that failed gives TIMEOUT at once.
-    Throughput: a byte per clock, and a clock more per beat.
+    Rules: `start` begins a write. `busy` falls when the memory has confirmed all bytes, or at an error, after which no
+    byte is accepted. If the port has not answered an earlier write that failed, the write ends at once with TIMEOUT.
+
+    Throughput: one byte per clock, and one clock more per beat.
 
     Members:
         axi: AW, W and B.
-        start, address, length: what to write. busy, error: how it goes.
-        i: MASKED_BYTE, as many as `length` says.
+        start, address, length: the write.
+        busy: a write is under way.
+        error: AxiError of the last write.
+        i: `length` MASKED_BYTEs.
     """
 
     def __init__(self, config: AccelConfig) -> None:

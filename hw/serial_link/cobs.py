@@ -30,7 +30,9 @@ DECODED = data.StructLayout({"byte": 8, "end": 1, "damaged": 1})
 
 
 class CobsDecoder(wiring.Component):
-    """Bytes of the line to frames, in the same clock.
+    """Decodes the bytes of the line to frames.
+
+    Latency: none, a byte leaves in the clock in which it comes.
 
     Members:
         i: bytes of the line.
@@ -65,9 +67,12 @@ class CobsDecoder(wiring.Component):
 
 
 class CobsEncoder(wiring.Component):
-    """Frames to bytes of the line. A block leaves when its end is known, so up to 254 bytes wait.
+    """Encodes frames to bytes of the line.
 
-    Cost: two FIFOs, 512 bytes and 16 codes. Throughput: a byte per clock, but for codes and ends.
+    A block leaves when its end is known, so up to 254 bytes wait.
+
+    Throughput: one byte per clock, and a clock more per code byte and per end. Cost: two FIFOs, 512 bytes and
+    `CODE_QUEUE_DEPTH` codes.
 
     Members:
         i: ENTRY.

@@ -1,4 +1,4 @@
-"""Requests that came whole. This file is where damage on the line ends: behind it every byte is what the host sent."""
+"""The buffer of requests: it drops damaged frames, so that all units behind it see only bytes that the host sent."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ SHORTEST = REQUEST.size // 8 + CRC_BYTES
 
 
 class FrameBuffer(wiring.Component):
-    """Keeps frames whose CRC-32 is right, without it; all others leave no trace but `damaged`.
+    """Stores frames whose CRC-32 is right, without the CRC, and drops all others.
 
-    Rules: a frame of less than a header and a CRC, or one that finds no room, is damaged; an empty one is nothing.
-    Latency: the first byte of a frame comes 3 clocks after its end.
-    Cost: BUFFER_BYTES of 9 bits.
+    Rules: a frame that is shorter than a header and a CRC, or that finds no room, is damaged. An empty frame is
+    ignored.
+
+    Latency: the first byte of a frame is valid 3 clocks after the end of the frame. Cost: BUFFER_BYTES of 9 bits.
 
     Members:
-        i: what the decoder gives, always taken.
+        i: output of the decoder, always accepted.
         o: ENTRY; the frames one after the other.
-        damaged: 1 for a clock where a frame was dropped.
+        damaged: 1 for a clock when a frame is dropped.
     """
 
     def __init__(self) -> None:

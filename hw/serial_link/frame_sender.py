@@ -1,4 +1,4 @@
-"""Answers to the line: this file puts the CRC behind them."""
+"""The CRC of answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ __all__ = ["FrameSender"]
 
 
 class FrameSender(wiring.Component):
-    """Puts the CRC-32 of a frame, lowest byte first, between its last byte and its end. Everything else passes through.
+    """Inserts the CRC-32 of a frame, lowest byte first, between its last byte and its end, and passes all else through.
 
     Members:
-        i: ENTRY. o: ENTRY.
+        i: ENTRY, without CRC.
+        o: ENTRY, with CRC.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One access at a time to the registers: an AXI4-Lite master that never waits for ever."""
+"""AXI4-Lite master for one access at a time, with a time-out."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ __all__ = ["RegisterAccess"]
 class RegisterAccess(wiring.Component):
     """Reads or writes a 32-bit register.
 
-    Rules: `start` begins an access, which has ended when `busy` is 0 again. A slave that does not answer within
-    `config.timeout_cycles` ends it too, with REGISTER_TIMEOUT; until it answers, all later accesses end like that.
-    Latency: 3 clocks more than the slave takes.
+    Rules: `start` begins an access, which has ended when `busy` is 0 again. If the slave does not answer within
+    `config.timeout_cycles`, the access ends with REGISTER_TIMEOUT; all later accesses end like that until the slave
+    answers.
+
+    Latency: 3 clocks more than that of the slave.
 
     Members:
         axi: AXI4-Lite.
-        start, write, address, value: the access. busy: it lasts.
-        result: what was read. status: OK, REGISTER_ERROR (a response other than OKAY), or REGISTER_TIMEOUT.
+        start, write, address, value: the access.
+        busy: an access is under way.
+        result: the value that was read.
+        status: OK, REGISTER_ERROR (a response other than OKAY), or REGISTER_TIMEOUT.
     """
 
     def __init__(self, config: AccelConfig, address_bits: int) -> None:

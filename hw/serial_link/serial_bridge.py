@@ -1,4 +1,4 @@
-"""A serial line to the memory and the registers of the machine. This file joins the parts of the board's end."""
+"""Bridge from a serial line to memory and registers: wiring of the units of the serial link."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ __all__ = ["SerialBridge"]
 
 
 class SerialBridge(wiring.Component):
-    """The board's end of docs/link-protocol.md.
+    """Implements the board's side of docs/link-protocol.md.
+
+        rx -> UartReceiver -> CobsDecoder -> FrameBuffer -> Bridge <-> m_axi, m_axi_lite
+        tx <- UartTransmitter <- CobsEncoder <- FrameSender <-+
 
     Args:
-        config: that of the accelerator; the memory port has its width, and the host is told its build id.
-        clock_hz: of the domain `sync`, at least `clocks_per_bit` times the bit rate.
+        config: configuration of the accelerator; the memory port has its width, and HELLO returns its build id.
+        clock_hz: frequency of the domain `sync`, at least `clocks_per_bit` times the bit rate.
         baud: bits per second of the line.
-        memory_bytes: size of the memory, which starts at address 0; what lies behind it is the board's business.
-        clocks_per_bit: fewer than the default (`hw.serial_link.uart`) are for simulated lines.
-        register_bits: address bits of the registers; more than those of the accelerator where the board has its own.
+        memory_bytes: size of the memory, which starts at address 0; the bridge does not check addresses.
+        clocks_per_bit: a smaller number than the default (`hw.serial_link.uart`) is for simulated lines.
+        register_bits: address bits of the registers; a board with registers of its own has more than the accelerator.
 
-    Raises ConfigError for a bit rate that the clock does not give within 1 %.
+    Raises:
+        ConfigError: the clock does not give the bit rate within 1 %.
 
     Members:
         rx, tx: the line, high when idle. `rx` may be asynchronous.
-        m_axi: AXI4 memory port, id 0 only; two short bursts in flight at most.
+        m_axi: AXI4 memory port, id 0 only; at most two short bursts in flight.
         m_axi_lite: AXI4-Lite registers.
     """
 

@@ -36,15 +36,16 @@ def phase_step(clock_hz: int, baud: int, clocks_per_bit: int = CLOCKS_PER_BIT) -
 
 
 class UartReceiver(wiring.Component):
-    """Bytes from a line.
+    """Receives bytes from a serial line.
 
-    Rules: a bit counts in its middle, up to a clock late. A start bit that is gone in its middle was a glitch. A byte
-    without a stop bit is dropped, and nothing starts until the line is high again.
-    Latency: a byte comes in the middle of its stop bit, 3 clocks late.
+    Rules: a bit is sampled in its middle, at most a clock late. A start bit that is not low in its middle is a glitch
+    and is ignored. A byte without a stop bit is dropped; the next byte can start when the line is high again.
+
+    Latency: a byte is valid 3 clocks after the middle of its stop bit.
 
     Members:
-        rx: the line; may be asynchronous.
-        o: bytes, each for one clock, in which it must be taken.
+        rx: the line; it may be asynchronous.
+        o: bytes. Each is valid for one clock and must be accepted in it.
     """
 
     def __init__(self, clock_hz: int, baud: int, clocks_per_bit: int = CLOCKS_PER_BIT) -> None:
@@ -86,10 +87,12 @@ class UartReceiver(wiring.Component):
 
 
 class UartTransmitter(wiring.Component):
-    """Bytes to a line, without a gap as long as there are any.
+    """Sends bytes to a serial line, without a gap while bytes are available.
+
+    Throughput: one byte per 10 bits of the line.
 
     Members:
-        i: bytes; one is taken for each 10 bits of the line.
+        i: bytes.
         tx: the line, a register.
     """
 
