@@ -134,8 +134,8 @@ def _sentence(code: int, port: int) -> str:
         error = ErrorCode(code)
     except ValueError:
         return f"the accelerator stopped with error code {code}, which this driver does not know"
-    where = f" It was memory port {port}." if port else ""
-    return f"the accelerator stopped with {error.name}: {ERROR_SENTENCES[error]}{where}"
+    where = f" at memory port {port}" if port else ""
+    return f"the accelerator stopped with {error.name}{where}: {ERROR_SENTENCES[error]}"
 
 
 def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:

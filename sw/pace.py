@@ -52,7 +52,8 @@ class Liveness:
         if cycles - self._since > self._patience:
             raise HardwareError(
                 f"the accelerator hangs: it read nothing from the packet stream for {cycles - self._since} clocks; "
-                "reset it and run again"
+                "check the image in its memory with --scrub, test the board with `bitnet-fpga doctor --board NAME`, "
+                "and if both pass, report it with the output of `bitnet-fpga --version`"
             )
 
 

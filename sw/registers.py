@@ -15,7 +15,7 @@ from sw.errors import HardwareError
 __all__ = ["ABORT_PAUSES", "Bus", "Machine", "abort", "check_identity", "read_build_id"]
 
 ABORT_PAUSES = 1000
-"""Pauses that an abort may take; the memory ports answer what they owe in the meantime."""
+"""Pauses that an abort may take; the memory answers all outstanding bursts in the meantime."""
 
 IDENTITY_REGISTERS = ("id_version", "id_magic", "build_id")
 STATUS = ("busy", "done", "error", "error_port")
@@ -92,7 +92,7 @@ async def check_identity(bus: Bus, config: AccelConfig) -> None:
 async def abort(bus: Bus) -> None:
     """Ends a run, clears its error, and returns when the machine is ready for the next one.
 
-    Raises HardwareError if it does not get there, because its memory owes an answer that never comes.
+    Raises HardwareError if it does not get there, because its memory never answers a burst.
     """
     await _write(bus, encode({"abort": 1}))
     for _ in range(ABORT_PAUSES):
@@ -100,7 +100,8 @@ async def abort(bus: Bus) -> None:
             return
         await bus.pause(0)
     raise HardwareError(
-        "the accelerator did not come to rest after an abort, its memory still owes an answer: reset both"
+        "the abort did not end, because the memory has not answered every burst: power-cycle the board or load its "
+        "bitstream again, and run `bitnet-fpga doctor --board NAME`"
     )
 
 

@@ -54,30 +54,33 @@ class ErrorCode(enum.Enum, shape=5):
 
 
 ERROR_SENTENCES = {
-    ErrorCode.NONE: "No error.",
-    ErrorCode.READ_SLVERR: "The memory answered a read with SLVERR.",
-    ErrorCode.READ_DECERR: "No memory answers at an address that was read; check the base addresses.",
-    ErrorCode.READ_LAST: "A read burst ended too early or too late.",
-    ErrorCode.READ_UNEXPECTED: "Read data arrived that had not been asked for.",
-    ErrorCode.READ_TIMEOUT: "The memory did not answer a read in time.",
-    ErrorCode.READ_RANGE: "A read was about to leave READ_BASE to READ_END; the image or a register is wrong.",
-    ErrorCode.WRITE_SLVERR: "The memory answered a write with SLVERR.",
-    ErrorCode.WRITE_DECERR: "No memory answers at an address that was written; check the base addresses.",
-    ErrorCode.WRITE_UNEXPECTED: "A write response arrived that belongs to no write.",
-    ErrorCode.WRITE_TIMEOUT: "The memory did not answer a write in time.",
-    ErrorCode.WRITE_RANGE: "A write was about to leave WRITE_BASE to WRITE_END; the image or a register is wrong.",
-    ErrorCode.BAD_OPCODE: "The packet stream holds an unknown command; the image is damaged or its address is wrong.",
-    ErrorCode.CONTEXT_FULL: "The sequence reached CONTEXT before it ended.",
-    ErrorCode.BAD_PARAMETER: "A register holds a value that cannot be run, such as a prompt of 0 tokens.",
-    ErrorCode.BAD_TOKEN: "A token id of the prompt lies beyond the vocabulary; the prompt in memory is damaged.",
-    ErrorCode.HEADER_CRC: "A header of the packet stream has a wrong CRC; the image in memory is damaged or its "
-                          "address is wrong.",
+    ErrorCode.NONE: "no error",
+    ErrorCode.READ_SLVERR: "the memory answered a read with SLVERR",
+    ErrorCode.READ_DECERR: "no memory answers at an address that was read; check the base addresses",
+    ErrorCode.READ_LAST: "a read burst ended too early or too late",
+    ErrorCode.READ_UNEXPECTED: "read data arrived that was not requested",
+    ErrorCode.READ_TIMEOUT: "the memory did not answer a read in time",
+    ErrorCode.READ_RANGE: "a read burst outside of READ_BASE to READ_END was not issued; the image or a register is "
+                          "wrong",
+    ErrorCode.WRITE_SLVERR: "the memory answered a write with SLVERR",
+    ErrorCode.WRITE_DECERR: "no memory answers at an address that was written; check the base addresses",
+    ErrorCode.WRITE_UNEXPECTED: "a write response arrived that belongs to no write",
+    ErrorCode.WRITE_TIMEOUT: "the memory did not answer a write in time",
+    ErrorCode.WRITE_RANGE: "a write burst outside of WRITE_BASE to WRITE_END was not issued; the image or a register "
+                           "is wrong",
+    ErrorCode.BAD_OPCODE: "the packet stream holds an unknown command; the image is damaged or its address is wrong",
+    ErrorCode.CONTEXT_FULL: "the prompt, or an entry of a batch, has a position that is not below CONTEXT",
+    ErrorCode.BAD_PARAMETER: "a register holds a value that cannot be run, such as a prompt of 0 tokens",
+    ErrorCode.BAD_TOKEN: "a token id of the prompt is not below the vocabulary; the prompt in memory is damaged",
+    ErrorCode.HEADER_CRC: "a header of the packet stream has a wrong CRC; the image in memory is damaged or its "
+                          "address is wrong",
 }
-"""What the driver tells the user."""
+"""What the driver tells the user, after the name of the error."""
 
 
 class LogitsMode(enum.Enum, shape=2):
-    """Which tokens write their logits to memory: none, the last of the prompt and every generated one, or all."""
+    """Which rows of logits go to memory. NONE: none. LAST: those that choose a token, which are the row of the last
+    prompt token and of every token fed after it. ALL: the rows of all positions that are fed."""
 
     NONE = 0
     LAST = 1
@@ -85,11 +88,11 @@ class LogitsMode(enum.Enum, shape=2):
 
 
 COUNTERS = {
-    "cycles": "Clocks of the run.",
+    "cycles": "Clocks of the run, from `start` to `done`.",
     "stream_busy": "Clocks in which a beat of the packet stream was consumed.",
-    "stream_starved": "Clocks in which a unit was ready for a beat of the packet stream and none was there.",
-    "array_waiting": "Clocks in which weights were there and the array could not take them.",
-    "stream_waiting": "Clocks in which a beat of the packet stream was there and no unit was ready for it.",
+    "stream_starved": "Clocks in which a unit was ready for a beat of the packet stream and none was valid.",
+    "array_waiting": "Clocks in which a beat of weights was valid and the array was not ready for it.",
+    "stream_waiting": "Clocks in which a beat of the packet stream was valid and no unit was ready for it.",
     "attention_busy": "Clocks spent in ATTEND.",
     "lm_head_busy": "Clocks spent in LM_HEAD.",
     "embed_busy": "Clocks spent in EMBED.",
@@ -169,20 +172,20 @@ REGISTERS: tuple[Register, ...] = (
     )),
     *_pair("BUILD_ID", 0x008, "r", "`AccelConfig.build_id`; an image fits if it holds the same number."),
     Register("CONTROL", 0x010, "pulse", (
-        Field("start", 1, "Writing 1 starts a run with the values of the registers below. Ignored while `busy`, and "
-              "until an error of memory or of the packet stream is aborted.", "start"),
-        Field("abort", 1, "Writing 1 ends a run and clears the error; `busy` stays 1 until the memory has answered all "
-              "that it owes.", "abort", low=1),
+        Field("start", 1, "Writing 1 starts a run with the values of the registers below. Ignored while `busy` is 1, "
+              "and after an error of memory or of the packet stream until `abort`.", "start"),
+        Field("abort", 1, "Writing 1 ends a run and clears the error; `busy` stays 1 until the memory has answered "
+              "every outstanding burst.", "abort", low=1),
     )),
     Register("STATUS", 0x014, "r", (
         Field("busy", 1, "A run or an abort is in progress; writing other registers than CONTROL is not allowed.",
               "busy"),
         Field("done", 1, "The last run has ended, with or without an error; 0 after an abort.", "done", low=1),
-        Field("error", 5, "Why the run ended early: an error code.", "error", low=8),
-        Field("error_port", 2, "The memory port of a read error.", "error_port", low=16),
+        Field("error", 5, "Why the run ended early: an error code, see below.", "error", low=8),
+        Field("error_port", 2, "The memory port of a read error; 0 for other errors.", "error_port", low=16),
     )),
     *_pair("IMAGE_BASE", 0x020, "rw", "Byte address of the model image."),
-    *_pair("KV_BASE", 0x028, "rw", "Byte address of slot 0 of the KV memory."),
+    *_pair("KV_BASE", 0x028, "rw", "Byte address of slot 0 of the KV cache."),
     *_pair("SLOT_STRIDE", 0x030, "rw", "Bytes from one KV slot to the next."),
     *_word("STREAM_OFFSET", 0x040, "rw", "Bytes from the image to the packets of the layers."),
     *_word("STREAM_BEATS", 0x044, "rw", "Beats of the packets of the layers."),
@@ -193,23 +196,25 @@ REGISTERS: tuple[Register, ...] = (
     *_word("ROPE_OFFSET", 0x058, "rw", "Bytes from the image to the RoPE table."),
     *_word("ROPE_STRIDE", 0x05C, "rw", "Bytes from one row of the RoPE table to the next."),
     *_pair("PROMPT_ADDRESS", 0x060, "rw", "Byte address of the prompt, one 32-bit token id after the other."),
-    *_word("PROMPT_LENGTH", 0x068, "rw", "Tokens of the prompt, at least 1; sequences of a batch."),
-    *_word("START_POSITION", 0x06C, "rw", "Position of the first prompt token; those before it are in the KV memory."),
+    *_word("PROMPT_LENGTH", 0x068, "rw", "Tokens of the prompt, at least 1; in a batch: number of sequences."),
+    *_word("START_POSITION", 0x06C, "rw",
+           "Position of the first prompt token; the KV cache holds the positions before it."),
     *_word("SLOT", 0x070, "rw", "KV slot of the sequence.", 16),
     *_word("CHUNK", 0x074, "rw", "Prompt tokens that share a pass over the weights, 1 to the number of columns.", 7),
-    *_word("MAX_NEW_TOKENS", 0x078, "rw", "Tokens to generate at most."),
+    *_word("MAX_NEW_TOKENS", 0x078, "rw", "Tokens to generate at most; in a batch: passes at most."),
     *_word("CONTEXT", 0x07C, "rw", "Positions that a slot holds."),
     *(r for n in range(MAX_END_IDS) for r in _word(
         f"END_ID_{n}", 0x080 + 4 * n, "rw", f"Token id that ends generation if END_COUNT is above {n}.")),
     *_word("END_COUNT", 0x090, "rw", "How many of the end ids are used, 0 to 4.", 3),
-    *_word("LOGITS_MODE", 0x094, "rw", "Which logits go to memory: 0 none, 1 those that choose a token, 2 all.", 2),
+    *_word("LOGITS_MODE", 0x094, "rw", "Which rows of logits go to memory: 0 NONE; 1 LAST, "
+           "those that choose a token; 2 ALL, those of every position that is fed.", 2),
     *_pair("LOGITS_ADDRESS", 0x098, "rw", "Byte address of the logits; a multiple of the beat."),
     *_pair("TOKENS_ADDRESS", 0x0A0, "rw", "Byte address of the generated tokens, 32 bits each."),
     *_word("LOGITS_BEATS", 0x0A8, "rw", "Beats of a row of logits: ceil(vocabulary * 4 / beat).", 24),
-    *_word("BATCH", 0x0AC, "rw", "1: a batch, see below.", 1),
-    *_word("VOCABULARY", 0x0B0, "rw", "Token ids of the prompt must be below."),
-    *_word("TOKEN_COUNT", 0x0C0, "r", "Tokens generated so far."),
-    *_word("LAST_TOKEN", 0x0C4, "r", "Token generated last.", held=True),
+    *_word("BATCH", 0x0AC, "rw", "1: the run is a batch, see below.", 1),
+    *_word("VOCABULARY", 0x0B0, "rw", "Number of token ids; those of the prompt must be below it."),
+    *_word("TOKEN_COUNT", 0x0C0, "r", "Tokens generated so far and written to memory; 0 after an error."),
+    *_word("LAST_TOKEN", 0x0C4, "r", "The last of the TOKEN_COUNT tokens.", held=True),
     *_pair("READ_BASE", 0x0D0, "rw", f"First byte that may be read. {_PAGES}"),
     *_pair("READ_END", 0x0D8, "rw", f"First byte behind those that may be read. {_PAGES}"),
     *_pair("WRITE_BASE", 0x0E0, "rw", f"First byte that may be written. {_PAGES}"),
@@ -271,22 +276,84 @@ def decode(words: Mapping[str, int]) -> dict[str, int]:
     return found
 
 
+INTRODUCTION = """\
+# Registers
+
+Generated by `python -m hw.contract.register_map`; edit `hw/contract/register_map.py` instead.
+
+The registers are a window of 4 KB of 32-bit words behind AXI4-Lite. An `r` register is read-only, an `rw`
+register keeps what was written, a bit of a `pulse` register acts once and reads 0. Byte strobes are honoured.
+Bits that are not listed read 0. An address without a register reads 0 and answers SLVERR; a write there or to
+an `r` register changes nothing and answers SLVERR. All `rw` registers are 0 after reset. The start of a run
+clears the counters, TOKEN_COUNT and LAST_TOKEN.
+
+A `held` register returns the value that it had when the register in the row before it was last read, so that
+both values are of the same clock. All `held` registers share one storage: read the two registers of such a
+pair directly after each other, the lower address first.
+
+"""
+
+RUNS = """\
+
+## A run
+
+The driver (`sw/job.py`) runs a request in these steps:
+
+1. Compare `ID` and `BUILD_ID` with those of the driver and of the image. If they differ, write nothing.
+2. Read `STATUS`. If it is neither 0 nor `done` alone, write `CONTROL.abort` and wait until `STATUS` is 0.
+3. Write the prompt to memory, then every `rw` register (of the end ids the first `END_COUNT`). Registers keep
+   their values, so a driver may leave out those that did not change since its last run, if `STATUS` is still
+   `done` and `CYCLES` still has the value of the end of that run.
+4. Write `CONTROL.start`. `busy` is 1 until the run ends; `done` is 1 from then on.
+5. Poll: read `STATUS`, then `TOKEN_COUNT`, then `LAST_TOKEN`. The first `TOKEN_COUNT` tokens are in memory at
+   TOKENS_ADDRESS. If `STATUS` was `done`, they are all tokens of the run. `STREAM_BUSY` tells when the next
+   token is due: a pass takes `STREAM_BEATS` beats, and each row of logits `LM_HEAD_BEATS` beats. It stands
+   still for the time of one ATTEND at most.
+6. At `done` without `error`, read the counters and the logits. At any `error`, write `CONTROL.abort` and wait
+   until `STATUS` is 0. If `busy` stays 1, the memory never answers an outstanding burst: reset the accelerator
+   and the memory together.
+
+The hardware has no time-out for a run as a whole. It does not compare the length of a payload with its
+command, so a command that expects more data than its packet holds waits for ever, with `busy` set and without
+an error. The driver therefore aborts a run in which `STREAM_BUSY` stands still for longer than any ATTEND can
+take (`sw/pace.py`).
+
+**Errors.** After every error `TOKEN_COUNT` is 0; tokens and logits that were written before it stay in memory.
+
+- BAD_PARAMETER and CONTEXT_FULL of a single sequence are found before the accelerator reads or writes memory.
+  In a batch, those of an entry (its slot, its position) are found when the entry has been read, before anything
+  is written.
+- BAD_TOKEN is found when the token has been read, before the pass that would feed it. Earlier chunks of the same
+  prompt have been fed by then. In a batch nothing has been written.
+- All other errors can come at any time of a run.
+
+A run that generates until the context is full ends without an error.
+
+**Windows.** The accelerator issues no burst outside of READ_BASE to READ_END, or of WRITE_BASE to WRITE_END;
+the run ends with READ_RANGE or WRITE_RANGE instead. `sw/job.py` allows reads of the whole layout, and writes
+of what lies behind the image. So a wrong register or a damaged packet cannot change the image, or memory that
+belongs to something else.
+
+## A batch
+
+With BATCH = 1 a run decodes PROMPT_LENGTH sequences together, 1 to the number of columns, and all of them
+share one pass of the layer weights. At PROMPT_ADDRESS lies an entry of four 32-bit words for each sequence: the
+token to feed next, its position, the KV slot, 0. Each sequence needs a slot of its own, which holds its earlier
+positions. START_POSITION, SLOT and CHUNK are not used.
+
+A pass feeds one token of every sequence, and every sequence chooses its next one: token i of the run
+belongs to sequence i modulo PROMPT_LENGTH, and so does row i of the logits. The run ends with the first
+pass in which a sequence chose an end id or filled its context, at the latest after MAX_NEW_TOKENS passes.
+So sequences leave and join between runs. Before a sequence joins, a run of its own (BATCH = 0) feeds its prompt
+and chooses its first token.
+"""
+"""The text of docs/registers.md before and behind the table of registers."""
+
+
 def markdown() -> str:
     """The text of docs/registers.md."""
     lines = [
-        "# Registers",
-        "",
-        "Generated by `python -m hw.contract.register_map`; edit `hw/contract/register_map.py` instead.",
-        "",
-        "A 4 KB window of 32-bit registers behind AXI4-Lite. `r` is read-only, `rw` keeps what was written, `pulse`",
-        "acts once and reads 0. Byte strobes are honoured; bits that are not listed read 0. An address without a",
-        "register reads 0 and answers SLVERR; a write there or to an `r` register changes nothing and answers SLVERR.",
-        "All `rw` registers are 0 after reset.",
-        "",
-        "A `held` register belongs to the register before it, and reads as it was when that one was read. There is one",
-        "register for all of them, so read such a pair one directly after the other: lower half, upper half. Counters",
-        "are cleared by the start of a run.",
-        "",
+        *INTRODUCTION.splitlines(),
         "| address | register | access | bits | field | meaning |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
@@ -297,48 +364,10 @@ def markdown() -> str:
             head = f"0x{register.address:03X} | {register.name} | {register.access}" if n == 0 else "| |"
             held = " `held`." if register.held else ""
             lines.append(f"| {head} | {bits} | {field.name} | {field.sentence}{held} |")
-    lines += [
-        "",
-        "## A run",
-        "",
-        "As `sw/job.py` does it:",
-        "",
-        "1. `ID` and `BUILD_ID` are those of the driver and of the image; else nothing is written.",
-        "2. `STATUS` is 0, or `done` alone; else abort, and wait until `STATUS` is 0.",
-        "3. The prompt goes to memory, then every `rw` register gets its value (of the end ids the first `END_COUNT`).",
-        "   Registers keep their values: those that a run of the same program wrote are left out where `STATUS` is",
-        "   still `done`, and `CYCLES` what it was at the end of that run.",
-        "4. `CONTROL.start`. From then on `busy`, and at the end `done`.",
-        "5. Read `STATUS`, then `TOKEN_COUNT`: the tokens up to there are in memory, and with `done` they are all.",
-        "   `LAST_TOKEN`, read next, is the newest of those.",
-        "   `STREAM_BUSY` grows as long as the run lives, but for the time of one ATTEND, and tells when a token is",
-        "   due: a pass takes `STREAM_BEATS`, and the head `LM_HEAD_BEATS` for each row of logits.",
-        "6. `done` without `error`: counters and logits can be read. Anything else: abort, and wait until `STATUS` is",
-        "   0. If it stays, the memory owes an answer that never comes: only a reset of both helps.",
-        "",
-        "CONTEXT_FULL and BAD_PARAMETER are found before memory is touched, or, in an entry of a batch, before",
-        "anything is written; BAD_TOKEN before the pass that would feed the token. All other errors can come at any",
-        "time, and `TOKEN_COUNT` is 0 then.",
-        "",
-        "No burst ever leaves READ_BASE to READ_END, or WRITE_BASE to WRITE_END: it is not issued, and the run ends",
-        "with READ_RANGE or WRITE_RANGE. `sw/job.py` opens the whole layout for reads, and for writes what lies",
-        "behind the image, so that nothing the machine is told can damage the image or reach anybody else's memory.",
-        "",
-        "## A batch",
-        "",
-        "With BATCH = 1 a run decodes PROMPT_LENGTH sequences together, 1 to the number of columns, on one stream of",
-        "weights. At PROMPT_ADDRESS lies an entry of four 32-bit words for each: the token to feed next, its",
-        "position, the KV slot, 0. Each needs a slot of its own, which holds the positions before. START_POSITION,",
-        "SLOT and CHUNK are not used.",
-        "",
-        "A pass feeds one token of every sequence, and every sequence chooses its next one: token i of the run",
-        "belongs to sequence i modulo PROMPT_LENGTH, and so does row i of the logits. The run ends with the first",
-        "pass in which a sequence chose an end id or filled its context, at the latest after MAX_NEW_TOKENS passes.",
-        "So sequences leave and join between runs; one that joins has its prompt fed by a run of its own, which also",
-        "chooses its first token.",
-    ]
+    lines += RUNS.splitlines()
     lines += ["", "## Error codes", "", "| code | name | meaning |", "| --- | --- | --- |"]
-    lines += [f"| {code.value} | {code.name} | {sentence} |" for code, sentence in ERROR_SENTENCES.items()]
+    lines += [f"| {code.value} | {code.name} | {sentence[0].upper()}{sentence[1:]}. |"
+              for code, sentence in ERROR_SENTENCES.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -98,7 +98,7 @@ async def every_fault(dut: Any) -> None:
     for access, kind in cells():
         error, clocks = await stop(dut, bus, access, kind)
         recovery = "abort"
-        if "then the accelerator did not come to rest" in error:
+        if "then the abort did not end" in error:
             recovery = "reset"
             await reset(dut)
         assert not await faults_bench.status(bus)

@@ -282,7 +282,7 @@ async def read_errors_of_every_port(dut: Any) -> None:
         for kind, error in ((FaultKind.SLVERR, "READ_SLVERR"), (FaultKind.DECERR, "READ_DECERR"),
                             (FaultKind.EARLY_LAST, "READ_LAST"), (FaultKind.LATE_LAST, "READ_LAST")):
             fault.inject(kind, first=stream.offset, end=stream.offset + stream.area, skip=5)
-            await run_into(bus, f"{error}.*It was memory port {port}" if port else f"{error}: [^.]*[.]$")
+            await run_into(bus, f"{error} at memory port {port}: " if port else f"{error}: [^.]*$")
             assert fault.spoiled == 1
             fault.mend()
             assert await status(bus) == 0
@@ -303,7 +303,7 @@ async def endless_wait(dut: Any) -> None:
 async def memory_that_never_answers(dut: Any) -> None:
     """The abort is given up too; after a reset of machine and memory nothing is left of it."""
     bus = await start(dut, LIMIT_CYCLES)
-    with pytest.raises(HardwareError, match=r"READ_TIMEOUT.*; then the accelerator did not come to rest"):
+    with pytest.raises(HardwareError, match=r"READ_TIMEOUT.*; then the abort did not end"):
         await run(bus)
     assert await status(bus) & 1
     dut.aresetn.value = 0

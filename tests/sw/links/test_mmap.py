@@ -131,7 +131,7 @@ def test_a_run_that_hangs_is_aborted(chip: ChipInFolder, small: Path, tmp_path: 
     bus = MmapBus(root=chip.root)
     link = MachineLink(image, bus)
     chip.stuck = True
-    with pytest.raises(HardwareError, match=r"hangs: it read nothing from the packet stream for .* clocks"):
+    with pytest.raises(HardwareError, match=r"hangs: it read nothing from the packet stream for .* clocks; check"):
         list(link.run(Job(prompt=(1,), max_new_tokens=1, chunk=1)))
     chip.stuck = False
     assert len(list(link.run(Job(prompt=(1,), max_new_tokens=3, chunk=1)))) == 3
