@@ -36,7 +36,7 @@ _BEGINNINGS: tuple[tuple[bytes, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it first"),
     (b"\x89HDF", "an HDF5 file, a model of TensorFlow, which is not supported: download the model as safetensors"),
     (b"\x93NUMPY", "a NumPy array, not a part of a checkpoint"),
-    (b"BN158IMG", "a memory image that `bitnet-fpga pack` wrote: give the checkpoint's folder, and the image as "
+    (b"BN158IMG", "a model image that `bitnet-fpga pack` wrote: give the checkpoint's folder, and the image as "
      "--image"),
 )
 """Beginnings of files, and what they are."""
@@ -107,7 +107,7 @@ def _hub_name(path: Path) -> bool:
 
 
 def path_kind(path: Path) -> str:
-    """Why a path is not the folder of a checkpoint, to continue a sentence that begins with the path."""
+    """Why a path is neither a checkpoint nor a model image, to continue a sentence that begins with the path."""
     if not path.exists():
         if _hub_name(path):
             return (f"is not a folder; if it is the name of a model on the Hugging Face hub, download it first: "
@@ -120,7 +120,10 @@ def path_kind(path: Path) -> str:
         return f"is not a folder and cannot be read: {error.strerror}"
     if path.name.endswith((".safetensors", ".json")) and not other_kind(head):
         return f"is a file: give the folder it is in, which has to be {LAYOUT}"
-    return f"is {other_kind(head) or f'a file, not {LAYOUT}'}"
+    if other := other_kind(head):
+        return f"is {other}"
+    prompts = ": give a file of prompts as --batch" if path.suffix == ".jsonl" else ""
+    return f"is neither a checkpoint ({LAYOUT}) nor a model image (a file that `bitnet-fpga pack` wrote){prompts}"
 
 
 _MEMBERS: tuple[tuple[tuple[str, ...], str], ...] = (

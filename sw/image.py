@@ -124,8 +124,11 @@ def image_header(path: Path) -> ImageHeader:
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(HEADER_SIZE)
-    if len(head) < HEADER_SIZE or head[:8] != MAGIC:
-        raise ImageError(f"{path} is not a model image: it {path_kind(path)}")
+    if head[:8] != MAGIC:
+        raise ImageError(f"{path} {path_kind(path)}")
+    if len(head) < HEADER_SIZE:
+        raise ImageError(f"{path} has {len(head)} bytes, less than the header of a model image: the file is truncated; "
+                         "copy or pack it again")
     if zlib.crc32(head[:-4]) != struct.unpack("<I", head[-4:])[0]:
         raise ImageError(f"{path}: the header is damaged (CRC differs): pack it again")
     _, version, count, build_id, total, text_size = _FIXED.unpack_from(head)
@@ -187,8 +190,8 @@ class ModelImage:
         try:
             plan = ModelPlan(config, ModelShape.parse(header.shape))
             image = cls(path, plan, _crcs(plan, header), np.memmap(path, dtype=np.uint8, mode="r"))
-            check_headers(config, plan.layer_packets, partial(image.content, "stream"))
-            check_headers(config, [plan.lm_head_packet], partial(image.content, "head"))
+            check_headers(config, "stream", plan.layer_packets, partial(image.content, "stream"))
+            check_headers(config, "head", [plan.lm_head_packet], partial(image.content, "head"))
         except (ConfigError, ImageError) as error:
             raise ImageError(f"{path}: {error}") from error
         return image

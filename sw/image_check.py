@@ -23,6 +23,7 @@ __all__ = ["check_headers", "check_numbers"]
 Read = Callable[[int, int], NDArray[np.uint8]]
 
 _CHUNK = 1 << 22
+_REPACK = "pack the image again"
 _UNUSED = (1 << (32 - FLOAT_BITS)) - 1
 """Mantissa bits of a float32 word that are 0 in a machine float."""
 _ONE = 0x3F800000
@@ -30,31 +31,35 @@ _POSITIVE = 0x7F7FFFFF
 """Largest float32 word that is positive and finite."""
 
 
-def check_headers(config: AccelConfig, packets: Iterable[Packet], read: Read) -> None:
+def check_headers(config: AccelConfig, region: str, packets: Iterable[Packet], read: Read) -> None:
     """Compare the packet headers of a region with those of the plan.
 
     Raises:
-        ImageError: a header differs; the message names packet, field, value and expected value.
+        ImageError: a header differs; the message names region, packet, field, value and expected value.
     """
     at = 0
     for number, packet in enumerate(packets):
         found = read(at, at + config.header_bytes).tobytes()
         layout = LAYOUTS[packet.opcode]
         fields = record_fields(layout, found)
-        where = f"packet {number}, {packet.opcode.name},"
+        where = f"region {region}, packet {number}, {packet.opcode.name},"
         free = MODEL_FLOAT.get(packet.opcode)
         word = fields[free] if free else 0
         if free and not _floats(np.array([word]), _POSITIVE, zero=packet.opcode is Opcode.MATMUL):
-            least = "non-negative" if packet.opcode is Opcode.MATMUL else "positive"
-            raise ImageError(f"{where} has {free} {word:#010x}, which is not a {least} machine float")
+            value = np.array([word], dtype="<u4").view("<f4")[0]
+            least = ">= 0" if packet.opcode is Opcode.MATMUL else "> 0"
+            raise ImageError(f"{where} has {free} {value:g} ({word:#010x}), but it must be a machine float {least} "
+                             f"(docs/numerics.md): {_REPACK}")
         expected = packet.header(config, word)
         if found != expected:
             wanted = record_fields(layout, expected)
             name = next(name for name in (*fields, "") if name != "crc" and fields.get(name) != wanted.get(name, 0))
             if not name and found != record_bytes(layout, fields).ljust(len(found), b"\0"):
-                raise ImageError(f"{where} has bits set in its header that {packet.opcode.name} does not use")
+                raise ImageError(f"{where} has bits set in its header that {packet.opcode.name} does not use: "
+                                 f"{_REPACK}")
             name = name or "crc"
-            raise ImageError(f"{where} has {name} {fields[name]}, but the shape of the model implies {wanted[name]}")
+            raise ImageError(f"{where} has {name} {fields[name]}, but the shape of the model implies {wanted[name]}: "
+                             f"{_REPACK}")
         at += packet.total_bytes(config)
 
 
@@ -68,7 +73,8 @@ def check_numbers(plan: ModelPlan, name: str, read: Read) -> None:
     """
     for where, ok in _NUMBERS[name](plan, read):
         if not ok:
-            raise ImageError(f"{where} contains a value that is not a machine float, such as NaN or infinity")
+            raise ImageError(f"{where} contains a value that is not a machine float, such as NaN or infinity: "
+                             f"{_REPACK}")
 
 
 def _floats(words: NDArray[np.integer], most: int, *, signed: bool = False, zero: bool = True) -> bool:

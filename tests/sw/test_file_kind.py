@@ -41,7 +41,7 @@ CONTENTS = {
     "cloud": (b"error code: 1020", "error message of a server"),
     "S3": (b"<Error><Code>AccessDenied</Code>", "an HTML or XML page"),
     "status": (b'{"statusCode": 404, "message": "x"}', "error message of a server"),
-    "image": (b"BN158IMG" + bytes(4088), "a memory image that `bitnet-fpga pack` wrote"),
+    "image": (b"BN158IMG" + bytes(4088), "a model image that `bitnet-fpga pack` wrote"),
 }
 
 
@@ -156,7 +156,8 @@ PATHS = {
     "a GGUF file": ("model.gguf", b"GGUF\x03\0\0\0", "is a GGUF file"),
     "the tensors": ("model.safetensors", b"\x10\0\0\0\0\0\0\0{}", "is a file: give the folder"),
     "the configuration": ("config.json", b"{}", "is a file: give the folder"),
-    "a text": ("notes.txt", b"hello", "is a file, not a folder with"),
+    "a text": ("notes.txt", b"hello", r"is neither a checkpoint \(a folder with .*\) nor a model image \(a file .*\)$"),
+    "prompts": ("b.jsonl", b'{"prompt": "a"}', r"nor a model image \(.*\): give a file of prompts as --batch$"),
     "an archive": ("model.zip", b"PK\x03\x04", "is a PyTorch file"),
 }
 
@@ -179,6 +180,9 @@ def test_inspect_of_what_is_no_image(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is a GGUF file" in capsys.readouterr().err
     assert main(["inspect", str(DEMO / "model.safetensors")]) == 2
     assert "give the folder" in capsys.readouterr().err
+    (tmp_path / "cut").write_bytes(b"BN158IMG" + bytes(100))
+    assert main(["inspect", str(tmp_path / "cut")]) == 2
+    assert "has 108 bytes, less than the header of a model image" in capsys.readouterr().err
 
 
 # ---- models of other families

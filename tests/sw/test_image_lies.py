@@ -287,7 +287,19 @@ def test_packets(
 ) -> None:
     image = forge(name)
     _set(field, value)(image, "stream", image.packet(opcode, number))
-    refused(image, f"packet [0-9]+, {opcode.name}, has {field} ")
+    refused(image, f"region stream, packet [0-9]+, {opcode.name}, has {field} .*: pack the image again$")
+
+
+@pytest.mark.parametrize(("opcode", "field", "word", "told"), [
+    (Opcode.MATMUL, "weight_scale", 0xBF800000, r"-1 \(0xbf800000\), but it must be a machine float >= 0 "),
+    (Opcode.QUANTIZE, "eps", 0, r"0 \(0x00000000\), but it must be a machine float > 0 "),
+])
+def test_a_wrong_float_is_told_as_a_number(
+    opcode: Opcode, field: str, word: int, told: str, forge: Callable[..., Forged]
+) -> None:
+    image = forge()
+    _set(field, word)(image, "stream", image.packet(opcode))
+    refused(image, f"{opcode.name}, has {field} {told}")
 
 
 @pytest.mark.parametrize("name", ["tiny", "striped", "wide4"])
@@ -295,7 +307,7 @@ def test_packets(
 def test_packet_of_the_head(field: str, name: str, forge: Callable[..., Forged]) -> None:
     image = forge(name)
     _set(field)(image, "head", 0)
-    refused(image, f"packet 0, LM_HEAD, has {field} ")
+    refused(image, f"region head, packet 0, LM_HEAD, has {field} ")
 
 
 def test_bits_that_an_opcode_does_not_use(forge: Callable[..., Forged]) -> None:

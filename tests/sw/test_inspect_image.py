@@ -50,7 +50,7 @@ def test_images_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "region rope is damaged" in capsys.readouterr().err
     path.write_bytes(b"x" * 5000)
     assert main(["inspect", str(path)]) == 2
-    assert "is not a model image" in capsys.readouterr().err
+    assert "nor a model image (a file that `bitnet-fpga pack` wrote)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["medium", "wide4"])
