@@ -54,6 +54,12 @@ def clocks_per_position(measured: dict[str, Any]) -> dict[str, int]:
     return found
 
 
+def positions(measured: dict[str, Any]) -> dict[str, int]:
+    """Positions that were fed in each simulated run: the divisor of its clocks."""
+    found = {name: run["stats"]["positions_fed"] for name, run in measured["runs"].items()}
+    return found | {name: measured["tests"][test]["positions"] for name, test in BOARD_TESTS.items()}
+
+
 def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What, value, command or file."""
     runs = {name: run["stats"] for name, run in measured["runs"].items()}
@@ -69,15 +75,15 @@ def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
     area = json.loads((RESULTS / "same-machine.json").read_text())["found"]["tiny, area"]
     passed = json.loads((RESULTS / "tests.json").read_text())
     boards = [
-        (f"{BOARDS[name]} bitstream: clock after routing, clock needed; LUTs, block RAMs, DSPs in use",
+        (f"{BOARDS[name]} bitstream: highest clock after routing, clock of the board; LUTs, block RAMs, DSPs in use",
          f"{one['reached']:g} MHz, {one['needed']:g} MHz; {one['share']}", f"`make bitstream BOARD={name}`")
         for name, one in bitstreams().items()
     ]
-    serial = clocks_per_position(measured)
+    serial, fed = clocks_per_position(measured), positions(measured)
     return [
-        (f"demo model on `tiny`: clocks per position, {tiny['prompt_tokens']} prompt tokens and {tiny['new_tokens']} "
-         "new tokens", per_token["tiny"], command["tiny"]),
-        ("of these clocks: packet stream consumed, attention, LM head (the head also consumes the stream)",
+        (f"demo model on `tiny`: clocks per position, mean of {fed['tiny']} positions ({tiny['prompt_tokens']} prompt "
+         f"tokens and {tiny['new_tokens']} new ones; the last one is not fed)", per_token["tiny"], command["tiny"]),
+        ("of these clocks: packet stream consumed, attention, LM head (which also consumes the packet stream)",
          f"{share['stream']}, {share['attention']}, {share['head']}", "same"),
         ("the same on `medium`, on `wide4`", f"{per_token['medium']}, {per_token['wide4']}",
          "same with `--preset medium`, `--preset wide4`"),
@@ -86,10 +92,10 @@ def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("`tiny` mapped by Yosys for UltraScale+: LUTs, flip-flops", f"{area['LUT']:,.0f}, {area['FF']:,.0f}",
          "`python -m tools.same_machine record`"),
         *boards,
-        (f"demo model on the simulated ULX3S: clocks per position, {runs['ulx3s']['prompt_tokens']} prompt tokens and "
-         f"{runs['ulx3s']['new_tokens']} new tokens", f"{serial['ulx3s']:,}", command["ulx3s"]),
-        *((f"demo model on the simulated {what}: clocks per position, {tests[BOARD_TESTS[name]]['positions']} "
-           "positions", f"{serial[name]:,}", "`make measured`")
+        (f"demo model on the simulated ULX3S: clocks per position, mean of {fed['ulx3s']} positions",
+         f"{serial['ulx3s']:,}", command["ulx3s"]),
+        *((f"demo model on the simulated {what}: clocks per position, mean of {fed[name]} positions",
+           f"{serial[name]:,}", "`make measured`")
           for name, what in (("ecpix5", "ECPIX-5, with a model of PHY and chip"), ("ulx3s-bram", "`ulx3s-bram`"))),
         ("ULX3S SDRAM, simulated with controller and pads: bytes per clock of 4 possible, sequential reads",
          f"{found['test_sdr_chip[4]']['bytes_per_clock']:.2f}", "`make measured`"),
@@ -111,12 +117,14 @@ def projection(measured: dict[str, Any]) -> list[str]:
     serial, needed = clocks_per_position(measured), bitstreams()
     bandwidth = measured["tests"]["tests/hw/serial_link/test_bandwidth.py::test_bandwidth[0.001]"]
     bytes_per_s = BAUD / 10 * bandwidth["write"]
-    lines = ["| board | clock | clocks per position | tokens/s | image | load time |",
-             "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    fed = positions(measured)
+    lines = ["| board | clock | simulated: clocks per position | mean of positions | projected: tokens/s | image | "
+             "projected: load time |",
+             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for name, title in BOARDS.items():
         mhz, clocks, image = needed[name]["needed"], serial[SIMULATED[name]], measured["images"][name]["bytes"]
-        lines.append(f"| {title} | {mhz:g} MHz | {clocks:,} | {1e6 * mhz / clocks:,.0f} | {image:,} bytes | "
-                     f"{image / bytes_per_s:.1f} s |")
+        lines.append(f"| {title} | {mhz:g} MHz | {clocks:,} | {fed[SIMULATED[name]]} | {1e6 * mhz / clocks:,.0f} | "
+                     f"{image:,} bytes | {image / bytes_per_s:.1f} s |")
     return lines
 
 
@@ -129,9 +137,10 @@ def markdown() -> str:
     lines = [
         "| measured | value | command |", "| --- | --- | --- |",
         *(f"| {what} | {value} | {how} |" for what, value, how in rows(measured)), "",
-        "Projected speed of the demo model on boards, not measured: the clock needed divided by the simulated clocks",
-        "per position, and the time to load the image at 1 Mbaud. The OrangeCrab runs the same accelerator as the",
-        "ECPIX-5, so the ECPIX-5's simulated clocks are used for both.", "",
+        "Projected speed of the demo model on boards, calculated and not measured: the clock of the board divided by",
+        "the simulated clocks per position, and the time to load the image at 1 Mbaud. Later positions take more",
+        "clocks, because attention reads more of the KV cache. The OrangeCrab runs the same accelerator as the",
+        "ECPIX-5, so the simulated clocks of the ECPIX-5 are used for both.", "",
         *projection(measured), "",
         f"Simulated numbers: `{made['command']}`, {made['date']}, commit {made['commit']}. Bitstreams:",
         "[boards.md](docs/results/boards.md). Tests: [tests.md](docs/results/tests.md). Area:",
