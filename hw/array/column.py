@@ -11,6 +11,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.ternary_dot import TernaryDot
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import Trit
 from hw.delay import delayed
@@ -115,6 +116,8 @@ class ArrayColumn(wiring.Component):
 
         accumulators = Signal(data.ArrayLayout(signed(config.accumulator_bits), config.rows))
         finished = Signal()
+        largest = 127 * config.max_k
+        bounded(platform, accumulators[0], "accumulator of a BitLinear sum", "127 max_k", largest, -largest)
         m.d.sync += finished.eq(valid & last & self.i_enabled)
         for row, dot in enumerate(self.dots):
             m.submodules[f"dot_{row}"] = dot
@@ -123,7 +126,7 @@ class ArrayColumn(wiring.Component):
                 total = Mux(first, 0, accumulators[row]) + dot.o
                 m.d.sync += accumulators[row].eq(total)
             with m.If(valid & self.i_enabled):
-                watch_range(m, platform, total, 127 * config.max_k, "a sum")
+                watch_range(m, platform, total, largest, "a sum")
 
         words = config.rows // config.vector
         block = data.ArrayLayout(self.o.payload.shape(), words)

@@ -15,6 +15,7 @@ from hw.array.column import (
     array_weights,
 )
 from hw.array.decoder import TritDecoder
+from hw.bound import bounded
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.payloads import acc_word, stream_beat
 from hw.delay import delayed
@@ -112,6 +113,7 @@ class SystolicArray(wiring.Component):
                 m.d.sync += blocks_in.eq(blocks_in + 1)
         m.d.sync += credits.eq(credits - (take & first) + credit_back)
         watch(m, platform, credits <= OUTPUT_BLOCKS, "there are {} credits", credits)
+        bounded(platform, credits, "row block credits", "4", OUTPUT_BLOCKS)
 
         control = Signal(array_control(config))
         m.d.sync += [control.valid.eq(take), control.first.eq(first), control.last.eq(last), control.address.eq(word)]
@@ -139,6 +141,8 @@ class SystolicArray(wiring.Component):
             ]
 
         self._collect(m, command, running, credit_back, [word, blocks_in])
+        largest = 127 * config.max_k
+        bounded(platform, self.o.payload.sums[0], "BitLinear sum", "127 max_k", largest, -largest)
         return m
 
     def _collect(

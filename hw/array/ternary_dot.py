@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.bound import bounded
 from hw.contract.payloads import Trit
 from hw.dot.adder_tree import pipelined_tree
 
@@ -60,4 +61,5 @@ class TernaryDot(wiring.Component):
             terms.append(term)
             negatives.append(negative)
         m.d.sync += self.o.eq(pipelined_tree(m, terms) + pipelined_tree(m, negatives))
+        bounded(platform, self.o, "sum of one beat and row", "128 Kc", 128 * self.inputs, -128 * self.inputs)
         return m

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.attention.softmax import WEIGHT_BITS
 from hw.attention.weighted_values import value_sum_bits, value_sums
+from hw.bound import bounded
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import column_values
@@ -82,6 +83,7 @@ class Accumulate(wiring.Component):
         place = Signal(range(words))
         address = Signal(range(config.max_group * words))
         shift = Signal(signed(10))
+        bounded(platform, shift, "shift of a block's output", "255 - 141", 255 - BIAS - 14, -BIAS - 14)
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
             self.i.ready.eq(accepting & advance & self.factors.valid),

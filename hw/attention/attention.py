@@ -16,6 +16,7 @@ from hw.attention.kv_quantize import KvQuantize
 from hw.attention.query_memory import QueryMemory
 from hw.attention.query_quantize import QueryQuantize
 from hw.attention.rope_rows import rope_read
+from hw.bound import bounded
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import beat, gather_request, vector_word, write_beat, write_request
@@ -84,6 +85,9 @@ class Attention(wiring.Component):
         m.submodules.dot = dot = DotEngine(
             config, lanes=config.beat_bytes, element_bits=config.kv_bits, max_elements=config.max_head_dim)
         m.submodules.chain = chain = HeadChain(config)
+        largest = 32767 * (2 ** (config.kv_bits - 1) - 1) * config.max_head_dim
+        for what, value in (("score dot", chain.i.payload.sum), ("accumulator of a score dot", dot.accumulator)):
+            bounded(platform, value, what, "32767 L max_head_dim", largest, -largest)
 
         # commands
         wiring.connect(m, wiring.flipped(self.i), control.i)

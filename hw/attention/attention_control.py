@@ -12,7 +12,8 @@ from hw.attention.block_player import play
 from hw.attention.head_reader import head_read
 from hw.attention.query_memory import row_beats
 from hw.attention.rope_rows import rope_words
-from hw.contract.config import BLOCK_POSITIONS, AccelConfig
+from hw.bound import bounded
+from hw.contract.config import BLOCK_POSITIONS, MAX_KV_HEADS, AccelConfig, ceil_div
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import gather_request
 from hw.memory.kv_cache import kv_row
@@ -137,8 +138,7 @@ class AttentionControl(wiring.Component):
             self.o_play.payload.rows.eq(rows),
             self.o_play.payload.row_beats.eq(command.row_beats),
         ]
-        watch(m, platform, stored <= config.max_group, "{} query rows are stored", stored)
-        watch(m, platform, finished <= config.max_group, "{} heads are done", finished)
+        self._bounds(m, platform, stored, finished, row_bytes)
         with m.If(self.query_stored):
             m.d.sync += stored.eq(stored + 1)
         with m.If(self.head_done):
@@ -226,3 +226,21 @@ class AttentionControl(wiring.Component):
                         m.d.comb += self.done.eq(1)
                         m.next = "IDLE"
         return m
+
+    def _bounds(self, m: Module, platform: object, stored: Signal, finished: Signal, row_bytes: Signal) -> None:
+        """Watches the counters, and declares their bounds and those of the commands that this unit makes."""
+        config, block = self.config, self.o_block.payload
+        row = config.max_head_dim * config.kv_bytes
+        watch(m, platform, stored <= config.max_group, "{} query rows are stored", stored)
+        watch(m, platform, finished <= config.max_group, "{} heads are done", finished)
+        bounded(platform, stored, "query rows stored", "max_group", config.max_group)
+        bounded(platform, finished, "query heads finished", "max_group", config.max_group)
+        bounded(platform, block.block, "block", "ceil(max_positions / 16) - 1",
+                ceil_div(config.max_positions, BLOCK_POSITIONS) - 1)
+        bounded(platform, block.head, "KV head", "255", MAX_KV_HEADS - 1)
+        bounded(platform, row_bytes, "bytes of a row", "max_head_dim bytes of L", row)
+        bounded(platform, self.o_row.payload.row_bytes, "bytes of a row to write", "max_head_dim bytes of L", row)
+        bounded(platform, self.o_play.payload.row_beats, "beats of a row", "max_head_dim bytes of L / beat",
+                ceil_div(row, config.beat_bytes))
+        bounded(platform, self.o_load.payload.beats, "beats of a block", "16 (8 + 2 row bytes) / beat",
+                config.kv_block_bytes(config.max_head_dim) // config.beat_bytes)

@@ -8,6 +8,7 @@ from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.machine_float import FLOAT_BITS
 from hw.float.to_int import FloatToInt
 
@@ -81,4 +82,5 @@ class Exp2(wiring.Component):
         doubled = Signal(_VALUE_BITS)
         m.d.comb += doubled.eq(power_5[8:] >> shift_5)
         m.d.sync += self.o.eq((doubled + Const(1, 1)) >> 1)
+        bounded(platform, self.o, "p", "65536", 1 << 16)
         return m

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.row_buffer import RowBuffer
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS, float_code
 from hw.contract.payloads import column_values, kv_codes
@@ -111,4 +112,6 @@ class KvQuantize(wiring.Component):
             ]
             with m.If(self.o.valid):
                 watch_range(m, platform, code.o, limit, "a code")
+        bounded(platform, self.o.payload.codes[0], "key or value code", "127 or 32767", limit, -limit)
+        bounded(platform, shift, "shift of values in units", "255 - 1 - 6", 255 - 1 - 6)
         return m

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.row_buffer import RowBuffer, row_word
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import BIAS, exponent_field
@@ -92,4 +93,6 @@ class QueryQuantize(wiring.Component):
             ]
             with m.If(self.o.valid):
                 watch_range(m, platform, code.o, _LIMIT, "a code")
+            for value in (code.o, self.o.payload.codes[lane]):
+                bounded(platform, value, "query code", "32767", 32767, -32767)
         return m

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import beat, column_values
@@ -75,6 +76,8 @@ class RopeRows(wiring.Component):
             m.d.comb += values[lane].eq(buffer[FLOAT32_BITS * (lane + 1) - FLOAT_BITS : FLOAT32_BITS * (lane + 1)])
 
         watch(m, platform, level < config.port_bits + take, "{} bits wait", level)
+        bounded(platform, level, "buffered bits of a RoPE row", "port_bits + 32 V - 1",
+                config.port_bits + 32 * config.vector - 1)
 
         store = Signal()
         for name, out, chosen in (("cos", self.read.cos, ~sines), ("sin", self.read.sin, sines)):

@@ -7,6 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.exp2 import Exp2
+from hw.bound import bounded
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.float.add import FloatAdd
@@ -156,6 +157,7 @@ class OnlineSoftmax(wiring.Component):
         ]
 
         power, power_sum = Signal(_SUM_BITS), Signal(_SUM_BITS)
+        bounded(platform, power_sum, "sum of p", "16 * 65536", BLOCK_POSITIONS << 16)
         with m.If(powered == 0):
             m.d.comb += power.eq(Mux(first_block, 0, exp2.o))
             m.d.sync += power_sum.eq(0)

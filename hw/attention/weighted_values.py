@@ -7,6 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.attention.softmax import WEIGHT_BITS
+from hw.bound import bounded
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig, ceil_div
 from hw.contract.payloads import beat
 from hw.delay import delayed
@@ -110,9 +111,12 @@ class WeightedValues(wiring.Component):
         codes = data.ArrayLayout(signed(config.kv_bits), lanes)
         code = Signal(codes)
         m.d.sync += code.eq(self.i.payload.beat.as_value())
+        largest = BLOCK_POSITIONS * 32767 * (2 ** (config.kv_bits - 1) - 1)
+        bounded(platform, self.o.payload.sums[0], "value dot", "16 * 32767 L", largest, -largest)
         for lane in range(lanes):
             product = Signal(signed(WEIGHT_BITS + 1 + config.kv_bits), name=f"product_{lane}")
             kept = Signal(signed(sum_bits), name=f"kept_{lane}")
+            bounded(platform, kept, "accumulator of a value dot", "16 * 32767 L", largest, -largest)
             m.d.sync += product.eq(weight * code[lane])
             m.d.comb += [kept.eq(Mux(first_row, 0, stored[lane])), write.data[lane].eq(kept + product)]
             with m.If(adding):

@@ -9,13 +9,15 @@ from amaranth.utils import exact_log2
 
 from hw.attention.attention_control import attend_command
 from hw.attention.rope_rows import rope_load
-from hw.contract.config import AccelConfig
+from hw.bound import bounded
+from hw.contract.config import MAX_KV_HEADS, AccelConfig, ceil_div
 from hw.contract.isa import HEADER, LAYOUTS, Flags, Opcode
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import gather_request
 from hw.control.interfaces import feed_signature, vector_control
 from hw.control.registers import job_signature
 from hw.float.mul import FloatMul
+from hw.float.rounding import BIAS
 from hw.logits.lm_head_scale import LmHeadScale
 from hw.logits.logit_engine import lm_head_command
 from hw.memory.row_address import row_query
@@ -101,6 +103,7 @@ class Executor(wiring.Component):
             self._last_column.eq(column == self.feed.columns - 1),
         ]
         watch(m, platform, self._finished <= self.config.columns, "{} columns are done", self._finished)
+        self._bounds(platform)
         with m.If(vector.word_taken & (vector.word_index == self._last_index)):
             m.d.sync += self._finished.eq(self._finished + 1)
 
@@ -126,6 +129,19 @@ class Executor(wiring.Component):
                 with m.If(self._finished == self.feed.columns):
                     m.next = "FETCH"
         return m
+
+    def _bounds(self, platform: object) -> None:
+        """Declares the bounds of the commands that this unit makes."""
+        config, array, quantize = self.config, self.vector.array.payload, self.vector.quantize.payload
+        bounded(platform, array.words, "words of a row", "ceil(max_k / Kc)", config.activation_words)
+        bounded(platform, array.blocks, "row blocks", "ceil(max_k / R)", ceil_div(config.max_k, config.rows))
+        bounded(platform, quantize.words, "words to quantise", "ceil(max_k / V)", config.norm_words)
+        bounded(platform, quantize.shift, "shift of head activations", "141", BIAS + 14, BIAS + 14 - 255)
+        bounded(platform, self.o_attend.payload.kv_heads, "KV heads", "256", MAX_KV_HEADS)
+        bounded(platform, self.o_lm_head.payload.m, "rows of the LM head", "max_vocab", config.max_vocab)
+        bounded(platform, self.o_row.payload.index, "row of a table, by token or position",
+                "max_vocab - 1 or max_positions - 1", max(config.max_vocab, config.max_positions) - 1)
+        bounded(platform, self._finished, "columns done", "T", config.columns)
 
     def _decode(self, m: Module) -> None:
         """Where the vector of a command goes, and its first state."""

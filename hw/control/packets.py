@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import HEADER_BYTES, AccelConfig
 from hw.contract.isa import CARRIES_PAYLOAD, HEADER, Opcode
 from hw.contract.payloads import stream_beat
@@ -55,6 +56,7 @@ class PacketReader(wiring.Component):
         step = min(8 * self.config.stream_bytes, 8 * HEADER_BYTES)
         collected = Signal(8 * HEADER_BYTES)
         count = Signal(range(beats + 1))
+        bounded(platform, count, "beats of a header", "32 / beat of the stream", beats)
         left = Signal(32)
         header = Signal(HEADER)
         taken = Cat(*self.i.payload)[:step]

@@ -7,7 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.contract.config import AccelConfig
+from hw.bound import bounded
+from hw.contract.config import MAX_SLOTS, AccelConfig, ceil_div
 from hw.contract.payloads import BATCH_ENTRY, beat, gather_request, write_beat, write_request
 from hw.contract.register_map import MAX_END_IDS, ErrorCode, LogitsMode
 from hw.control.interfaces import TOKEN_BITS, feed_signature
@@ -99,6 +100,14 @@ class TokenLoop(wiring.Component):
         for name in ("o_stream", "o_gather", "o_request", "o_write", "o_logits"):
             watch_stream(m, platform, getattr(self, name), name)
         watch(m, platform, self.feed.columns <= self.config.columns, "{} columns are in use", self.feed.columns)
+        config, column = self.config, self.feed.descriptors[0]
+        bounded(platform, self.feed.tokens[0], "token", "max_vocab - 1", config.max_vocab - 1)
+        bounded(platform, column.position, "position", "max_positions - 1", config.max_positions - 1)
+        bounded(platform, column.slot, "KV slot", "63", MAX_SLOTS - 1)
+        bounded(platform, self._rows_left, "columns that still need the LM head", "T", config.columns)
+        bounded(platform, self.token_count, "tokens of a run", "T max_positions", config.columns * config.max_positions)
+        bounded(platform, self.o_logits.payload.beats, "beats of a row of logits", "4 max_vocab / beat",
+                ceil_div(4 * config.max_vocab, config.beat_bytes))
         self._requests(m)
         with m.FSM():
             self._start_states(m)

@@ -75,6 +75,7 @@ class DotEngine(wiring.Component):
             "i": In(stream.Signature(dot_word(lanes))),
             "o": Out(stream.Signature(signed(self.sum_bits))),
         })
+        self.accumulator = Signal(signed(self.sum_bits))  # of a row; its users declare its bound
 
     @property
     def latency(self) -> int:
@@ -95,14 +96,13 @@ class DotEngine(wiring.Component):
             tree = pipelined_tree(m, terms)
 
             valid, first, last = flags[0], flags[1], flags[2]
-            accumulator = Signal(signed(self.sum_bits))
             kept = Signal(signed(self.sum_bits))
             total = Signal(signed(self.sum_bits))
             m.d.sync += self.o.valid.eq(valid & last)
             with m.If(valid):
-                m.d.sync += [accumulator.eq(total), self.o.payload.eq(total)]
+                m.d.sync += [self.accumulator.eq(total), self.o.payload.eq(total)]
                 watch_range(m, platform, kept + tree, self.largest, "a sum")
-        m.d.comb += [kept.eq(Mux(first, 0, accumulator)), total.eq(kept + tree)]
+        m.d.comb += [kept.eq(Mux(first, 0, self.accumulator)), total.eq(kept + tree)]
         return m
 
     def _product(self, m: Module, lane: int) -> Signal:

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
 from hw.contract.payloads import beat, column_values, vector_word
@@ -64,6 +65,8 @@ class EmbeddingRow(wiring.Component):
         ended = Signal()
 
         watch(m, platform, level < config.port_bits + word_bits, "{} bits wait", level)
+        bounded(platform, level, "buffered bits of an embedding row", "port_bits + V embedding_bits - 1",
+                config.port_bits + word_bits - 1)
 
         advance, offer = Signal(), Signal()
         stages = Signal(self.LATENCY - 1)

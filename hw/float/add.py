@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import SIGNIFICAND_BITS, exponent_field, normalised, rounded_code, sign_bit, significand
 
@@ -78,5 +79,6 @@ class FloatAdd(wiring.Component):
         bits, count = normalised(m, total_2)
         exponent = Signal(signed(10))
         m.d.comb += exponent.eq(exponent_2 + 1 - count)
+        bounded(platform, exponent, "exponent of a sum", "255 + 1", 255 + 1, 1 - 31)
         m.d.sync += self.o.eq(rounded_code(m, sign=sign_2, exponent=exponent, bits=bits, sticky=0))
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import (
     BIAS,
@@ -63,6 +64,7 @@ class FloatDivide(wiring.Component):
 
         bits = Signal(_QUOTIENT_BITS)
         rounding_exponent = Signal(signed(11))
+        bounded(platform, rounding_exponent, "exponent of a quotient", "255 + 127", 255 + BIAS, BIAS - 255 - 1)
         m.d.comb += [
             bits.eq(Mux(quotient[-1], quotient, quotient << 1)),
             rounding_exponent.eq(Mux(quotient[-1], exponent, exponent - 1)),

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import BIAS, SIGNIFICAND_BITS, normalised, rounded_code
 
@@ -42,5 +43,6 @@ class IntToFloat(wiring.Component):
         bits, count = normalised(m, Cat(Const(0, padding), magnitude))
         exponent = Signal(signed(10))
         m.d.comb += exponent.eq(BIAS + self.width - 1 - count)
+        bounded(platform, exponent, "exponent of an integer", "127 + 63", BIAS + 63)
         m.d.sync += self.o.eq(rounded_code(m, sign=sign, exponent=exponent, bits=bits, sticky=0))
         return m

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import BIAS, SIGNIFICAND_BITS, exponent_field, rounded_code, sign_bit, significand
 
@@ -46,6 +47,8 @@ class FloatMul(wiring.Component):
         # The product of two significands lies in [1, 4): at most one place to shift.
         bits = Signal(2 * SIGNIFICAND_BITS)
         exponent = Signal(signed(11))
+        bounded(platform, exponent_2, "exponent of a product", "2 * 255 - 127", 2 * 255 - BIAS, -BIAS)
+        bounded(platform, exponent, "exponent of a normalised product", "2 * 255 - 126", 2 * 255 - BIAS + 1, -BIAS)
         m.d.comb += [
             bits.eq(Mux(product[-1], product, product << 1)),
             exponent.eq(exponent_2 + product[-1]),

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.machine_float import FLOAT_BITS
 from hw.float.rounding import (
     BIAS,
@@ -56,6 +57,8 @@ class FloatToInt(wiring.Component):
         # A significand is 0.1xxx * 2: the scale is one more than the exponent.
         scale = Signal(signed(max(9, self.shift_bits + 1) + 2))
         bits = Signal(SIGNIFICAND_BITS)
+        bounded(platform, scale, "exponent of a code times 2^shift", "255 - 126 + 255",
+                255 - BIAS + 1 + 255, 1 - BIAS - 256)
         m.d.comb += [
             scale.eq(exponent_field(self.i) - (BIAS - 1) + self.shift),
             bits.eq(significand(self.i)),

@@ -7,6 +7,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import stream_beat
@@ -72,6 +73,8 @@ class LogitEngine(wiring.Component):
         m.submodules.reader = reader = LmHeadRowReader(config)
         m.submodules.engine = engine = DotEngine(
             config, lanes=config.stream_bytes, element_bits=8, max_elements=config.max_hidden)
+        largest = 32767 * 127 * config.max_hidden
+        bounded(platform, engine.accumulator, "LM head dot", "32767 * 127 max_hidden", largest, -largest)
 
         codes = data.ArrayLayout(signed(OPERAND_BITS), config.stream_bytes)
         m.submodules.activations = activations = memory.Memory(

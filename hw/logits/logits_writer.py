@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import write_beat, write_request
@@ -57,6 +58,7 @@ class LogitsWriter(wiring.Component):
         beat_shift = exact_log2(config.beat_bytes)
         row = Signal(logits_row(config))
         part, left, size = Signal(range(words)), Signal(range(MAX_BEATS + 1)), Signal(range(MAX_BEATS + 1))
+        bounded(platform, self.o_request.payload.beats, "beats of a write", "256", MAX_BEATS)
         packed = Array(Signal(FLOAT32_BITS, name=f"word{n}") for n in range(words))
         m.d.comb += [
             size.eq(Mux(row.beats > MAX_BEATS, MAX_BEATS, row.beats)),

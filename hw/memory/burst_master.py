@@ -6,6 +6,7 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.memory.axi import AxiError, burst_request
 from hw.memory.burst_splitter import BurstSplitter
@@ -74,6 +75,7 @@ class BurstMaster:
         """
         m, error, limit = self.m, self.engine.error, self.config.timeout_cycles
         timer = Signal(range(limit + 1), name="timer")
+        bounded(self.platform, timer, "clocks without an answer", "timeout_cycles", limit)
         with m.If(~pending | progress):
             m.d.sync += timer.eq(0)
         with m.Elif(timer != limit):

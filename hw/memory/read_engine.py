@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import beat, gather_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request, page_window
@@ -95,6 +96,7 @@ class ReadEngine(wiring.Component):
 
         master = BurstMaster(m, platform, config, self)
         flush, failed, in_flight = master.flush, master.failed, master.in_flight
+        bounded(platform, in_flight, "read bursts in flight", "outstanding", config.outstanding)
 
         # R is registered once before anything looks at it.
         response = Signal(data.StructLayout({"id": 1, "data": config.port_bits, "resp": 2, "last": 1}))
@@ -132,6 +134,8 @@ class ReadEngine(wiring.Component):
             bursts.append(burst)
             taken = Signal(name=f"{name}_taken")
             free = Signal(range(depth + 1), init=depth, name=f"{name}_free")
+            formula = "64" if client == GATHER_ID else "stream_fifo_beats"
+            bounded(platform, free, f"room of the {name} FIFO", formula, depth)
             m.d.comb += [
                 can_issue[client].eq(splitter.o.valid & burst.inside & (free >= burst.beats)),
                 splitter.o.ready.eq(issue[client]),
@@ -149,6 +153,7 @@ class ReadEngine(wiring.Component):
 
             # Beats come in: compare RLAST with the burst that is due.
             count = Signal(9, init=1, name=f"{name}_count")
+            bounded(platform, count, "beat of a read burst", "burst_beats", config.burst_beats)
             mine = Signal(name=f"{name}_mine")
             due = Signal(name=f"{name}_due")
             m.d.comb += [

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import vector_word
 from hw.memory.scratchpad import scratchpad_address, scratchpad_write
@@ -49,6 +50,11 @@ class VectorWriter(wiring.Component):
         word = self.i.payload
         watched = Signal()
         at = Signal(self.config.word_bits)
+        address = scratchpad_address(m, self.config, column=word.column, word=at)
+        bounded(platform, word.index, "word of a column", "column_words - 1", self.config.column_words - 1)
+        bounded(platform, at, "word of a column", "column_words - 1", self.config.column_words - 1)
+        bounded(platform, address, "word of the scratchpad", "T column_words - 1",
+                self.config.columns * self.config.column_words - 1)
         m.d.comb += [
             watched.eq(self.watch & (word.index < self.words)),
             self.o.payload.eq(word),
@@ -56,7 +62,7 @@ class VectorWriter(wiring.Component):
             self.i.ready.eq(~watched | self.o.ready),
             at.eq(self.base + word.index),
             self.write.en.eq(self.i.valid & self.i.ready),
-            self.write.addr.eq(scratchpad_address(m, self.config, column=word.column, word=at)),
+            self.write.addr.eq(address),
             self.write.data.eq(word.values),
         ]
         with m.If(self.write.en):

@@ -6,6 +6,7 @@ from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import write_beat, write_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_write_signature, beat_size, page_window
@@ -64,6 +65,8 @@ class WriteEngine(wiring.Component):
         master = BurstMaster(m, platform, config, self)
         flush, failed, in_flight = master.flush, master.failed, master.in_flight  # in flight: from AWVALID to B
         unanswered = Signal(range(config.outstanding + 1))  # of these, bursts whose last beat was accepted
+        bounded(platform, in_flight, "write bursts in flight", "outstanding", config.outstanding)
+        bounded(platform, unanswered, "write bursts without an answer", "outstanding", config.outstanding)
         splitter, cutting = master.bursts(self.request, name="request", beat_bits=9, limit=config.burst_beats)
         m.submodules.lengths = lengths = Queue(9, config.outstanding)  # bursts whose beats still have to be sent
 

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import column_values, stream_beat
@@ -63,6 +64,7 @@ class NormMemory(wiring.Component):
         write, read = weights.write_port(), weights.read_port()
 
         left = Signal(range(config.max_k + 1))
+        bounded(platform, left, "norm weights left", "max_k", config.max_k)
         address = Signal(range(max(2, config.norm_words)))
         part = Signal(range(max(2, words_per_beat)))
         final = Signal()

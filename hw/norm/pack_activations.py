@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.column import activation_write
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.watch import watch
 
@@ -59,6 +60,8 @@ class PackActivations(wiring.Component):
         fill = Signal(range(inputs + 1))
         total = Signal(range(inputs + lanes + 1))
         address = Signal(range(config.activation_words + 1))
+        bounded(platform, total, "codes of an incomplete word", "Kc - 1 + V", inputs - 1 + lanes)
+        bounded(platform, address, "word of activations, with padding", "ceil(max_k / Kc)", config.activation_words)
         rest, column = Signal(), Signal(config.column_bits)
         take, write, finish = Signal(), Signal(), Signal()
         m.d.comb += [

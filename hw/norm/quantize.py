@@ -6,6 +6,7 @@ from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import column_values
@@ -143,4 +144,5 @@ class Quantize(wiring.Component):
             m.d.comb += code.eq(Mux(command.lm_head, lm_head, to_int8.o))
             with m.If(self.o.valid):
                 watch_range(m, platform, code, Mux(command.lm_head, LM_HEAD_LIMIT, INT8_LIMIT), "a code")
+        bounded(platform, self.o.payload.codes[0], "16-bit code", "32767", LM_HEAD_LIMIT, -LM_HEAD_LIMIT)
         return m

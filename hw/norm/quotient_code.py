@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.bound import bounded
 from hw.contract.machine_float import FLOAT_BITS
 from hw.delay import delayed
 from hw.float.rounding import BIAS, SIGNIFICAND_BITS, aligned_integer, exponent_field, sign_bit, significand
@@ -56,6 +57,9 @@ class QuotientCode(wiring.Component):
         factor_a, factor_i = Signal(GUESS_BITS), Signal(GUESS_BITS)
         product = Signal(2 * GUESS_BITS)
         scale_1, scale_2 = Signal(signed(11)), Signal(signed(11))
+        bounded(platform, scale_2, "exponent of the guess of an int8 code", "2 * 255 - 252",
+                2 * 255 - 2 * BIAS + 2, 2 - 2 * BIAS)
+        bounded(platform, self.o, "int8 code", "127", INT8_LIMIT, -INT8_LIMIT)
         guess = Signal(MAGNITUDE_BITS)
         m.d.sync += [
             factor_a.eq(significand(self.a)[-GUESS_BITS:]),

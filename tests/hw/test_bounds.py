@@ -1,72 +1,52 @@
-"""Every edge of `hw/bounds.py` is as wide in the elaborated machine as its bound asks for; docs/numerics.md says so."""
+"""Every bound that a unit declares fits its signal in the elaborated machine; docs/numerics.md lists them all."""
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
+from functools import cache
 
 import pytest
-from amaranth.hdl import Fragment, Shape, Signal, UnusedElaboratable
+from amaranth.hdl import Fragment, Module, Shape, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Out
 from hypothesis import Phase, given, settings
 
-from hw.accelerator import Accelerator
-from hw.bounds import DOCUMENT, Edge, edges, write_table
+from hw.array import systolic
+from hw.bound import Bound, Bounds, bounded
+from hw.bounds import BEGIN, DOCUMENT, END, collected, write_table
 from hw.contract.config import PRESETS, AccelConfig, ceil_div, preset
-from hw.contract.payloads import acc_word
+from hw.watch import Synthesis
 from tests.hw.configs import configs
 
 TINY = preset("tiny")
 
 
-def signals(fragment: Fragment, path: str = "") -> dict[str, Signal]:
-    """The signals of an elaborated component by their path; those of the same name in a unit are as wide."""
-    found: dict[str, Signal] = {}
-    for statements in fragment.statements.values():
-        for statement in statements:
-            for signal in (*statement._lhs_signals(), *statement._rhs_signals()):
-                known = found.setdefault(path + signal.name, signal)
-                if len(signal) < len(known):
-                    found[path + signal.name] = signal
-    for part, name, _ in fragment.subfragments:
-        found |= signals(part, f"{path}{name}.")
-    return found
+@cache
+def documented() -> set[str]:
+    """The names in the table of docs/numerics.md."""
+    rows = DOCUMENT.read_text().split(BEGIN)[1].split(END)[0].splitlines()[2:]
+    return {row.split("|")[1].strip() for row in rows}
 
 
-def shape_of(edge: Edge, config: AccelConfig, machine: dict[str, Signal]) -> tuple[int, bool]:
-    """Bits of one element, and whether they are signed."""
-    if edge.field:
-        layout, name = edge.field
-        shape: Any = layout(config)[name].shape
-    else:
-        shape = machine[edge.signal].shape()
-    signed = getattr(shape, "elem_shape", shape)
-    width = Shape.cast(shape).width
-    assert width % edge.parts == 0, f"{edge.what}: {width} bits are not {edge.parts} elements"
-    return width // edge.parts, Shape.cast(signed).signed or (edge.parts > 1 and edge.least < 0)
+def names(bounds: Bounds) -> set[str]:
+    return {bound.what for bound in bounds.shapes}
 
 
-def too_narrow(config: AccelConfig) -> list[str]:
-    """The edges whose signal does not hold their bound."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnusedElaboratable)
-        machine = signals(Fragment.get(Accelerator(config), None))
-    found = []
-    for edge in edges(config):
-        width, signed = shape_of(edge, config, machine)
-        if (edge.least < 0 and not signed) or width < edge.bits + (signed and edge.least >= 0):
-            found.append(f"{edge.what}: {edge.least}..{edge.most} does not fit {width} bits")
-    return found
+def check(config: AccelConfig) -> None:
+    """All bounds are declared, and their signals are wide enough."""
+    bounds = collected(config)
+    assert names(bounds) == documented()
+    assert not bounds.too_narrow()
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_hold_their_bounds(name: str) -> None:
-    assert not too_narrow(PRESETS[name])
+    check(PRESETS[name])
 
 
 @settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(configs(ports=(1,), most_columns=3))
 def test_any_configuration_holds_its_bounds(config: AccelConfig) -> None:
-    assert not too_narrow(config)
+    check(config)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
@@ -85,14 +65,72 @@ def test_the_longest_results_fit_a_column(config: AccelConfig) -> None:
 def test_a_narrow_edge_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit less than the sums of the longest vector need."""
     monkeypatch.setattr(AccelConfig, "accumulator_bits", property(lambda c: (127 * c.max_k).bit_length()))
-    assert too_narrow(TINY) == [
-        f"{what}: -260096..260096 does not fit 18 bits" for what in ("BitLinear sum", "its accumulator")
+    assert collected(TINY).too_narrow() == [
+        f"{what}: -260096..260096 does not fit signed(18)"
+        for what in ("BitLinear sum", "accumulator of a BitLinear sum")
     ]
+
+
+def test_a_missing_declaration_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systolic, "bounded", lambda *_: None)
+    assert documented() - names(collected(TINY)) == {"row block credits", "BitLinear sum"}
+
+
+class Unit(wiring.Component):
+    """A counter, and a payload whose field holds two elements, with bounds of -8 to 8."""
+
+    def __init__(self, counter: Shape, element: Shape) -> None:
+        self.counter = counter
+        fields = data.StructLayout({"elements": data.ArrayLayout(element, 2), "last": 1})
+        super().__init__({"o": Out(stream.Signature(fields))})
+
+    def elaborate(self, platform: object) -> Module:
+        counter = Signal(self.counter)
+        bounded(platform, counter, "counter", "8", 8)
+        bounded(platform, self.o.payload.elements[1], "element", "8", 8, -8)
+        return Module()
+
+
+@pytest.mark.parametrize(("counter", "element", "found"), [
+    (unsigned(4), signed(5), []),
+    (signed(5), signed(6), []),
+    (unsigned(3), signed(5), ["counter: 0..8 does not fit unsigned(3)"]),
+    (signed(4), signed(5), ["counter: 0..8 does not fit signed(4)"]),
+    (unsigned(4), signed(4), ["element: -8..8 does not fit signed(4)"]),
+    (unsigned(4), unsigned(9), ["element: -8..8 does not fit unsigned(9)"]),
+])
+def test_a_signal_of_one_bit_less_is_found(counter: Shape, element: Shape, found: list[str]) -> None:
+    bounds = Bounds()
+    Fragment.get(Unit(counter, element), bounds)
+    assert bounds.too_narrow() == found
+
+
+def test_the_narrowest_of_several_instances_counts() -> None:
+    bounds, m = Bounds(), Module()
+    m.submodules += [Unit(unsigned(4), signed(5)), Unit(unsigned(3), signed(5)), Unit(unsigned(4), signed(5))]
+    Fragment.get(m, bounds)
+    assert names(bounds) == {"counter", "element"}
+    assert bounds.too_narrow() == ["counter: 0..8 does not fit unsigned(3)"]
+
+
+@pytest.mark.parametrize("bound", [Bound("a", "8", 9), Bound("a", "8", 8, -1), Bound("a", "2^3", 8)])
+def test_a_name_stands_for_one_bound(bound: Bound) -> None:
+    bounds = Bounds()
+    bounded(bounds, Signal(9), "a", "8", 8)
+    with pytest.raises(ValueError, match="two bounds are called 'a'"):
+        bounds.add(bound, signed(9))
+
+
+@pytest.mark.parametrize("platform", [None, Synthesis()])
+def test_other_platforms_collect_nothing(platform: object) -> None:
+    """Even two bounds of one name are no error."""
+    for most in (1, 2):
+        bounded(platform, Signal(), "a", "1", most)
 
 
 def test_bits() -> None:
     def bits(most: int, least: int = 0) -> int:
-        return Edge("", "", most, least).bits
+        return Bound("", "", most, least).bits
 
     assert [bits(0), bits(1), bits(255), bits(256)] == [0, 1, 8, 9]
     assert [bits(127, -127), bits(127, -128), bits(127, -129), bits(128, -1), bits(0, -1)] == [8, 8, 9, 9, 1]
@@ -100,7 +138,3 @@ def test_bits() -> None:
 
 def test_the_table_is_that_of_the_presets() -> None:
     assert DOCUMENT.read_text() == write_table(), "run python -m hw.bounds"
-
-
-def test_shape_of_an_element() -> None:
-    assert shape_of(Edge("", "", 1, -1, field=(acc_word, "sums"), parts=2), TINY, {}) == (19, True)
