@@ -29,7 +29,7 @@ __all__ = ["VectorPath"]
 
 
 class VectorPath(wiring.Component):
-    """Every vector of a pass, T columns in parallel, V elements per clock on the way in and out.
+    """Processes the vectors of a pass: T columns in parallel, V elements per clock on the way in and out.
 
         i_payload -> NormMemory                     i_payload
                         | weights                       | trits
@@ -41,12 +41,15 @@ class VectorPath(wiring.Component):
             +------ VectorWriter <------------------------------------------------------------------+
                         | NormStatistics -> NormScale
 
-    The command under way owns the scratchpad's read port and chooses the source of the words that are written.
+    Rules: the command under way owns the read port of the scratchpad and selects the source of the words that are
+    written.
 
     Members:
         control: from the sequencer.
-        i_payload: payload of LOAD_NORM and MATMUL. i_row: beats of an embedding row.
-        i_words: vectors of attention. read: the scratchpad, for attention while it runs.
+        i_payload: payload of LOAD_NORM and MATMUL.
+        i_row: beats of an embedding row.
+        i_words: vectors of attention.
+        read: read port of the scratchpad, for attention while it runs.
         o_activations: 16-bit codes for the LM head.
         array_waiting: weights are valid and the array does not accept them.
     """

@@ -45,8 +45,11 @@ class Attention(wiring.Component):
         kv_base, slot_stride: registers.
         i: attend_command.
         done: a pulse after the last output word was taken.
-        read: the scratchpad's read port. rope: the RoPE rows' read port. Both belong to this unit while it is busy.
-        o_gather, i_gather: block reads. o_request, o_write: KV writes; write_idle: all of them are answered.
+        read: read port of the scratchpad; it belongs to this unit while it is busy.
+        rope: read port of the RoPE rows; likewise.
+        o_gather, i_gather: block reads.
+        o_request, o_write: KV writes.
+        write_idle: all KV writes are answered.
         o: vector_word of the outputs, index from 0.
     """
 

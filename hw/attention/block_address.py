@@ -27,7 +27,9 @@ def block_query(config: AccelConfig) -> data.StructLayout:
 
 
 class BlockAddress(wiring.Component):
-    """kv_base + slot * slot_stride + layer + head * head_stride + block * block_bytes, modulo the address width.
+    """Computes the address of a block.
+
+    It is kv_base + slot * slot_stride + layer + head * head_stride + block * block_bytes, modulo the address width.
 
     One adder and a shifting addend: a bit of an index per clock. Addresses are asked for once per block, which takes
     hundreds of clocks to read, so multipliers would be wasted.

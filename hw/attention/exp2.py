@@ -30,7 +30,7 @@ def exp2_table() -> list[int]:
 
 
 class Exp2(wiring.Component):
-    """o = 2^-d with scale 2^-16, one result per clock: the `exp2` of section 5 of docs/numerics.md.
+    """Computes o = 2^-d with scale 2^-16, one result per clock: the `exp2` of section 5 of docs/numerics.md.
 
     The argument becomes a fixed-point number of 5 + 16 bits. Its whole part shifts, the next eight bits address a table
     of 256 words {A_j, A_j - A_(j+1)}, and the last eight interpolate with one 9 x 8 multiplier. The six stages are: two

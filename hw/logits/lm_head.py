@@ -31,7 +31,10 @@ class LmHead(wiring.Component):
     Members:
         i_command, i_activations, i_beats: of `LogitEngine`.
         best, best_valid: the best row of a command; valid for one clock, after the last logit.
-        keep: logits are written to memory too. i_row: where. o_request, o_write: the writes. idle: no row is under way.
+        keep: logits are written to memory too.
+        i_row: the row of memory that they are written to.
+        o_request, o_write: the writes.
+        idle: no row is under way.
     """
 
     def __init__(self, config: AccelConfig) -> None:

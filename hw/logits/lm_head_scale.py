@@ -17,7 +17,7 @@ CODE_EXPONENT = 14
 
 
 class LmHeadScale(wiring.Component):
-    """shift = 14 - E for `Quantize` and hs = rstd * 2^(E - 14) for `LogitEngine`.
+    """Computes shift = 14 - E for `Quantize` and hs = rstd * 2^(E - 14) for `LogitEngine`.
 
     E is the exponent of absmax, -127 for zero.
 
@@ -25,7 +25,8 @@ class LmHeadScale(wiring.Component):
 
     Members:
         rstd, absmax: machine floats of NormScale and NormStatistics.
-        shift: signed; hs: machine float.
+        shift: signed.
+        hs: machine float.
     """
 
     LATENCY = 1
