@@ -16,7 +16,7 @@ pytest.importorskip("serial")
 
 from boards import board
 from hw.contract.config import PRESETS
-from sim.golden.link import GoldenBoard
+from sim.golden.serial_link import GoldenBoard
 from sw.__main__ import main
 from sw.links import mmap, serial
 from tests.sw.links.mmap_device import ChipInFolder

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hw.contract.serial_link_protocol import Command, LinkStatus
 from sim.agents.serial_line import SerialLine
 from sim.bench import bench_config
-from sim.golden.link import GoldenBoard
+from sim.golden.serial_link import GoldenBoard
 from sim.memory.top import memory_bytes
 from sw.links.frames import Answer, FrameRequest, encode
 from tests.hw.serial_link.machine import BAUD, CLOCK_HZ, COUNT, MEMORY_BYTES, REFUSED, SILENT, BoardRegisters

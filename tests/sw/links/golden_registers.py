@@ -10,7 +10,7 @@ from pathlib import Path
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import ID_MAGIC, ID_VERSION, REGISTERS, encode, find
 from hw.contract.serial_link_protocol import LinkStatus
-from sim.golden.link import GoldenBoard
+from sim.golden.serial_link import GoldenBoard
 from tests.sw.links.golden_machine import Area, GoldenMachine
 from tests.words import ABORT, BUSY, START
 

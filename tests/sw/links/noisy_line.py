@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import takewhile
 
-from sim.golden.link import GoldenBoard
+from sim.golden.serial_link import GoldenBoard
 
 BAUD = 3_000_000
 BYTE_S = 10 / BAUD

@@ -19,7 +19,7 @@ import pytest
 from hw.contract.config import PRESETS
 from hw.contract.register_map import ID_MAGIC, ID_VERSION, find
 from hw.contract.serial_link_protocol import BUFFER_BYTES, PROTOCOL_VERSION, Command, LinkStatus
-from sim.golden.link import GoldenBoard
+from sim.golden.serial_link import GoldenBoard
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
