@@ -22,7 +22,7 @@ __all__ = [
 
 
 class Opcode(enum.Enum, shape=8):
-    """Commands of the packet stream (`docs/isa.md`). 0 is invalid on purpose: blank memory is not a program."""
+    """Commands of the packet stream (`docs/isa.md`). 0 is no opcode, so memory that is all zeros holds no command."""
 
     END = 1
     LOAD_NORM = 2
@@ -34,7 +34,7 @@ class Opcode(enum.Enum, shape=8):
 
 
 CARRIES_PAYLOAD = frozenset({Opcode.LOAD_NORM, Opcode.MATMUL, Opcode.LM_HEAD})
-"""Commands that a payload follows; the others have none."""
+"""Commands with a payload; the others have none."""
 
 
 class Flags(enum.Flag, shape=8):
@@ -42,7 +42,7 @@ class Flags(enum.Flag, shape=8):
 
     RESIDUAL: MATMUL adds to the residual stream instead of storing.
     GATED: MATMUL multiplies by relu(stored gate)^2.
-    STATISTICS: the written vector is the input of the norm that was loaded last; gather its statistics.
+    STATISTICS: the written vector is the input of the norm that was loaded last; accumulate its statistics.
     WORK: QUANTIZE reads the work area, not the residual stream.
     LM_HEAD: QUANTIZE emits 16-bit activations for the LM head.
     """
