@@ -58,10 +58,12 @@ class _Look:
         if self["error"]:
             raise HardwareError(_sentence(self["error"], self["error_port"]))
         if not (self["busy"] or self["done"]):
-            raise HardwareError("the accelerator did not start, or was aborted by somebody else")
+            raise HardwareError("the accelerator did not start, or another program aborted it: end that "
+                                "program and run again")
         if self["token_count"] > request.most_tokens:
             raise HardwareError(
-                f"the accelerator counts {self['token_count']} tokens; {request.most_tokens} were asked for")
+                f"the accelerator counts {self['token_count']} tokens; {request.most_tokens} were asked for: run "
+                "`bitnet-fpga doctor --board NAME`")
 
     async def tokens_after(self, bus: Bus, layout: Layout, seen: int) -> list[int]:
         """Those behind the first `seen`: from memory if there are several."""

@@ -64,9 +64,10 @@ async def _write(bus: Bus, words: Mapping[str, int]) -> None:
 def _build_id(values: Mapping[str, int]) -> int:
     if values["id_magic"] != ID_MAGIC:
         word = encode({name: values[name] for name in ("id_version", "id_magic")})["ID"]
-        raise HardwareError(f"no accelerator answers: its ID register reads {word:#010x}")
+        raise HardwareError(f"no accelerator answers: its ID register reads {word:#010x}; load the bitstream")
     if values["id_version"] != ID_VERSION:
-        raise HardwareError(f"the accelerator has register map {values['id_version']}, this driver {ID_VERSION}")
+        raise HardwareError(f"the accelerator has register map {values['id_version']}, this driver {ID_VERSION}: "
+                            "use host software and bitstream of the same commit")
     return values["build_id"]
 
 
