@@ -13,7 +13,9 @@ import pytest
 
 from hw.accelerator import Accelerator
 from hw.contract.config import PRESETS, AccelConfig
-from hw.contract.isa import HEADER, Opcode, decode_header, encode_header
+from hw.contract.crc import header_crc
+from hw.contract.isa import HEADER, Opcode, decode_header, header_layout
+from hw.contract.record import record_bytes
 from sim.bench import run_bench
 from sim.links import simulated
 from sim.links.golden import GoldenLink
@@ -87,9 +89,14 @@ def packets(image: ModelImage, region: str, config: AccelConfig = TINY) -> list[
 
 
 def other_header(image: ModelImage, region: str, number: int, **fields: int) -> tuple[int, bytes]:
-    """Where a header lies in the file, and what it is with other fields and the CRC that belongs to them."""
+    """Where a header lies in the file, and what it is with other fields and the CRC that belongs to them.
+
+    Its operands stay where they are when the opcode is another.
+    """
     at, _ = packets(image, region)[number]
-    return at, encode_header(decode_header(image.memory[at : at + 32].tobytes()) | fields)
+    found = decode_header(image.memory[at : at + 32].tobytes())
+    layout, values = header_layout(found["opcode"]), found | fields
+    return at, record_bytes(layout, values | {"crc": header_crc(record_bytes(layout, values | {"crc": 0}))})
 
 
 def changed(image: Path, at: int, content: bytes) -> Path:
@@ -121,7 +128,7 @@ def test_bad_opcode(region: str, number: int, fields: dict[str, int], tmp_path: 
     image = image_of(tmp_path)
     with closing(SimulatedLink(image)) as link:
         link.write_memory(*other_header(image, region, number, **fields))
-        with pytest.raises(HardwareError, match="BAD_OPCODE: The packet stream holds an unknown command"):
+        with pytest.raises(HardwareError, match="BAD_OPCODE: the packet stream holds an unknown command"):
             Driver(link).generate(JOB)
 
 
@@ -147,7 +154,8 @@ def test_an_endless_wait_is_given_up(tmp_path: Path) -> None:
     """A matrix that has a row block less than its command says."""
     good = image_of(tmp_path)
     number = first(good, Opcode.MATMUL)
-    blocks = packets(good, "stream")[number][1]["address"]
+    at, _ = packets(good, "stream")[number]
+    blocks = decode_header(good.memory[at : at + 32].tobytes())["row_blocks"]
     bad = changed(good.path, *other_header(good, "stream", number, row_blocks=blocks + 1))
     simulate(tmp_path, "endless_wait", content=bad)
 
