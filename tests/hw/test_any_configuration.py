@@ -19,7 +19,7 @@ from tests.hw.attention import test_score, test_softmax, test_weighted_values
 from tests.hw.configs import configs
 from tests.hw.dot import test_dot_engine
 from tests.hw.feedforward import test_gated_relu2
-from tests.hw.logits import test_argmax, test_head
+from tests.hw.logits import test_argmax, test_logit_engine
 from tests.hw.norm import test_quantize, test_residual, test_statistics
 from tests.hw.norm.vectors import bf16, random_vector
 from tests.hw.steps import Step, run_steps, run_stream
@@ -147,8 +147,8 @@ def test_embedding(config: AccelConfig, seed: int, stall: float) -> None:
 def test_logits(config: AccelConfig, seed: int, stall: float) -> None:
     """The head on its largest codes and on random ones, and the argmax."""
     random = np.random.default_rng(seed)
-    largest = test_head.Column.random(seed, config.max_hidden, int(random.integers(1, config.max_vocab + 1)))
+    largest = test_logit_engine.Column.random(seed, config.max_hidden, int(random.integers(1, config.max_vocab + 1)))
     largest.rows[:] = np.where(largest.a16 < 0, -127, 127)
     largest.a16 = np.where(largest.a16 < 0, -32767, 32767)
-    test_head.run(config, largest.a16, [largest], padding=0x7F, stall=stall, seed=seed, silence=200)
+    test_logit_engine.run(config, largest.a16, [largest], padding=0x7F, stall=stall, seed=seed, silence=200)
     test_argmax.run(list(test_argmax.random_commands(seed))[:4], stall=stall, seed=seed)

@@ -48,7 +48,7 @@ class Small(wiring.Component):
         m.d.comb += [
             writes.request.valid.eq(registers.start),
             writes.request.payload.beats.eq(1),
-            registers.busy.eq(~writes.idle),
+            registers.status.busy.eq(~writes.idle),
             self.irq.eq(writes.idle),
         ]
         return m
