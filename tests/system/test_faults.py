@@ -241,8 +241,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "negative count": ({"max_new_tokens": -1}, "max-new-tokens must not be negative"),
     "no columns": ({"chunk": 0}, "chunk must be 1 to 2"),
     "too many columns": ({"chunk": 3}, "chunk must be 1 to 2"),
-    "slot": ({"slot": 2}, "slot 2 does not exist"),
-    "negative slot": ({"slot": -1}, "slot -1 does not exist"),
+    "slot": ({"slot": 2}, "slot must be 0 to 1, .* not 2"),
+    "negative slot": ({"slot": -1}, "slot must be 0 to 1, .* not -1"),
 }
 
 

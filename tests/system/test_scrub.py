@@ -64,7 +64,7 @@ def test_on_the_command_line(
     assert main(arguments) == 3
     captured = capsys.readouterr()
     assert len(captured.out.split()) == (0 if after == 1 else 2)
-    assert captured.err.count("the image in memory is what was packed") == after - 1
+    assert captured.err.count("the image in memory is intact") == after - 1
     assert "error: region rope of the image is damaged in the machine's memory: byte 0 of it" in captured.err
     assert not stats.exists()
 
@@ -72,6 +72,6 @@ def test_on_the_command_line(
 def test_a_run_between_two_scrubs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["generate", str(checkpoint_of(tmp_path)), "--prompt-ids", "1,2", "--max-new-tokens", "2", "--scrub"]
     assert main([*arguments, "--backend", "sim"]) == 0
-    assert capsys.readouterr().err.count("the image in memory is what was packed") == 2
+    assert capsys.readouterr().err.count("the image in memory is intact") == 2
     assert main(arguments) == 2
-    assert "--scrub reads the memory of a machine" in capsys.readouterr().err
+    assert "--scrub checks the memory of an accelerator" in capsys.readouterr().err

@@ -20,8 +20,8 @@ def test_between_foreign_agents(data_bits: int) -> None:
 
 @pytest.mark.parametrize("config, data_bits, sentence", [
     (AccelConfig(name="long", burst_beats=128), 16, "set burst_beats to 64 at most"),
-    (AccelConfig(name="odd"), 24, "no power of two of 24-bit words"),
-    (AccelConfig(name="wide"), 128, "no power of two of 128-bit words"),
+    (AccelConfig(name="odd"), 24, "not a power of two times the memory's 24 bits"),
+    (AccelConfig(name="wide"), 128, "not a power of two times the memory's 128 bits"),
 ])
 def test_refusals(config: AccelConfig, data_bits: int, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
