@@ -13,8 +13,9 @@ from amaranth.hdl import Fragment
 from hw.accelerator import Accelerator
 from hw.bound import Bounds
 from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.tables import with_table
 
-__all__ = ["DOCUMENT", "collected", "table", "write_table"]
+__all__ = ["DOCUMENT", "PROGRAM", "collected", "document", "table"]
 
 
 def collected(config: AccelConfig) -> Bounds:
@@ -43,14 +44,13 @@ def table() -> str:
 
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "numerics.md"
-BEGIN, END = "<!-- python -m hw.bounds -->\n", "<!-- end -->\n"
+PROGRAM = "python -m hw.bounds"
 
 
-def write_table() -> str:
-    """The text of docs/numerics.md with the table of today."""
-    before, rest = DOCUMENT.read_text().split(BEGIN)
-    return before + BEGIN + table() + END + rest.split(END)[1]
+def document() -> str:
+    """The text of docs/numerics.md with this table."""
+    return with_table(DOCUMENT.read_text(), PROGRAM, table())
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(write_table())
+    DOCUMENT.write_text(document())

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hw.contract.tables import with_table
 from sw.whole_file import whole_file
 
 __all__ = ["README", "markdown"]
@@ -18,7 +19,6 @@ __all__ = ["README", "markdown"]
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "docs" / "results"
-BEGIN, END = "<!-- make readme -->\n", "<!-- end -->\n"
 BOARDS = {"ulx3s": "ULX3S 85F", "ecpix5": "ECPIX-5 85F", "orangecrab": "OrangeCrab 85F", "ulx3s-bram": "`ulx3s-bram`"}
 """Names in the README by those of the command line."""
 SIMULATED = {"ulx3s": "ulx3s", "ecpix5": "ecpix5", "orangecrab": "ecpix5", "ulx3s-bram": "ulx3s-bram"}
@@ -132,8 +132,6 @@ def markdown() -> str:
     """The text of README.md with the tables of today."""
     measured = json.loads((RESULTS / "measured.json").read_text())
     made, text = measured["made"], README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, behind = rest.partition(END)
     lines = [
         "| measured | value | command |", "| --- | --- | --- |",
         *(f"| {what} | {value} | {how} |" for what, value, how in rows(measured)), "",
@@ -146,7 +144,7 @@ def markdown() -> str:
         "[boards.md](docs/results/boards.md). Tests: [tests.md](docs/results/tests.md). Area:",
         "[same-machine.json](docs/results/same-machine.json).",
     ]
-    return before + BEGIN + "\n".join(lines) + "\n" + END + behind
+    return with_table(text, "make readme", "\n".join(lines) + "\n")
 
 
 def main() -> None:

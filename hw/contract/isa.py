@@ -14,6 +14,7 @@ from amaranth.lib import data, enum
 
 from hw.contract.crc import header_crc
 from hw.contract.record import record_bytes, record_fields
+from hw.contract.tables import with_table
 
 __all__ = [
     "CARRIES_PAYLOAD", "HEADER", "LAYOUTS", "OPERANDS", "Flags", "Opcode", "Operand", "decode_header", "encode_header",
@@ -165,13 +166,11 @@ def operand_table() -> str:
 
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "isa.md"
-BEGIN, END = "<!-- python -m hw.contract.isa -->\n", "<!-- end -->\n"
 
 
 def document() -> str:
     """The text of docs/isa.md with the table of these operands."""
-    before, rest = DOCUMENT.read_text().split(BEGIN)
-    return before + BEGIN + operand_table() + END + rest.split(END)[1]
+    return with_table(DOCUMENT.read_text(), "python -m hw.contract.isa", operand_table())
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data, enum
 
 __all__ = [
-    "BUFFER_BYTES", "ENTRY", "FRAME_EXTRA", "IDENTITY", "PAYLOAD_BYTES", "PROTOCOL_VERSION", "REQUEST", "WRITES",
-    "Command", "LinkStatus",
+    "BUFFER_BYTES", "CRC_BYTES", "ENTRY", "FRAME_EXTRA", "IDENTITY", "LONGEST_BLOCK", "PAYLOAD_BYTES",
+    "PROTOCOL_VERSION", "REQUEST", "WRITES", "Command", "LinkStatus",
 ]
 
 PROTOCOL_VERSION = 1
@@ -18,7 +18,13 @@ PAYLOAD_BYTES = 1024
 BUFFER_BYTES = 8192
 """Bytes of requests that a board keeps; the host has no more than these unanswered."""
 
-FRAME_EXTRA = 5
+CRC_BYTES = 4
+"""The CRC-32 at the end of a frame."""
+
+LONGEST_BLOCK = 254
+"""Bytes of the longest block of COBS, the byte stuffing of frames."""
+
+FRAME_EXTRA = CRC_BYTES + 1
 """Bytes that a frame takes of the buffer, besides header and payload: its CRC, and the mark of its end."""
 
 

@@ -16,6 +16,7 @@ from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import gather_request
 from hw.control.interfaces import feed_signature, vector_control
 from hw.control.registers import job_signature
+from hw.control.states import offer_state, wait_state
 from hw.float.mul import FloatMul
 from hw.float.rounding import BIAS
 from hw.logits.lm_head_scale import LmHeadScale
@@ -119,15 +120,11 @@ class Executor(wiring.Component):
                     m.next = "DECODE"
             with m.State("DECODE"):
                 self._decode(m)
-            with m.State("LOAD NORM"):
-                with m.If(vector.norm_done):
-                    m.next = "FETCH"
+            wait_state(m, "LOAD NORM", vector.norm_done, "FETCH")
             for states in (self._embed_states, self._quantize_states, self._matmul_states, self._attend_states,
                            self._lm_head_states):
                 states(m)
-            with m.State("WRITTEN"):  # of EMBED and MATMUL
-                with m.If(self._finished == self.feed.columns):
-                    m.next = "FETCH"
+            wait_state(m, "WRITTEN", self._finished == self.feed.columns, "FETCH")  # of EMBED and MATMUL
         return m
 
     def _bounds(self, platform: object) -> None:
@@ -193,10 +190,7 @@ class Executor(wiring.Component):
 
     def _embed_states(self, m: Module) -> None:
         rope, column, vector = self.rope_gather, self._column, self.vector
-        with m.State("ROW"):
-            m.d.comb += self.o_row.valid.eq(1)
-            with m.If(self.o_row.ready):
-                m.next = "UNIT"
+        offer_state(m, "ROW", self.o_row, "UNIT")
         with m.State("UNIT"):
             m.d.comb += [self.o_rope.valid.eq(rope), vector.embed.valid.eq(~rope)]
             with m.If(Mux(rope, self.o_rope.ready, vector.embed.ready)):
@@ -234,10 +228,7 @@ class Executor(wiring.Component):
     def _quantize_states(self, m: Module) -> None:
         column, vector = self._column, self.vector
         statistics, scaled = vector.statistics.payload, vector.scaled.payload
-        with m.State("FINISH"):
-            m.d.comb += vector.finish.valid.eq(1)
-            with m.If(vector.finish.ready):
-                m.next = "STATISTICS"
+        offer_state(m, "FINISH", vector.finish, "STATISTICS")
         with m.State("STATISTICS"):
             m.d.comb += [vector.scale.valid.eq(vector.statistics.valid), vector.statistics.ready.eq(vector.scale.ready)]
             with m.If(vector.statistics.valid & vector.scale.ready):
@@ -252,13 +243,8 @@ class Executor(wiring.Component):
                 m.next = "QUANTIZE"
                 with m.If(self._flag(Flags.LM_HEAD)):
                     m.next = "COLUMN"
-        with m.State("QUANTIZE"):
-            m.d.comb += vector.quantize.valid.eq(1)
-            with m.If(vector.quantize.ready):
-                m.next = "PACKED"
-        with m.State("PACKED"):
-            with m.If(vector.packed):
-                m.next = "COLUMN"
+        offer_state(m, "QUANTIZE", vector.quantize, "PACKED")
+        wait_state(m, "PACKED", vector.packed, "COLUMN")
         with m.State("COLUMN"):
             m.d.sync += column.eq(column + 1)
             m.next = "FINISH"
@@ -289,10 +275,7 @@ class Executor(wiring.Component):
                 m.d.sync += [self._wait.eq(0), column.eq(column + 1)]
                 with m.If(self._last_column):
                     m.next = "ARRAY"
-        with m.State("ARRAY"):
-            m.d.comb += vector.array.valid.eq(1)
-            with m.If(vector.array.ready):
-                m.next = "WRITTEN"
+        offer_state(m, "ARRAY", vector.array, "WRITTEN")
 
     # ---- ATTEND
     def _attend(self, m: Module) -> None:
@@ -311,13 +294,8 @@ class Executor(wiring.Component):
         ]
 
     def _attend_states(self, m: Module) -> None:
-        with m.State("ATTEND"):
-            m.d.comb += self.o_attend.valid.eq(1)
-            with m.If(self.o_attend.ready):
-                m.next = "ATTENDED"
-        with m.State("ATTENDED"):
-            with m.If(self.attend_done):
-                m.next = "FETCH"
+        offer_state(m, "ATTEND", self.o_attend, "ATTENDED")
+        wait_state(m, "ATTENDED", self.attend_done, "FETCH")
 
     # ---- LM_HEAD: 16-bit codes of one column, then the rows
     def _lm_head(self, m: Module) -> None:
@@ -344,17 +322,9 @@ class Executor(wiring.Component):
         vector = self.vector
         with m.State("LM_HEAD SCALE"):
             m.next = "LM_HEAD QUANTIZE"
-        with m.State("LM_HEAD QUANTIZE"):
-            m.d.comb += vector.quantize.valid.eq(1)
-            with m.If(vector.quantize.ready):
-                m.next = "LM_HEAD CODES"
-        with m.State("LM_HEAD CODES"):
-            with m.If(vector.codes_done):
-                m.next = "LM_HEAD ROWS"
-        with m.State("LM_HEAD ROWS"):
-            m.d.comb += self.o_lm_head.valid.eq(1)
-            with m.If(self.o_lm_head.ready):
-                m.next = "LOGITS"
+        offer_state(m, "LM_HEAD QUANTIZE", vector.quantize, "LM_HEAD CODES")
+        wait_state(m, "LM_HEAD CODES", vector.codes_done, "LM_HEAD ROWS")
+        offer_state(m, "LM_HEAD ROWS", self.o_lm_head, "LOGITS")
         with m.State("LOGITS"):
             with m.If(self.best):
                 m.d.comb += self.feed.lm_head_done.eq(1)

@@ -87,14 +87,13 @@ class RegisterFile(wiring.Component):
         self._held = Signal(32, name="held")
         self._keeps = {register.address - 4: register for register in REGISTERS if register.held}
 
-    def _word(self, register: Register) -> Value:
+    def _word(self, register: Register):
         """What a register that is not held reads."""
-        word = Const(0, 32)
-        if register.access != "pulse":
-            for field in register.fields:
-                part = self._values[field.value][field.value_low : field.value_low + field.bits]
-                word = word | (part << field.low)
-        return word
+        parts: list[Value] = []
+        for field in () if register.access == "pulse" else register.fields:  # in ascending order
+            parts += [Const(0, field.low - sum(map(len, parts))),
+                      self._values[field.value][field.value_low : field.value_low + field.bits]]
+        return Cat(*parts)
 
     def _read(self, m: Module, register: Register, data: Signal) -> None:
         """Put the value of a register on `data`."""

@@ -13,6 +13,7 @@ from hw.contract.payloads import BATCH_ENTRY, beat, gather_request, write_beat, 
 from hw.contract.register_map import MAX_END_IDS, ErrorCode, LogitsMode
 from hw.control.interfaces import TOKEN_BITS, feed_signature
 from hw.control.registers import job_signature
+from hw.control.states import offer_state, wait_state
 from hw.logits.argmax import best_row
 from hw.logits.logits_writer import logits_row
 from hw.memory.read_engine import stream_command
@@ -114,9 +115,7 @@ class TokenLoop(wiring.Component):
             self._prompt_states(m)
             self._pass_states(m)
             self._token_states(m)
-            with m.State("DRAIN"):
-                with m.If(self.write_idle):
-                    m.next = "DONE"
+            wait_state(m, "DRAIN", self.write_idle, "DONE")
             with m.State("DONE"):
                 m.d.sync += self.done.eq(1)
                 m.next = "IDLE"
@@ -174,10 +173,7 @@ class TokenLoop(wiring.Component):
         words = self.config.beat_bytes // TOKEN_BYTES
         fetched = Array(Cat(*self.i_gather.payload.data).word_select(n, 32) for n in range(words))
         column = feed.columns[: self.config.column_bits]
-        with m.State("FETCH"):
-            m.d.comb += self.o_gather.valid.eq(1)
-            with m.If(self.o_gather.ready):
-                m.next = "FETCHED"
+        offer_state(m, "FETCH", self.o_gather, "FETCHED")
         with m.State("FETCHED"):
             m.d.comb += self.i_gather.ready.eq(1)
             with m.If(self.i_gather.valid):
@@ -264,10 +260,7 @@ class TokenLoop(wiring.Component):
                 m.next = "FETCH"
             with m.Elif(job.max_new_tokens == 0):
                 m.next = "DRAIN"
-        with m.State("TOKEN"):
-            m.d.comb += self.o_request.valid.eq(1)
-            with m.If(self.o_request.ready):
-                m.next = "WRITE"
+        offer_state(m, "TOKEN", self.o_request, "WRITE")
         with m.State("WRITE"):
             m.d.comb += self.o_write.valid.eq(1)
             with m.If(self.o_write.ready):

@@ -10,14 +10,11 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.serial_link_protocol import ENTRY
+from hw.contract.serial_link_protocol import ENTRY, LONGEST_BLOCK
 from hw.streams import Queue
 from hw.watch import watch_fifo, watch_stream
 
 __all__ = ["DECODED", "CobsDecoder", "CobsEncoder"]
-
-LONGEST_BLOCK = 254
-"""Bytes of the longest block."""
 
 CODE = data.StructLayout({"byte": 8, "end": 1})
 """The code byte of a block, and whether the frame ends behind it."""

@@ -7,13 +7,12 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.serial_link_protocol import BUFFER_BYTES, ENTRY, REQUEST
+from hw.contract.serial_link_protocol import BUFFER_BYTES, CRC_BYTES, ENTRY, REQUEST
 from hw.serial_link.cobs import DECODED
 from hw.watch import watch_stream
 
 __all__ = ["FrameBuffer"]
 
-CRC_BYTES = 4
 SHORTEST = REQUEST.size // 8 + CRC_BYTES
 
 

@@ -6,12 +6,9 @@ import zlib
 from dataclasses import dataclass
 
 from hw.contract.record import record_bytes
-from hw.contract.serial_link_protocol import FRAME_EXTRA, REQUEST, Command
+from hw.contract.serial_link_protocol import CRC_BYTES, FRAME_EXTRA, LONGEST_BLOCK, REQUEST, Command
 
 __all__ = ["Answer", "FrameRequest", "decode", "encode"]
-
-CRC_BYTES = 4
-LONGEST_BLOCK = 254
 
 
 def encode(content: bytes) -> bytes:

@@ -12,8 +12,9 @@ from hypothesis import Phase, given, settings
 
 from hw.array import systolic
 from hw.bound import Bound, Bounds, bounded
-from hw.bounds import BEGIN, DOCUMENT, END, collected, write_table
+from hw.bounds import DOCUMENT, PROGRAM, collected, document
 from hw.contract.config import PRESETS, AccelConfig, ceil_div, preset
+from hw.contract.tables import END, mark
 from hw.watch import Synthesis
 from tests.hw.configs import configs
 
@@ -23,7 +24,7 @@ TINY = preset("tiny")
 @cache
 def documented() -> set[str]:
     """The names in the table of docs/numerics.md."""
-    rows = DOCUMENT.read_text().split(BEGIN)[1].split(END)[0].splitlines()[2:]
+    rows = DOCUMENT.read_text().split(mark(PROGRAM))[1].split(END)[0].splitlines()[2:]
     return {row.split("|")[1].strip() for row in rows}
 
 
@@ -137,4 +138,4 @@ def test_bits() -> None:
 
 
 def test_the_table_is_that_of_the_presets() -> None:
-    assert DOCUMENT.read_text() == write_table(), "run python -m hw.bounds"
+    assert DOCUMENT.read_text() == document(), "run python -m hw.bounds"

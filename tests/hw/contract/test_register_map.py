@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,23 +9,22 @@ from hypothesis import strategies as st
 from hw.contract.register_map import (
     ADDRESS_BITS,
     CONSTANTS,
+    DOCUMENT,
     ERROR_SENTENCES,
     REGISTERS,
     ErrorCode,
     decode,
+    document,
     encode,
     find,
-    markdown,
     registers_of,
     values,
 )
 from hw.memory.axi import AxiError
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "registers.md"
-
 
 def test_document_is_current() -> None:
-    assert DOCUMENT.read_text() == markdown(), "run python -m hw.contract.register_map"
+    assert DOCUMENT.read_text() == document(), "run python -m hw.contract.register_map"
 
 
 def test_addresses() -> None:
