@@ -84,7 +84,7 @@ def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
         (f"demo model on `tiny`: clocks per position, mean of {fed['tiny']} positions ({tiny['prompt_tokens']} prompt "
          f"tokens and {tiny['new_tokens']} new ones; the last one is not fed)", per_token["tiny"], command["tiny"]),
         ("of these clocks: packet stream consumed, attention, LM head (which also consumes the packet stream)",
-         f"{share['stream']}, {share['attention']}, {share['head']}", "same"),
+         f"{share['stream']}, {share['attention']}, {share['lm_head']}", "same"),
         ("the same on `medium`, on `wide4`", f"{per_token['medium']}, {per_token['wide4']}",
          "same with `--preset medium`, `--preset wide4`"),
         ("the same text on `tiny`, sampled with top-k 1: additional clocks per new token", f"{drawn:.0f}",
