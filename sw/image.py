@@ -1,4 +1,4 @@
-"""Format of the memory image, a file that is copied byte for byte to the accelerator's memory. sw/pack.py fills it.
+"""Format of the model image, a file that is copied byte for byte to the accelerator's memory. sw/pack.py fills it.
 
 Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions at multiples of
 4096 bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`. On a machine with

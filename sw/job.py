@@ -135,7 +135,8 @@ def _sentence(code: int, port: int) -> str:
     try:
         error = ErrorCode(code)
     except ValueError:
-        return f"the accelerator stopped with error code {code}, which this driver does not know"
+        return (f"the accelerator stopped with error code {code}, which this driver does not know: use host software "
+                "and bitstream of the same commit")
     where = f" at memory port {port}" if port else ""
     return f"the accelerator stopped with {error.name}{where}: {ERROR_SENTENCES[error]}"
 

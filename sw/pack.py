@@ -1,4 +1,4 @@
-"""Checkpoint to memory image. This file converts tensors into what the packets and tables of a `ModelPlan` hold."""
+"""Checkpoint to model image. This file converts tensors into what the packets and tables of a `ModelPlan` hold."""
 
 from __future__ import annotations
 

@@ -47,6 +47,6 @@ def scrub(
             progress(done, total)
         if crc != image.crcs[region.name]:
             raise HardwareError(
-                f"region {region.name} of the image is damaged in the machine's memory: "
+                f"region {region.name} of the image is damaged in the accelerator's memory: "
                 f"{place or 'the file has changed as well'}; load the image again"
             )

@@ -1,4 +1,4 @@
-"""`bitnet-fpga inspect`: show or check the content of a checkpoint or a memory image."""
+"""`bitnet-fpga inspect`: show or check the content of a checkpoint or a model image."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _report(path: Path, as_json: bool) -> None:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a memory image.")],
+    path: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a model image.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     thorough: Annotated[bool, typer.Option("--check", help="Read every tensor of a checkpoint and list errors and "
                                            "implausible values, instead of the tables.")] = False,

@@ -1,4 +1,4 @@
-"""`bitnet-fpga pack`: convert a checkpoint to a memory image."""
+"""`bitnet-fpga pack`: convert a checkpoint to a model image."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pack(
     form: Annotated[Form, typer.Option("--format", help="mem: $readmemh text, one beat per line.")] = Form.IMAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Write the memory image of a checkpoint for a preset or a board."""
+    """Write the model image of a checkpoint for a preset or a board."""
     from sw.checkpoint import Checkpoint
     from sw.cli.target import choose_target
     from sw.image import ModelImage, write_mem

@@ -64,7 +64,7 @@ def test_a_flipped_bit(
     at = BASE + region.offset + offset
     memory[at] ^= 4
     with pytest.raises(HardwareError, match=(
-        f"^region {name} of the image is damaged in the machine's memory: byte {offset} of it, at {at:#x}, is "
+        f"^region {name} of the image is damaged in the accelerator's memory: byte {offset} of it, at {at:#x}, is "
         f"{memory[at]:#04x}, not {memory[at] ^ 4:#04x}; load the image again$"
     )):
         run(image, memory)

@@ -65,7 +65,7 @@ def test_on_the_command_line(
     captured = capsys.readouterr()
     assert len(captured.out.split()) == (0 if after == 1 else 2)
     assert captured.err.count("the image in memory is intact") == after - 1
-    assert "error: region rope of the image is damaged in the machine's memory: byte 0 of it" in captured.err
+    assert "error: region rope of the image is damaged in the accelerator's memory: byte 0 of it" in captured.err
     assert not stats.exists()
 
 
