@@ -5,6 +5,8 @@
 //
 // A port can be told to go wrong, at any moment and without a clock passing: see `Fault`.
 //
+// How long it takes is either a fixed latency, or that of a DRAM and its controller (dram.h), which all ports share.
+//
 // Without a seed a read is looked up when its beat leaves, and a write takes effect with its response, the last moment
 // that AXI allows. With a seed, bit 0 makes reads be looked up when the address is taken, and bit 1 makes writes
 // take effect with their last beat: seeds 1 to 4 try all four, so that a master that does not wait is found out.
@@ -21,8 +23,10 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <string>
 #include <vector>
 
+#include "dram.h"
 #include "svdpi.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bus lanes are copied as they lie in memory");
@@ -128,6 +132,7 @@ struct Burst {
     int beats, size;
     FaultKind fault = kNone;
     uint64_t due = 0;           // clock from which on it may be answered
+    dram::Handle transfer = {};  // where the memory is a DRAM
     int done = 0;               // beats that have passed
     std::vector<uint8_t> data;  // of all beats: write data, or reads that were looked up early
     std::vector<uint64_t> strobes;
@@ -142,6 +147,7 @@ struct WriteBeat {
 };
 
 Contents contents;
+std::unique_ptr<dram::Dram> chips;  // none: a fixed latency
 
 class Port {
   public:
@@ -151,6 +157,7 @@ class Port {
           early_writes_(seed & 2) {}
 
     void reset() {
+        if (chips) chips->reset(index_);
         reads_.clear();
         writes_.clear();
         beats_.clear();
@@ -161,7 +168,7 @@ class Port {
     int read_burst(Burst burst, int kind) {
         if (const char *why = refuse(burst, kind)) return complain("AR", burst, why);
         spoil(burst, false);
-        burst.due = now_ + delay() - 1;
+        begin(burst, false);
         if (early_reads_) {
             burst.data.resize(static_cast<size_t>(burst.beats * beat_bytes_));
             for (int beat = 0; beat < burst.beats; beat++) look_up(burst, beat, &burst.data[offset(beat)]);
@@ -186,13 +193,21 @@ class Port {
         return distribute();
     }
 
-    // One clock: what to drive in the next one. The fields are those of `step_t` in axi_memory.sv.
-    uint64_t clock(bool r_waits, bool b_waits) {
-        uint64_t step = 0;
+    // One clock: what to drive in the next one. The fields are those of `step_t` in axi_memory.sv; negative if the
+    // model of the DRAM has broken a rule of the DRAM.
+    int64_t clock(bool r_waits, bool b_waits) {
+        if (const char *broken = chips ? chips->advance(now_) : nullptr) {
+            fprintf(stderr, "axi_memory: clock %llu: a command to the DRAM breaks the rule: %s\n",
+                    static_cast<unsigned long long>(now_), broken);
+            return -1;
+        }
+        int64_t step = 0;
         bool hears_reads = !deaf(false), hears_writes = !deaf(true);
-        if (hears_reads && reads_.size() < outstanding_ && !(hostile_ && ar_stall_.paused(random_))) step |= 1u << 0;
+        bool takes_reads = chips ? chips->takes(index_, false) : reads_.size() < outstanding_;
+        bool takes_data = beats_.size() < kBufferedBeats && (!chips || chips->takes_data(index_));
+        if (hears_reads && takes_reads && !(hostile_ && ar_stall_.paused(random_))) step |= 1u << 0;
         if (hears_writes && writes_.size() < outstanding_ && !(hostile_ && aw_stall_.paused(random_))) step |= 1u << 1;
-        if (hears_writes && beats_.size() < kBufferedBeats && !(hostile_ && w_stall_.paused(random_))) step |= 1u << 2;
+        if (hears_writes && takes_data && !(hostile_ && w_stall_.paused(random_))) step |= 1u << 2;
         if (!r_waits && !reads_.empty() && !(hostile_ && r_stall_.paused(random_))) step |= answer_read();
         if (!b_waits && !writes_.empty() && !(hostile_ && b_stall_.paused(random_))) step |= answer_write();
         now_++;
@@ -245,7 +260,17 @@ class Port {
 
     static int id_of(const Burst &burst) { return burst.fault == kWrongId ? burst.id ^ 1 : burst.id; }
 
+    // A burst that nothing but time keeps from its answer.
+    void begin(Burst &burst, bool write) {
+        burst.due = now_ + delay() - 1;
+        if (!chips) return;
+        uint64_t last = container(burst.beat_address(burst.beats - 1));
+        burst.transfer = chips->add(index_, write, container(burst.address), last + static_cast<uint64_t>(beat_bytes_),
+                                    beat_bytes_);
+    }
+
     uint64_t delay() {
+        if (chips) return 1;
         if (!hostile_) return latency_;
         uint64_t clocks = 1 + random_.below(2 * latency_);
         return random_.below(32) ? clocks : 4 * clocks;
@@ -280,7 +305,7 @@ class Port {
                 burst.strobes.push_back(beat.strobe);
                 beats_.pop_front();
                 if (++burst.done == burst.beats) {
-                    burst.due = now_ + delay() - 1;
+                    begin(burst, true);
                     if (early_writes_) store(burst);
                 }
             }
@@ -315,8 +340,16 @@ class Port {
         return chosen;
     }
 
-    uint64_t answer_read() {
-        int chosen = choose(reads_, [this](const Burst &burst) { return burst.due <= now_ && !silenced(burst); });
+    // The address behind a beat, or the last one if there are no more.
+    uint64_t behind(const Burst &burst, int beat) const {
+        return container(burst.beat_address(std::min(beat, burst.beats - 1))) + static_cast<uint64_t>(beat_bytes_);
+    }
+
+    int64_t answer_read() {
+        int chosen = choose(reads_, [this](const Burst &burst) {
+            bool arrived = !burst.transfer || burst.transfer->reached >= behind(burst, burst.done);
+            return burst.due <= now_ && arrived && !silenced(burst);
+        });
         if (chosen < 0) return 0;
         Burst &burst = reads_[static_cast<size_t>(chosen)];
         int beat = std::min(burst.done, burst.beats - 1);  // a beat too many repeats the last one
@@ -324,26 +357,31 @@ class Port {
             memcpy(word_, &burst.data[offset(beat)], static_cast<size_t>(beat_bytes_));
         else
             look_up(burst, beat, word_);
-        uint64_t step = 1u << 3 | static_cast<uint64_t>(response(burst, beat)) << 6
-                        | static_cast<uint64_t>(id_of(burst)) << 10;
+        int64_t step = 1 << 3 | static_cast<int64_t>(response(burst, beat)) << 6
+                       | static_cast<int64_t>(id_of(burst)) << 10;
+        if (burst.transfer) chips->take(index_, *burst.transfer, behind(burst, beat));
         int beats = burst.fault == kEarlyLast ? 1 : burst.beats + (burst.fault == kLateLast);
         if (++burst.done == beats) {
             step |= 1u << 5;
-            if (!again(burst)) reads_.erase(reads_.begin() + chosen);
+            if (!again(burst)) {
+                if (burst.transfer) chips->drop(index_, burst.transfer);
+                reads_.erase(reads_.begin() + chosen);
+            }
         }
         return step;
     }
 
-    uint64_t answer_write() {
+    int64_t answer_write() {
         int chosen = choose(writes_, [this](const Burst &b) {
-            return b.done == b.beats && b.due <= now_ && !silenced(b);
+            bool written = !b.transfer || b.transfer->reached == b.transfer->end;
+            return b.done == b.beats && b.due <= now_ && written && !silenced(b);
         });
         if (chosen < 0) return 0;
         Burst &burst = writes_[static_cast<size_t>(chosen)];
         int worst = kOkay;
         for (int beat = 0; beat < burst.beats; beat++) worst = std::max(worst, response(burst, beat));
         if (!early_writes_) store(burst);
-        uint64_t step = 1u << 4 | static_cast<uint64_t>(worst) << 8 | static_cast<uint64_t>(id_of(burst)) << 26;
+        int64_t step = 1 << 4 | static_cast<int64_t>(worst) << 8 | static_cast<int64_t>(id_of(burst)) << 26;
         if (!again(burst)) writes_.erase(writes_.begin() + chosen);
         return step;
     }
@@ -371,12 +409,25 @@ class Port {
 
 std::vector<std::unique_ptr<Port>> ports;
 
+// The DRAM, by the first port.
+bool install(const char *text, int port_index) {
+    if (!*text) return true;
+    if (!chips) {
+        dram::Part part;
+        std::string wrong = part.parse(text);
+        if (!wrong.empty()) return Contents::refuse(wrong.c_str());
+        chips = std::make_unique<dram::Dram>(part);
+    }
+    return port_index < chips->ports() || Contents::refuse("the part has fewer ports");
+}
+
 }  // namespace
 
 extern "C" {
 
-int axi_memory_open(const char *file, int64_t bytes, int64_t base, int latency, int64_t seed, int port_index,
-                    int beat_bytes, int outstanding) {
+int axi_memory_open(const char *file, const char *part, int64_t bytes, int64_t base, int latency, int64_t seed,
+                    int port_index, int beat_bytes, int outstanding) {
+    if (!install(part, port_index)) return -1;
     if (!contents.open(file, static_cast<uint64_t>(bytes), static_cast<uint64_t>(base))) return -1;
     ports.push_back(std::make_unique<Port>(port_index, beat_bytes, latency, static_cast<uint64_t>(seed), outstanding));
     return static_cast<int>(ports.size()) - 1;
@@ -401,7 +452,7 @@ int axi_memory_write_beat(int handle, const svBitVecVal *data, int64_t strobe, s
 }
 
 int64_t axi_memory_clock(int handle, svBit r_waits, svBit b_waits) {
-    return static_cast<int64_t>(ports[static_cast<size_t>(handle)]->clock(r_waits, b_waits));
+    return ports[static_cast<size_t>(handle)]->clock(r_waits, b_waits);
 }
 
 void axi_memory_read_beat(int handle, svBitVecVal *data) { ports[static_cast<size_t>(handle)]->read_beat(data); }

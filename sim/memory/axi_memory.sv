@@ -6,7 +6,9 @@
 //   +memory_bytes=N      size of the memory, a multiple of 4096; what the file does not fill is 0
 //   +memory_base=N       address of the first byte, default 0
 //   +memory_latency=N    clocks from an address (or the last write beat) to the response, default 32
-//   +memory_seed=N       0: that latency exactly, no stalls; else random latency, stalls and order between ids
+//   +memory_part=TEXT    a DRAM, as dram_part.h has it, whose time takes the place of the latency
+//   +memory_seed=N       0: that latency exactly, no stalls; else random latency (but with a DRAM), stalls and order
+//                        between ids
 // An address outside of the memory is answered with DECERR. A master that breaks the protocol ends the simulation.
 module axi_memory #(
     parameter int DATA_BITS = 64,
@@ -55,8 +57,8 @@ module axi_memory #(
     output reg  [63:0] beats_written
 );
     import "DPI-C" function int axi_memory_open(
-        input string file, input longint bytes, input longint base, input int latency, input longint seed,
-        input int port_index, input int beat_bytes, input int outstanding);
+        input string file, input string part, input longint bytes, input longint base, input int latency,
+        input longint seed, input int port_index, input int beat_bytes, input int outstanding);
     import "DPI-C" function longint axi_memory_contents();
     import "DPI-C" function longint axi_memory_fault(input int handle);
     import "DPI-C" function void axi_memory_reset(input int handle);
@@ -85,15 +87,16 @@ module axi_memory #(
     int handle;
 
     initial begin
-        automatic string file = "";
+        automatic string file = "", part = "";
         automatic longint bytes = 0, base = 0, seed = 0;
         automatic int latency = 32;
         void'($value$plusargs("memory_file=%s", file));
+        void'($value$plusargs("memory_part=%s", part));
         void'($value$plusargs("memory_bytes=%d", bytes));
         void'($value$plusargs("memory_base=%d", base));
         void'($value$plusargs("memory_latency=%d", latency));
         void'($value$plusargs("memory_seed=%d", seed));
-        handle = axi_memory_open(file, bytes, base, latency, seed, PORT, DATA_BITS / 8, OUTSTANDING);
+        handle = axi_memory_open(file, part, bytes, base, latency, seed, PORT, DATA_BITS / 8, OUTSTANDING);
         if (handle < 0) $fatal(1, "the memory cannot be set up");
         contents = axi_memory_contents();
         fault = axi_memory_fault(handle);
@@ -124,6 +127,7 @@ module axi_memory #(
 
     always @(posedge aclk) begin
         automatic int broken = 0;
+        automatic longint next;
         automatic step_t step;
         automatic bit [511:0] word;
         if (!aresetn) begin
@@ -141,7 +145,9 @@ module axi_memory #(
                 beats_written <= beats_written + 1;
             end
             if (broken != 0) $fatal(1, "the master broke the protocol");
-            step = step_t'(axi_memory_clock(handle, rvalid && !rready, bvalid && !bready));
+            next = axi_memory_clock(handle, rvalid && !rready, bvalid && !bready);
+            if (next < 0) $fatal(1, "the model of the DRAM broke a rule of the DRAM");
+            step = step_t'(next);
             {arready, awready, wready} <= {step.arready, step.awready, step.wready};
             if (!rvalid || rready) begin
                 rvalid <= step.rvalid;

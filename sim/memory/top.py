@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.verilog import CLOCK, RESET, Port, VerilogModule
+from sim.memory.part import Part
 
 __all__ = ["SOURCES", "TOP", "SimulatedMemory", "join_memory", "memory_bytes"]
 
 TOP = "bench_top"
 """Name of the wrapper."""
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("axi_memory.sv", "axi_memory.cpp"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in (
+    "axi_memory.sv", "axi_memory.cpp", "dram.h", "dram_channel.h", "dram_checker.h", "dram_part.h"))
 """The memory itself."""
 
 _MASTER = re.compile(r"(m_axi_(\d+))_([a-z]+)")
@@ -44,22 +46,25 @@ class SimulatedMemory:
         size: bytes in all, a multiple of 4096; what the file does not fill is 0.
         base: address of the first byte. Outside of the memory the answer is DECERR.
         latency: clocks from an address, or the last beat of a write, to the answer.
-        seed: 0 for exactly this latency and no stalls; else random latency, stalls on every channel, and any order
-            between ids. Bit 0: reads see the memory when their address is taken, not when they are answered. Bit 1:
-            writes take effect with their last beat, not with their response.
+        part: a DRAM, whose time takes the place of the latency (docs/memory-model.md); None: that latency.
+        seed: 0 for exactly this time and no stalls; else random latency (but with a part), stalls on every channel, and
+            any order between ids. Bit 0: reads see the memory when their address is taken, not when they are answered.
+            Bit 1: writes take effect with their last beat, not with their response.
     """
 
     file: Path | None = None
     size: int
     base: int = 0
     latency: int = 32
+    part: Part | None = None
     seed: int = 0
 
     def plusargs(self) -> list[str]:
         """For axi_memory.sv."""
         numbers = {"bytes": self.size, "base": self.base, "latency": self.latency, "seed": self.seed}
         file = [f"+memory_file={self.file.resolve()}"] if self.file else []
-        return file + [f"+memory_{name}={value}" for name, value in numbers.items()]
+        part = [f"+memory_part={self.part.text()}"] if self.part else []
+        return file + part + [f"+memory_{name}={value}" for name, value in numbers.items()]
 
 
 def _declaration(port: Port) -> str:

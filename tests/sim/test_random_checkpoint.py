@@ -44,7 +44,7 @@ def test_blocks_are_no_part_of_what_is_drawn(tmp_path: Path, monkeypatch: pytest
     assert contents[0] == contents[1]
 
 
-def test_memory_is_a_matrix_and_a_block(tmp_path: Path) -> None:
+def test_memory_is_some_blocks(tmp_path: Path) -> None:
     tracemalloc.start()
     folder = write_random_checkpoint(
         tmp_path, hidden=512, intermediate=512, layers=1, heads=8, kv_heads=8, vocab=60_000, positions=16, seed=1

@@ -10,6 +10,7 @@ import pytest
 
 from hw.contract.config import AccelConfig
 from sim.bench import BenchError, run_bench
+from sim.memory.part import Part
 from sim.memory.top import SimulatedMemory
 from tests.sim.memory.copier import Copier, PassThrough
 
@@ -24,15 +25,15 @@ FILE_BYTES = 1 << 20
 BASE = 0x8_0000_0000
 
 
-def run_copier(config: AccelConfig, folder: Path, seed: int, **more: object) -> dict[str, float]:
+def run_copier(config: AccelConfig, folder: Path, seed: int, part: Part | None = None) -> dict[str, float]:
     """Copies a file of 1 MB; returns clocks and seconds."""
     file = folder / "content.bin"
     content = random.Random(1).randbytes(FILE_BYTES)
     file.write_bytes(content)
-    memory = SimulatedMemory(file=file, size=3 * FILE_BYTES, base=BASE, seed=seed)
+    memory = SimulatedMemory(file=file, size=3 * FILE_BYTES, base=BASE, seed=seed, part=part)
     measured = folder / f"measured-{seed}.json"
     parameters = {"file": str(file), "base": BASE, "measured": str(measured)}
-    run_bench(Copier(config), config, "tests.sim.memory.copier_bench", memory=memory, parameters=parameters, **more)
+    run_bench(Copier(config), config, "tests.sim.memory.copier_bench", memory=memory, parameters=parameters)
     assert file.read_bytes() == content, "the file has changed"
     return json.loads(measured.read_text())
 
