@@ -11,13 +11,16 @@ from hw.attention.attention import Attention
 from hw.attention.rope_rows import RopeRows
 from hw.contract.config import BOUNDARY_BYTES, AccelConfig
 from hw.contract.isa import Opcode
-from hw.contract.register_map import ADDRESS_BITS, COUNTERS, LogitsMode
+from hw.contract.register_map import ADDRESS_BITS, LogitsMode
+from hw.control.activity import Activity
 from hw.control.counters import Counters
 from hw.control.faults import Faults
 from hw.control.packets import PacketReader
 from hw.control.registers import RegisterFile, axi_lite_signature
 from hw.control.sequencer import Sequencer
+from hw.dot.block_dots import BlockDots
 from hw.logits.lm_head import LmHead
+from hw.memory.axi import axi_signature
 from hw.memory.memory_ports import MemoryPorts
 from hw.streams import route, select, with_payload
 from hw.vector_path import VectorPath
@@ -32,15 +35,17 @@ class Accelerator(wiring.Component):
     from a fault until the abort has ended.
 
     Members:
-        m_axi_<n>: AXI4 memory ports; only m_axi_0 has write channels.
+        m_axi_<n>: AXI4 memory ports.
         s_axi_ctrl: AXI4-Lite registers (docs/registers.md).
+        irq: interrupt, high from the end of a run, if register INTERRUPT enables it.
     """
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            **{f"m_axi_{n}": Out(MemoryPorts.port_signature(config, n)) for n in range(config.ports)},
+            **{f"m_axi_{n}": Out(axi_signature(config)) for n in range(config.ports)},
             "s_axi_ctrl": In(axi_lite_signature(ADDRESS_BITS)),
+            "irq": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -50,10 +55,10 @@ class Accelerator(wiring.Component):
         m.submodules.memory = memory = MemoryPorts(config)
         m.submodules.faults = faults = Faults()
         m.submodules.counters = counters = Counters()
-        packets, sequencer, vectors, attention, rope_rows, lm_head = parts = (
+        packets, sequencer, vectors, attention, rope_rows, dots, lm_head = parts = (
             PacketReader(config), Sequencer(config), VectorPath(config), Attention(config), RopeRows(config),
-            LmHead(config))
-        names = ("packets", "sequencer", "vectors", "attention", "rope_rows", "lm_head")
+            BlockDots(config), LmHead(config))
+        names = ("packets", "sequencer", "vectors", "attention", "rope_rows", "dots", "lm_head")
         for name, part in zip(names, parts, strict=True):
             m.submodules[name] = ResetInserter(faults.clear)(part)
         control, job = sequencer.vector, registers.job
@@ -87,41 +92,55 @@ class Accelerator(wiring.Component):
         wiring.connect(m, attention.read, vectors.read)
         wiring.connect(m, attention.o, vectors.i_words)
         wiring.connect(m, sequencer.o_attend, attention.i)
-        wiring.connect(m, vectors.o_activations, lm_head.i_activations)
+        wiring.connect(m, attention.dots, dots.attention)
+        wiring.connect(m, lm_head.dots, dots.head)
+        wiring.connect(m, vectors.o_activations, dots.i_activations)
         wiring.connect(m, sequencer.o_lm_head, lm_head.i_command)
         wiring.connect(m, sequencer.o_logits, lm_head.i_row)
+        wiring.connect(m, lm_head.o_best, sequencer.i_best)
         m.d.comb += [
             attention.columns.eq(sequencer.columns),
             attention.descriptors.eq(sequencer.descriptors),
             attention.factors.eq(sequencer.factors),
             attention.kv_base.eq(job.kv_base),
             attention.slot_stride.eq(job.slot_stride),
+            attention.kv_port_stride.eq(job.kv_port_stride),
             sequencer.attend_done.eq(attention.done),
             lm_head.keep.eq(job.logits_mode != LogitsMode.NONE.value),
-            sequencer.best.eq(lm_head.best),
-            sequencer.best_valid.eq(lm_head.best_valid),
+            lm_head.active.eq(to_lm_head),
+            lm_head.scale.eq(sequencer.head_scale),
+            lm_head.scale_en.eq(sequencer.head_scale_en),
             sequencer.logits_idle.eq(lm_head.idle),
             sequencer.start.eq(registers.start),
         ]
 
-        # ---- random reads: prompt tokens between passes, then embedding and RoPE rows, then KV blocks
+        # ---- reads beside the stream: prompt tokens between passes, embedding and RoPE rows, KV blocks
         embedding, attending, between = doing(Opcode.EMBED), doing(Opcode.ATTEND), ~control.busy
         gathered = memory.o_gather
         select(m, platform, [
-            (between, sequencer.o_prompt), (embedding, sequencer.o_row), (attending, attention.o_gather),
+            (between, sequencer.o_prompt), (embedding, sequencer.o_row),
         ], memory.gather)
         route(m, platform, gathered, [
             (between, sequencer.i_prompt),
             (embedding & ~sequencer.rope_row, vectors.i_row),
             (embedding & sequencer.rope_row, rope_rows.i),
-            (attending, attention.i_gather),
         ])
         m.d.comb += sequencer.row_last.eq(gathered.valid & gathered.ready & gathered.payload.last & embedding)
 
-        # ---- writes: tokens between passes, KV rows, logits
-        writers = ((between & lm_head.idle, sequencer), (attending & lm_head.idle, attention), (~lm_head.idle, lm_head))
-        select(m, platform, [(owner, unit.o_request) for owner, unit in writers], memory.request)
-        select(m, platform, [(owner, unit.o_write) for owner, unit in writers], memory.data)
+        wiring.connect(m, attention.o_read, memory.kv)
+        wiring.connect(m, memory.o_kv, attention.i_beats)
+        m.d.comb += memory.kv_port_stride.eq(job.kv_port_stride)
+
+        # ---- writes: tokens between passes, KV rows on every port, logits
+        for what in ("request", "write"):
+            select(m, platform, [
+                (between & lm_head.idle, getattr(sequencer, f"o_{what}")),
+                (attending & lm_head.idle, getattr(attention, f"o_{what}_0")),
+                (~lm_head.idle, getattr(lm_head, f"o_{what}")),
+            ], memory.request_0 if what == "request" else memory.data_0)
+        for n in range(1, config.ports):
+            wiring.connect(m, getattr(attention, f"o_request_{n}"), getattr(memory, f"request_{n}"))
+            wiring.connect(m, getattr(attention, f"o_write_{n}"), getattr(memory, f"data_{n}"))
         m.d.comb += [sequencer.write_idle.eq(memory.write_idle), attention.write_idle.eq(memory.write_idle)]
 
         # ---- faults, status, counters
@@ -137,6 +156,8 @@ class Accelerator(wiring.Component):
             faults.run_busy.eq(sequencer.busy),
             faults.run_done.eq(sequencer.done),
             faults.run_error.eq(sequencer.error),
+            faults.interrupt_enable.eq(job.interrupt_enable),
+            self.irq.eq(faults.irq),
             status.busy.eq(faults.busy),
             status.done.eq(faults.done),
             status.error.eq(faults.error),
@@ -145,17 +166,17 @@ class Accelerator(wiring.Component):
             status.last_token.eq(sequencer.last_token),
             counters.clear.eq(registers.start & ~sequencer.busy & ~faults.clear),
         ]
-        counted = {
-            "cycles": faults.running,
-            "stream_busy": streamed.valid & streamed.ready,
-            "stream_starved": faults.running & streamed.ready & ~streamed.valid,
-            "array_waiting": vectors.array_waiting,
-            "stream_waiting": faults.running & streamed.valid & ~streamed.ready,
-            "attention_busy": doing(Opcode.ATTEND),
-            "lm_head_busy": doing(Opcode.LM_HEAD),
-            "embed_busy": doing(Opcode.EMBED),
-            "norm_busy": doing(Opcode.LOAD_NORM, Opcode.QUANTIZE),
-            "matmul_busy": doing(Opcode.MATMUL),
-        }
-        m.d.comb += [counters.enable[name].eq(counted[name]) for name in COUNTERS]
+        m.submodules.activity = activity = Activity()
+        m.d.comb += [
+            activity.running.eq(faults.running),
+            activity.in_pass.eq(sequencer.in_pass),
+            activity.busy.eq(control.busy),
+            activity.opcode.eq(control.opcode),
+            activity.beat.eq(streamed.valid & streamed.ready),
+            activity.beat_awaited.eq(streamed.ready & ~streamed.valid),
+            activity.payload_awaited.eq(packets.o_payload.ready & ~streamed.valid),
+            activity.kv_beat.eq(memory.o_kv.valid & memory.o_kv.ready),
+            activity.kv_awaited.eq(memory.o_kv.ready & ~memory.o_kv.valid),
+            counters.enable.eq(activity.o),
+        ]
         return m

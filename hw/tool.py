@@ -15,13 +15,17 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import platformdirs
 
-__all__ = ["CACHE_VARIABLE", "ToolError", "cache_folder", "only_one", "require_tools", "run_tool", "tool_status"]
+__all__ = [
+    "CACHE_VARIABLE", "ToolError", "cache_folder", "ending_tools", "only_one", "require_tools", "run_tool",
+    "tool_status",
+]
 
 CACHE_VARIABLE = "BITNET_FPGA_CACHE"
 """Environment variable that names another folder for what is kept to save time."""
@@ -49,6 +53,9 @@ MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 
 GONE_S = 2
 """Seconds that killed processes may take to be gone."""
+
+CHECK_S = 0.2
+"""Seconds between two calls of the check of `ending_tools`."""
 
 FULL_BYTES = 1 << 20
 """The error of a tool that fails names a disk with fewer free bytes: some tools only report incomplete files."""
@@ -97,6 +104,31 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.01)
 
 
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
+
+
+@contextmanager
+def ending_tools(check: Callable[[], None]) -> Iterator[None]:
+    """While this thread waits for tools in the block, `check` is called every CHECK_S; what it raises ends the tool."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int:
+    """Exit code of a process. Raises subprocess.TimeoutExpired, and what the check raises."""
+    end = time.monotonic() + timeout_s
+    while True:
+        _check.get()()
+        try:
+            return process.wait(max(0, min(CHECK_S, end - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end:
+                raise
+
+
 def _existing(folder: Path) -> Path:
     """The folder, or the one above it in which it would be made."""
     return next(place for place in (folder, *folder.parents) if place.exists())
@@ -133,7 +165,7 @@ def tool_status(
                 env=_environment(environment or {}, temporary), start_new_session=True,
             )
         try:
-            code = process.wait(timeout_s)
+            code = _wait(process, timeout_s)
         except subprocess.TimeoutExpired as error:
             raise ToolError(f"{Path(command[0]).name} did not end within {timeout_s:g} s: {_complaint(log)}; all it "
                             f"said is in {log}") from error
@@ -198,5 +230,6 @@ def only_one(lock: Path, timeout_s: float, sentence: str) -> Iterator[None]:
             except BlockingIOError as error:
                 if time.monotonic() >= end:
                     raise ToolError(sentence) from error
+            _check.get()()
             time.sleep(0.1)
         yield

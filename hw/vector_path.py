@@ -12,9 +12,9 @@ from hw.contract.config import AccelConfig
 from hw.contract.isa import Flags, Opcode
 from hw.contract.payloads import beat, stream_beat, vector_word
 from hw.control.interfaces import vector_control
+from hw.dot.interfaces import activation_word
 from hw.embedding.embedding import EmbeddingRow
 from hw.feedforward.gated_relu2 import GatedRelu2
-from hw.logits.logit_engine import lm_head_write
 from hw.memory.scratchpad import Scratchpad, scratchpad_address, scratchpad_read
 from hw.memory.vector_writer import VectorWriter
 from hw.norm.norm_memory import NormMemory
@@ -29,16 +29,18 @@ __all__ = ["VectorPath"]
 
 
 class VectorPath(wiring.Component):
-    """Processes the vectors of a pass: T columns in parallel, V elements per clock on the way in and out.
+    """Processes the vectors of a pass: T columns in parallel, Q elements per clock on the way in, V on the way out.
 
         i_payload -> NormMemory                     i_payload
                         | weights                       | trits
-        Scratchpad -> Quantize -> PackActivations -> SystolicArray -> Rescale -+------------+-> RegisterSlice
-            ^            |                                                     +> Residual -+       |
-            |            v                                                     +> GatedRelu2+       |
-            |       o_activations                              i_row -> EmbeddingRow -------+       |
-            |                                                                 i_words ------+       |
-            +------ VectorWriter <------------------------------------------------------------------+
+        Scratchpad -> Quantize -> PackActivations -> SystolicArray -> Rescale
+            ^            |                                               v
+            |            v                                         RegisterSlice -+------------+-> RegisterSlice
+            |       o_activations                                                 +> Residual -+       |
+            |                                                                     +> GatedRelu2+       |
+            |                                                     i_row -> EmbeddingRow -------+       |
+            |                                                                    i_words ------+       |
+            +------ VectorWriter <---------------------------------------------------------------------+
                         | NormStatistics -> NormScale
 
     Rules: the command under way owns the read port of the scratchpad and selects the source of the words that are
@@ -51,7 +53,6 @@ class VectorPath(wiring.Component):
         i_words: vectors of attention.
         read: read port of the scratchpad, for attention while it runs.
         o_activations: 16-bit codes for the LM head.
-        array_waiting: weights are valid and the array does not accept them.
     """
 
     def __init__(self, config: AccelConfig) -> None:
@@ -62,8 +63,7 @@ class VectorPath(wiring.Component):
             "i_row": In(stream.Signature(data.StructLayout({"data": beat(config), "last": 1}))),
             "i_words": In(stream.Signature(vector_word(config))),
             "read": In(scratchpad_read(config)),
-            "o_activations": Out(stream.Signature(lm_head_write(config))),
-            "array_waiting": Out(1),
+            "o_activations": Out(stream.Signature(activation_word(config), always_ready=True)),
         })
 
     def _doing(self, *opcodes: Opcode) -> Value:
@@ -81,6 +81,7 @@ class VectorPath(wiring.Component):
         m.submodules.residual = residual = Residual(config)
         m.submodules.gated = gated = GatedRelu2(config)
         m.submodules.embedding = embedding = EmbeddingRow(config)
+        m.submodules.rescaled = rescaled = RegisterSlice(vector_word(config))
         m.submodules.words = words = RegisterSlice(vector_word(config))
         m.submodules.writer = writer = VectorWriter(config)
         m.submodules.statistics = statistics = NormStatistics(config)
@@ -89,6 +90,7 @@ class VectorPath(wiring.Component):
         # sums become floats and meet the residual stream, their gate, or nothing
         wiring.connect(m, wiring.flipped(self.control.array), array.i_command)
         wiring.connect(m, array.o, rescale.i)
+        wiring.connect(m, rescale.o, rescaled.i)
         wiring.connect(m, wiring.flipped(self.control.embed), embedding.i_command)
         wiring.connect(m, wiring.flipped(self.i_row), embedding.i)
         adds, gates = self._flag(Flags.RESIDUAL), self._flag(Flags.GATED)
@@ -99,7 +101,7 @@ class VectorPath(wiring.Component):
             gated.base.eq(self.control.base),
         ]
         plain = stream.Signature(vector_word(config)).create()
-        route(m, platform, rescale.o, [(adding, residual.i), (gating, gated.i), (~adding & ~gating, plain)])
+        route(m, platform, rescaled.o, [(adding, residual.i), (gating, gated.i), (~adding & ~gating, plain)])
         select(m, platform, [
             (self._doing(Opcode.EMBED), embedding.o),
             (self._doing(Opcode.ATTEND), self.i_words),
@@ -129,7 +131,8 @@ class VectorPath(wiring.Component):
         ):
             with m.If(owner):
                 m.d.comb += [scratchpad.read.en.eq(en), scratchpad.read.addr.eq(addr)]
-        for reader in (values, self.read, residual.read, gated.read):
+        m.d.comb += values.data.eq(scratchpad.values)
+        for reader in (self.read, residual.read, gated.read):
             m.d.comb += reader.data.eq(scratchpad.read.data)
         return m
 
@@ -162,13 +165,13 @@ class VectorPath(wiring.Component):
             pack.i.payload.eq(codes.payload),
             pack.i.valid.eq(codes.valid & self._doing(Opcode.QUANTIZE)),
             out.payload.index.eq(codes.payload.index),
+            out.payload.row.eq(control.head_column),
             out.payload.codes.eq(codes.payload.codes),
             out.valid.eq(codes.valid & to_lm_head),
-            codes.ready.eq(Mux(to_lm_head, out.ready, pack.i.ready)),
+            codes.ready.eq(to_lm_head | pack.i.ready),
             array.i_write.eq(pack.o),
             array.i_write_en.eq(pack.o_en),
             control.packed.eq(pack.o_done),
             control.codes_done.eq(codes.valid & codes.ready & codes.payload.last),
-            self.array_waiting.eq(array.i_weights.valid & ~array.i_weights.ready),
         ]
         return quantize

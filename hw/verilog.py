@@ -32,16 +32,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetSignal, Signal, Value
+from amaranth.hdl import ClockDomain, Const, Elaboratable, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
 from hw.contract.config import AccelConfig
 from hw.memory.axi import pin_name
-from hw.watch import Synthesis
+from hw.watch import Synthesis, UltraRamSynthesis
 from hw.yosys import convert, convert_rtlil
 
 __all__ = [
-    "CLOCK", "RESET", "RESET_CLOCKS", "Port", "VerilogModule", "generate_verilog", "rtlil_to_verilog", "to_verilog",
+    "CLOCK", "INTERRUPT", "RESET", "RESET_CLOCKS", "Port", "VerilogModule", "generate_verilog", "rtlil_to_verilog",
+    "to_verilog",
 ]
 
 CLOCK = "aclk"
@@ -49,6 +50,9 @@ CLOCK = "aclk"
 
 RESET = "aresetn"
 """Pin of the synchronous reset, active low; it acts a clock later."""
+
+INTERRUPT = "irq"
+"""Pin of the accelerator's interrupt, active high, a level."""
 
 RESET_CLOCKS = 2
 """Rising edges of the clock that have to find the reset low; more change nothing. See docs/architecture.md, Reset."""
@@ -143,8 +147,12 @@ def _for_any_tool(text: str) -> str:
     return _LINT + text
 
 
-def generate_verilog(component: wiring.Component, name: str, *, simulation: bool = False) -> VerilogModule:
-    """Verilog of a component that has a `config`; AXI pins get the names that `hw.memory.axi.pin_name` gives.
+def generate_verilog(
+    component: wiring.Component, name: str, *, simulation: bool = False, ultra_ram: bool = False
+) -> VerilogModule:
+    """Verilog of a component that has a `config`; AXI pins get the names that `hw.memory.axi.pin_name` gives. Constants
+    among its ports are no pins. With
+    `ultra_ram` it is for an FPGA that has UltraRAM (`hw.watch.Synthesis`).
 
     Raises what `to_verilog` raises.
     """
@@ -155,6 +163,8 @@ def generate_verilog(component: wiring.Component, name: str, *, simulation: bool
         CLOCK: (clock, PortDirection.Input), RESET: (reset, PortDirection.Input)
     }
     for path, member, value in component.signature.flatten(component):
+        if isinstance(Value.cast(value), Const):  # `ready` of a stream that is always ready
+            continue
         direction = PortDirection.Input if member.flow == wiring.In else PortDirection.Output
         pin = pin_name("__".join(str(part) for part in path))
         if pin in pins:
@@ -171,7 +181,7 @@ def generate_verilog(component: wiring.Component, name: str, *, simulation: bool
     m.d.comb += ResetSignal().eq(in_reset)
     m.submodules.core = component
     ports = tuple(Port(pin, direction.value, len(value)) for pin, (value, direction) in pins.items())
-    platform = None if simulation else Synthesis()
+    platform = None if simulation else UltraRamSynthesis() if ultra_ram else Synthesis()
     text = to_verilog(m, name, platform=platform, ports=pins)
     config = component.config
     text = f"/* bitnet-fpga: {name}, configuration {config.name}, build 0x{config.build_id:016x} */\n{text}"

@@ -12,11 +12,29 @@ from typing import Any
 
 from amaranth.hdl import Assert, Format, Module, Signal, Value
 
-__all__ = ["Synthesis", "watch", "watch_fifo", "watch_range", "watch_stream"]
+__all__ = ["Synthesis", "UltraRamSynthesis", "ultra_ram", "watch", "watch_fifo", "watch_range", "watch_stream"]
 
 
 class Synthesis:
-    """The platform of Verilog that becomes hardware: it leaves out the watches."""
+    """The platform of Verilog that becomes hardware: it leaves out the watches.
+
+    Attributes:
+        ultra_ram: the FPGA has UltraRAM, and large memories are marked for it. A tool for an FPGA without it may refuse
+            the mark, as Yosys does.
+    """
+
+    ultra_ram = False
+
+
+class UltraRamSynthesis(Synthesis):
+    """The same, for an FPGA that has UltraRAM."""
+
+    ultra_ram = True
+
+
+def ultra_ram(platform: object) -> dict[str, str]:
+    """Attributes of a memory that goes into UltraRAM where the FPGA has it."""
+    return {"ram_style": "ultra"} if isinstance(platform, Synthesis) and platform.ultra_ram else {}
 
 
 def watch(m: Module, platform: object, condition: Value, text: str, *values: Any) -> None:

@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 from hw.extras import find_program, missing
 from hw.tool import ToolError, run_tool
 
-__all__ = ["convert", "convert_rtlil", "find_yosys", "run_yosys"]
+__all__ = ["HIDE_ELEMENTS", "convert", "convert_rtlil", "find_yosys", "run_yosys"]
 
 TIMEOUT_S = 1200
 
@@ -27,6 +27,11 @@ attrmap -modattr -remove generator -remove top -remove src -remove amaranth.hier
 write_verilog -norename design.v
 """
 """What Amaranth's `verilog.convert` has Yosys do, which cannot be interrupted and does not say what failed."""
+
+
+HIDE_ELEMENTS = r"rename -hide w:*\[*"
+"""Before mapping: makes the names of elements private, which Amaranth gives beside that of the whole, as `o[0]` to `o`.
+Of Yosys 0.70, ABC9 takes them for bits of the whole, and an assertion in `abc_ops_reintegrate` ends it."""
 
 
 def find_yosys() -> str:

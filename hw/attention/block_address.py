@@ -1,4 +1,4 @@
-"""Where a KV block lies. This file is the address arithmetic of docs/isa.md, "KV cache"."""
+"""Where a KV block lies on port 0. This file is the address arithmetic of docs/isa.md, "KV cache"."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.contract.config import BLOCK_POSITIONS, MAX_KV_HEADS, MAX_SLOTS, AccelConfig, ceil_div
+from hw.attention.command import HEAD_BITS, SLOT_BITS
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig, ceil_div
 from hw.watch import watch_stream
 
 __all__ = ["BlockAddress", "block_query"]
-
-SLOT_BITS = (MAX_SLOTS - 1).bit_length()
-HEAD_BITS = (MAX_KV_HEADS - 1).bit_length()
 
 
 def block_query(config: AccelConfig) -> data.StructLayout:
@@ -31,8 +29,8 @@ class BlockAddress(wiring.Component):
 
     It is kv_base + slot * slot_stride + layer + head * head_stride + block * block_bytes, modulo the address width.
 
-    One adder and a shifting addend: a bit of an index per clock. Addresses are asked for once per block, which takes
-    hundreds of clocks to read, so multipliers would be wasted.
+    One adder and a shifting addend: a bit of an index per clock. Addresses are asked for once per pass and once per row
+    that is appended, which take more clocks themselves, so multipliers would be wasted.
 
     Latency: `latency` clocks from the query to `o`, whatever the numbers. The next query is taken when `o` is.
 

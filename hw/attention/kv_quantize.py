@@ -1,16 +1,17 @@
-"""This file makes codes and a scale of one row of keys or values."""
+"""This file makes codes and a scale of each row of keys or values."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.row_buffer import RowBuffer
+from hw.attention.row_buffer import row_word
 from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS, float_code
-from hw.contract.payloads import column_values, kv_codes
+from hw.contract.payloads import kv_codes
+from hw.delay import delayed
 from hw.float.divide import FloatDivide
 from hw.float.mul import FloatMul
 from hw.float.mul_to_int import MulToInt
@@ -18,12 +19,10 @@ from hw.float.rounding import exponent_field, is_zero
 from hw.float.scale import scaled
 from hw.watch import watch_range, watch_stream
 
-__all__ = ["KvQuantize", "kv_elements"]
+__all__ = ["ROW_FACTS", "KvQuantize"]
 
-
-def kv_elements(config: AccelConfig) -> data.StructLayout:
-    """V elements of a row, and the row's unit, the same in each of its words; `last` marks the last word."""
-    return data.StructLayout({"values": column_values(config), "unit": FLOAT_BITS, "last": 1})
+ROW_FACTS = data.StructLayout({"largest": FLOAT_BITS - 1, "unit": FLOAT_BITS})
+"""The largest magnitude of a row, a code without its sign, and the unit of its elements, 0 for none."""
 
 
 class KvQuantize(wiring.Component):
@@ -35,83 +34,105 @@ class KvQuantize(wiring.Component):
     With a unit, above zero: code = rint(x * (1 / unit) * 2^-s), scale = unit * 2^s, where s is zero unless the codes
     would be too large: s = max(0, E(max) - E(unit) - (kv_bits - 2)).
 
-    Cycles: the row is stored first; its first codes come `LATENCY` clocks after the word with `last`, then V codes per
-    clock. The next row is taken when all codes have been.
+    Rules: the facts of each row come on `i_row`, in the order of the rows. The words of a row wait on `i` until its
+    division is done. Facts are taken as soon as the row before them has its quotient in use, so that the division runs
+    beside the words of the row before.
+
+    Throughput: V codes per clock, rows without a gap if they have at least `ROW_CLOCKS` words; shorter rows take
+    `ROW_CLOCKS` clocks each, those of the division. Latency: `LATENCY` clocks from a word to its codes. A word that is
+    not taken stops the whole pipeline, but not the division.
 
     Members:
-        i: one row after the other; the unit of its last word counts.
+        i_row: ROW_FACTS.
+        i: row_word of key and value rows.
         o: the codes of each.
     """
 
-    LATENCY = 1 + FloatDivide.LATENCY + 1 + RowBuffer.LATENCY + MulToInt.LATENCY
+    LATENCY = MulToInt.LATENCY
+    ROW_CLOCKS = FloatDivide.LATENCY
 
-    def __init__(self, config: AccelConfig):
+    def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(kv_elements(config))),
+            "i_row": In(stream.Signature(ROW_FACTS)),
+            "i": In(stream.Signature(row_word(config))),
             "o": Out(stream.Signature(kv_codes(config))),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         watch_stream(m, platform, self.o, "o")
         limit = 2 ** (self.config.kv_bits - 1) - 1
-        m.submodules.buffer = buffer = RowBuffer(self.config)
-        m.submodules.divide = divide = FloatDivide()
-        m.submodules.scale = scale = FloatMul()
-        unit, has_unit = Signal(FLOAT_BITS), Signal()
-        excess, shift = Signal(signed(10)), Signal(8)
-        # The scale is ready long before the quotient.
-        m.d.comb += [
-            buffer.i.valid.eq(self.i.valid),
-            self.i.ready.eq(buffer.i.ready),
-            buffer.i.payload["values"].eq(self.i.payload["values"]),
-            buffer.i.payload["last"].eq(self.i.payload["last"]),
-            has_unit.eq(~is_zero(unit)),
-            excess.eq(exponent_field(buffer.largest) - exponent_field(unit) - (self.config.kv_bits - 2)),
-            shift.eq(Mux(excess > 0, excess, 0)),
-            divide.a.eq(Mux(has_unit, float_code(1), float_code(limit))),
-            divide.b.eq(Mux(has_unit, unit, buffer.largest)),
-            scale.a.eq(buffer.largest),
-            scale.b.eq(float_code(1 / limit)),
-        ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += unit.eq(self.i.payload["unit"])
-        inverse = Mux(has_unit, scaled(m, divide.o, -shift), divide.o)
-        with m.FSM():
-            with m.State("collect"):
-                m.d.comb += divide.start.eq(buffer.full)
-                with m.If(buffer.full):
-                    m.next = "divide"
-            with m.State("divide"), m.If(divide.done):
-                m.next = "emit"
-            with m.State("emit"):
-                m.d.comb += buffer.replay.eq(1)
-                with m.If(self.o.valid & self.o.ready & self.o.payload.last):
-                    m.d.comb += buffer.release.eq(1)
-                    m.next = "collect"
-
-        advance = Signal()
-        valid, last = Signal(MulToInt.LATENCY), Signal(MulToInt.LATENCY)
+        # Of the row that is given out: the factor of its elements, and the two factors of its scale.
+        ready, inverse = Signal(), Signal(FLOAT_BITS)
+        scale_base, scale_factor = Signal(FLOAT_BITS), Signal(FLOAT_BITS)
+        advance, ends = Signal(), Signal()
+        self._add_division(m, platform, limit, ready, ends, inverse, scale_base, scale_factor)
+        tag = Signal(data.StructLayout({"valid": 1, "last": 1}))
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
-            buffer.advance.eq(advance),
-            self.o.valid.eq(valid[-1]),
-            self.o.payload.last.eq(last[-1]),
-            self.o.payload.scale.eq(Mux(has_unit, scaled(m, unit, shift), scale.o)),
+            self.i.ready.eq(advance & ready),
+            tag.valid.eq(self.i.valid & ready),
+            tag.last.eq(self.i.payload.last),
+            ends.eq(self.i.valid & self.i.ready & self.i.payload.last),
         ]
+        scale = FloatMul()
+        m.submodules.scale = EnableInserter(advance)(scale)
         with m.If(advance):
-            m.d.sync += [valid.eq(Cat(buffer.valid, valid[:-1])), last.eq(Cat(buffer.last, last[:-1]))]
+            there = delayed(m, tag, MulToInt.LATENCY, name="tag")
+            m.d.sync += self.o.payload.scale.eq(scale.o)  # a multiplication takes one clock less than a code
+        m.d.comb += [
+            scale.a.eq(scale_base),
+            scale.b.eq(scale_factor),
+            self.o.valid.eq(there.valid),
+            self.o.payload.last.eq(there.last),
+        ]
         for lane in range(self.config.vector):
             code = MulToInt(self.config.kv_bits, limit)
             m.submodules[f"code_{lane}"] = EnableInserter(advance)(code)
             m.d.comb += [
-                code.a.eq(buffer.values[lane]),
+                code.a.eq(self.i.payload["values"][lane]),
                 code.b.eq(inverse),
                 self.o.payload.codes[lane].eq(code.o),
             ]
             with m.If(self.o.valid):
                 watch_range(m, platform, code.o, limit, "a code")
         bounded(platform, self.o.payload.codes[0], "key or value code", "127 or 32767", limit, -limit)
-        bounded(platform, shift, "shift of values in units", "255 - 1 - 6", 255 - 1 - 6)
         return m
+
+    def _add_division(
+        self, m: Module, platform: object, limit: int, ready: Signal, ends: Signal, inverse: Signal,
+        scale_base: Signal, scale_factor: Signal,
+    ) -> None:
+        """Divides for the next row, and sets the numbers of the row when the one before it `ends`."""
+        m.submodules.divide = divide = FloatDivide()
+        facts, new = Signal(ROW_FACTS), self.i_row.payload
+        pending, divided, use = Signal(), Signal(), Signal()
+        excess, shift, has_unit = Signal(signed(10)), Signal(8), Signal()
+        bounded(platform, shift, "shift of values in units", "255 - 1 - 6", 255 - 1 - 6)
+        m.d.comb += [
+            use.eq((divide.done | divided) & (~ready | ends)),
+            self.i_row.ready.eq(~pending | use),
+            divide.start.eq(self.i_row.valid & self.i_row.ready),
+            divide.a.eq(Mux(is_zero(new.unit), float_code(limit), float_code(1))),
+            divide.b.eq(Mux(is_zero(new.unit), Cat(new.largest, Const(0, 1)), new.unit)),
+            has_unit.eq(~is_zero(facts.unit)),
+            excess.eq(exponent_field(facts.largest) - exponent_field(facts.unit) - (self.config.kv_bits - 2)),
+            shift.eq(Mux(excess > 0, excess, 0)),
+        ]
+        quotient_in_units, scale_in_units = scaled(m, divide.o, -shift), scaled(m, facts.unit, shift)
+        with m.If(ends):
+            m.d.sync += ready.eq(0)
+        with m.If(divide.done):
+            m.d.sync += divided.eq(1)
+        with m.If(use):
+            m.d.sync += [
+                pending.eq(0),
+                divided.eq(0),
+                ready.eq(1),
+                inverse.eq(Mux(has_unit, quotient_in_units, divide.o)),
+                scale_base.eq(Mux(has_unit, scale_in_units, facts.largest)),
+                scale_factor.eq(Mux(has_unit, float_code(1), float_code(1 / limit))),
+            ]
+        with m.If(divide.start):
+            m.d.sync += [pending.eq(1), facts.eq(new)]

@@ -1,98 +1,91 @@
-"""This file makes 16-bit codes and a scale of one rotated query row."""
+"""This file makes codes and a scale of each rotated query row."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Signal, signed
+from amaranth.hdl import EnableInserter, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.row_buffer import RowBuffer, row_word
+from hw.attention.row_buffer import row_word
 from hw.bound import bounded
 from hw.contract.config import AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
-from hw.float.rounding import BIAS, exponent_field
+from hw.delay import delayed
+from hw.dot.interfaces import OPERAND_BITS, query_word
+from hw.float.rounding import BIAS
 from hw.float.scale import scaled
 from hw.float.to_int import FloatToInt
 from hw.watch import watch_range, watch_stream
 
-__all__ = ["QUERY_CODE_BITS", "QueryQuantize", "query_codes"]
+__all__ = ["QueryQuantize"]
 
-QUERY_CODE_BITS = 16
-"""Signed width of a query code."""
+_LIMIT = 2 ** (OPERAND_BITS - 1) - 1
 
-_LIMIT = 2 ** (QUERY_CODE_BITS - 1) - 1
-
-_TOP_BIT = QUERY_CODE_BITS - 2
-"""A code of the largest magnitude lies in 2^14..2^15."""
-
-
-def query_codes(config: AccelConfig) -> data.StructLayout:
-    """V codes of a row and the row's scale qs, the same in each of its words; `last` marks the last word."""
-    return data.StructLayout({
-        "codes": data.ArrayLayout(signed(QUERY_CODE_BITS), config.vector),
-        "scale": FLOAT_BITS,
-        "last": 1,
-    })
+_TOP_BIT = OPERAND_BITS - 2
+"""A code of the largest magnitude lies in 2^16..2^17."""
 
 
 class QueryQuantize(wiring.Component):
     """Query codes of section 5 of docs/numerics.md: E = exponent of the largest magnitude,
-    q16 = rint(q * 2^(14-E)), qs = C * 2^(E-14).
+    q18 = rint(q * 2^(16-E)), qs = C * 2^(E-16).
 
     The scale is a power of two, so no multiplier is needed. A row of zeros gives codes 0, and scale 0
-    because C is at most log2(e) and 2^-141 takes it below the range.
+    because C is at most log2(e) and 2^-143 takes it below the range.
 
-    Cycles: the row is stored first; its first codes come `LATENCY` clocks after the word with `last`, then V codes per
-    clock. The next row is taken when all codes have been.
+    Throughput: V codes per clock, rows without a gap. Latency: `LATENCY` clocks. A word that is not taken stops the
+    whole pipeline.
 
     Members:
-        i: one row after the other.
-        softmax_scale: C, 25-bit code; steady from the row's last word to its last codes.
-        o: the codes of each.
+        i: row_word of query rows, with the exponent field of the largest magnitude of the row.
+        softmax_scale: C, steady while there are rows.
+        o: query_word.
     """
 
-    LATENCY = 1 + RowBuffer.LATENCY + FloatToInt.LATENCY
+    LATENCY = FloatToInt.LATENCY
 
-    def __init__(self, config: AccelConfig):
+    def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
             "i": In(stream.Signature(row_word(config))),
             "softmax_scale": In(FLOAT_BITS),
-            "o": Out(stream.Signature(query_codes(config))),
+            "o": Out(stream.Signature(query_word(config))),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         watch_stream(m, platform, self.o, "o")
-        m.submodules.buffer = buffer = RowBuffer(self.config)
-        wiring.connect(m, wiring.flipped(self.i), buffer.i)
-        advance = Signal()
-        valid, last = Signal(FloatToInt.LATENCY), Signal(FloatToInt.LATENCY)
-        shift, qs_shift = Signal(signed(9)), Signal(signed(9))
-        field = exponent_field(buffer.largest)
+        word, advance = self.i.payload, Signal()
+        names = ("row", "bank", "scale_bank", "index", "last")
+        tag = Signal(data.StructLayout({
+            "valid": 1, "exponent": word.exponent.shape(), **{name: word[name].shape() for name in names}}))
+        shift, scale_shift = Signal(signed(9)), Signal(signed(9))
         m.d.comb += [
             advance.eq(~self.o.valid | self.o.ready),
-            buffer.replay.eq(buffer.full),
-            buffer.advance.eq(advance),
-            buffer.release.eq(self.o.valid & self.o.ready & self.o.payload.last),
-            shift.eq(_TOP_BIT + BIAS - field),
-            qs_shift.eq(field - (_TOP_BIT + BIAS)),
-            self.o.valid.eq(valid[-1]),
-            self.o.payload.last.eq(last[-1]),
+            self.i.ready.eq(advance),
+            tag.valid.eq(self.i.valid),
+            tag.exponent.eq(word.exponent),
+            shift.eq(_TOP_BIT + BIAS - word.exponent),
         ]
+        for name in names:
+            m.d.comb += tag[name].eq(word[name])
         with m.If(advance):
-            m.d.sync += [valid.eq(Cat(buffer.valid, valid[:-1])), last.eq(Cat(buffer.last, last[:-1]))]
-        m.d.comb += self.o.payload.scale.eq(scaled(m, self.softmax_scale, qs_shift))
+            there = delayed(m, tag, self.LATENCY - 1, name="tag")
+        m.d.comb += scale_shift.eq(there.exponent - (_TOP_BIT + BIAS))
+        scale = scaled(m, self.softmax_scale, scale_shift)
+        with m.If(advance):
+            m.d.sync += [self.o.valid.eq(there.valid), self.o.payload.scale.eq(scale)]
+            for name in names:
+                m.d.sync += self.o.payload[name].eq(there[name])
         for lane in range(self.config.vector):
-            code = FloatToInt(QUERY_CODE_BITS, _LIMIT)
+            code = FloatToInt(OPERAND_BITS, _LIMIT)
             m.submodules[f"code_{lane}"] = EnableInserter(advance)(code)
             m.d.comb += [
-                code.i.eq(buffer.values[lane]),
+                code.i.eq(word["values"][lane]),
                 code.shift.eq(shift),
                 self.o.payload.codes[lane].eq(code.o),
             ]
             with m.If(self.o.valid):
                 watch_range(m, platform, code.o, _LIMIT, "a code")
             for value in (code.o, self.o.payload.codes[lane]):
-                bounded(platform, value, "query code", "32767", 32767, -32767)
+                bounded(platform, value, "query code", "131071", _LIMIT, -_LIMIT)
         return m

@@ -7,7 +7,8 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.bound import bounded
-from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.config import AccelConfig
+from hw.contract.kv_layout import KvLayout
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import beat, column_values
 from hw.watch import watch
@@ -20,7 +21,7 @@ FLOAT32_BITS = 32
 
 def rope_words(config: AccelConfig) -> int:
     """Words of V cosines of the longest row."""
-    return ceil_div(config.max_head_dim // 2, config.vector)
+    return KvLayout.longest(config).head_dim // 2 // config.vector
 
 
 def rope_load(config: AccelConfig) -> data.StructLayout:

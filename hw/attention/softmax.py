@@ -1,244 +1,241 @@
-"""This file turns the scores of one block of positions after the other into weights: the online softmax."""
+"""This file turns the score sums of one block of positions after the other into weights: the online softmax."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, unsigned
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Const, Module, Signal, unsigned
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.exp2 import Exp2
-from hw.bound import bounded
+from hw.attention.interfaces import query_scale, record_read, softmax_job
+from hw.attention.softmax_lane import KINDS, SETS_IN_FLIGHT, SoftmaxLane, lane_item
+from hw.attention.softmax_totals import SoftmaxTotals
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig
-from hw.contract.machine_float import FLOAT_BITS, FRACTION_BITS
-from hw.float.add import FloatAdd
-from hw.float.compare import float_greater, magnitude, negate
-from hw.float.divide import FloatDivide
-from hw.float.from_int import IntToFloat
-from hw.float.mul import FloatMul
-from hw.float.rounding import BIAS, exponent_field
-from hw.float.scale import scaled
-from hw.float.to_int import FloatToInt
+from hw.contract.machine_float import FLOAT_BITS
+from hw.delay import delayed
+from hw.dot.interfaces import POSITION_BITS, softmax_sets, weight_word
+from hw.dot.read_ports import READ_LATENCY, scales_read, score_sums_read
+from hw.float.compare import magnitude
+from hw.float.rounding import exponent_field
 from hw.watch import watch
 
-__all__ = ["WEIGHT_BITS", "OnlineSoftmax", "score_word", "softmax_result"]
+__all__ = ["BlockSoftmax"]
 
-WEIGHT_BITS = 15
-"""Unsigned width of a weight code."""
-
-_ONE = BIAS << FRACTION_BITS
-
-_ITEMS = BLOCK_POSITIONS + 2
-"""What goes through the pipeline for a block: alpha, the positions, the sum of their powers."""
-
-_SUM_BITS = 21
+_KEPT = 2
+"""Sets whose scores have a place in the memories between the pipelines."""
 
 
-def score_word(config: AccelConfig) -> data.StructLayout:
-    """One position of a block of one head: its score in the log2 domain and its value scale (not negative).
-
-    A block is 1 to 16 words with increasing positions from its first; `last` marks its last valid position. `head`,
-    `first_block` and `last_block` are taken from that last word; the head must be the same in all of them.
-    """
+def _set_facts(config: AccelConfig) -> data.StructLayout:
+    """A set of a block; `end` marks the last one of the block."""
     return data.StructLayout({
-        "head": range(config.max_group),
-        "score": FLOAT_BITS,
-        "value_scale": FLOAT_BITS,
-        "last": 1,
-        "first_block": 1,
-        "last_block": 1,
+        "bank": unsigned(1), "record": unsigned(2), "scale_bank": unsigned(2), "set": range(softmax_sets(config)),
+        "first": 1, "last": 1, "end": 1, "last_place": unsigned(POSITION_BITS),
+        "valid": data.ArrayLayout(range(BLOCK_POSITIONS + 1), config.softmax_lanes),
     })
 
 
-def softmax_result(config: AccelConfig) -> data.StructLayout:
-    """What a block does to the output of its head: acc = acc * alpha + F(sum weights * v) * 2^(E - 14).
+class BlockSoftmax(wiring.Component):
+    """Online softmax of section 5 of docs/numerics.md for blocks of up to 64 positions and D query rows.
 
-    `exponent` is E + 127, 0 when all weights are. `inverse` is 1/l, valid together with `last_block`.
-    """
-    return data.StructLayout({
-        "head": range(config.max_group),
-        "alpha": FLOAT_BITS,
-        "weights": data.ArrayLayout(unsigned(WEIGHT_BITS), BLOCK_POSITIONS),
-        "exponent": 8,
-        "last_block": 1,
-        "inverse": FLOAT_BITS,
-    })
+    L lanes take the L rows of a set through the same steps, an item per clock. A first pipeline makes the scores of a
+    set and its maximum; a second one subtracts the scores from the maximum, and makes the weights, then alpha, then the
+    sum of the powers. While it does so, the first one makes the scores of the next set, of the next block too. Nothing
+    stalls; what the items of a stage belong to is counted there anew, and the facts of the sets in flight are in
+    registers.
 
+    Rules: the score sums and the scales of a block are complete when its job is offered, and stay until `weights_done`.
+    The record of a block stays until the fourth block after it.
 
-class OnlineSoftmax(wiring.Component):
-    """Online softmax of section 5 of docs/numerics.md with a running maximum m and total l for each head of a group.
-
-    One subtractor, one power, one multiplier: the items alpha, 16 positions, sum of the powers go through them one per
-    clock. The multiplier makes l * alpha, the weights, and passes the sum; the subtractor then adds the two totals.
-    Positions beyond `last` get weight 0.
-
-    Cycles: one score per clock into the block; `LATENCY` clocks from its last word to the result, `LAST_LATENCY` for
-    the last block, where 1/l follows the sum. The next block is taken when the result has been.
+    Cycles: max(`items` + 2, 18 + 4 L) clocks per set, but 18 + 25 L at least in a last block, because a set waits with
+    its alpha for the totals of the set before it. The first weight comes `items` + `LATENCY` clocks after a job was
+    taken, `record_done` 4 L clocks after `weights_done`, 25 L in a last block.
 
     Members:
-        i: scores.
-        o: one result per block.
+        i: jobs, in the order of the blocks; taken when the scores of the job before have been read.
+        i_scale: scales of query rows, for four passes.
+        sums: read port of the score sums.
+        scales: read port of the scales of keys and values.
+        o_weights: weights of a set, position after position.
+        weights_done: pulse, the last weight of a block has been given.
+        record_done: pulse, the record of a block is complete; in the order of the blocks.
+        record: read port of the records.
     """
 
-    LATENCY = 1 + _ITEMS + FloatAdd.LATENCY + Exp2.LATENCY + IntToFloat.LATENCY + FloatMul.LATENCY \
-        + BLOCK_POSITIONS + FloatToInt.LATENCY
-    LAST_LATENCY = LATENCY - BLOCK_POSITIONS - FloatToInt.LATENCY + FloatAdd.LATENCY + FloatDivide.LATENCY
+    LATENCY = READ_LATENCY + SoftmaxLane.SCORED + 1 + SoftmaxLane.WEIGHT
 
-    def __init__(self, config: AccelConfig):
+    def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            "i": In(stream.Signature(score_word(config))),
-            "o": Out(stream.Signature(softmax_result(config))),
+            "i": In(stream.Signature(softmax_job(config))),
+            "i_scale": In(stream.Signature(query_scale(config), always_ready=True)),
+            "sums": Out(score_sums_read(config)),
+            "scales": Out(scales_read(config)),
+            "o_weights": Out(stream.Signature(weight_word(config), always_ready=True)),
+            "weights_done": Out(1),
+            "record_done": Out(1),
+            "record": In(record_read(config)),
         })
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        result = self.o.payload
-        state = data.StructLayout({"maximum": FLOAT_BITS, "total": FLOAT_BITS})
-        m.submodules.states = states = memory.Memory(shape=state, depth=self.config.max_group, init=[])
-        state_write, state_read = states.write_port(), states.read_port(domain="comb")
-        pair = data.StructLayout({"score": FLOAT_BITS, "value_scale": FLOAT_BITS})
-        m.submodules.block = block = memory.Memory(shape=pair, depth=BLOCK_POSITIONS, init=[])
-        block_write = block.write_port()
-        score_read, scale_read = block.read_port(domain="comb"), block.read_port(domain="comb")
-        m.submodules.weights = weights = memory.Memory(shape=FLOAT_BITS, depth=BLOCK_POSITIONS, init=[])
-        weight_write, weight_read = weights.write_port(), weights.read_port(domain="comb")
+        config = self.config
+        lanes = [SoftmaxLane(config) for _ in range(config.softmax_lanes)]
+        for n, lane in enumerate(lanes):
+            m.submodules[f"lane_{n}"] = lane
+        m.submodules.totals = totals = SoftmaxTotals(config)
+        sets = Array(Signal(_set_facts(config), name=f"set_{n}") for n in range(SETS_IN_FLIGHT))
 
-        # Collect: the maximum of the block, then of all blocks.
-        taken = Signal()
-        place, valid_positions = Signal(range(BLOCK_POSITIONS)), Signal(range(BLOCK_POSITIONS + 1))
-        block_maximum, maximum = Signal(FLOAT_BITS), Signal(FLOAT_BITS)
-        first_block = Signal()
-        score = self.i.payload.score
-        old = Signal(state)
-        m.d.comb += [
-            taken.eq(self.i.valid & self.i.ready),
-            block_write.addr.eq(place),
-            block_write.data.score.eq(score),
-            block_write.data.value_scale.eq(self.i.payload.value_scale),
-            block_write.en.eq(taken),
-            state_read.addr.eq(result.head),
-            old.eq(state_read.data),
-            maximum.eq(Mux(~first_block & float_greater(old.maximum, block_maximum), old.maximum, block_maximum)),
-        ]
-        with m.If(taken):
-            m.d.sync += place.eq(place + 1)
-            with m.If((place == 0) | float_greater(score, block_maximum)):
-                m.d.sync += block_maximum.eq(score)
-            with m.If(self.i.payload.last):
-                m.d.sync += [
-                    place.eq(0),
-                    valid_positions.eq(place + 1),
-                    result.head.eq(self.i.payload.head),
-                    result.last_block.eq(self.i.payload.last_block),
-                    first_block.eq(self.i.payload.first_block),
-                ]
+        read, issued = Signal(KINDS), Signal(KINDS)
+        arriving = delayed(m, read, READ_LATENCY, name="arriving")
+        scored = delayed(m, arriving, SoftmaxLane.SCORED, name="scored")
+        powered = delayed(m, issued, SoftmaxLane.POWERED, name="powered")
+        weighed = delayed(m, powered, SoftmaxLane.WEIGHED - SoftmaxLane.POWERED, name="weighed")
+        stages: dict[str, tuple[Any, Any]] = {}
+        for name, kinds, over in (
+            ("arriving", arriving, arriving.last), ("scored", scored, scored.last), ("issued", issued, issued.total),
+            ("powered", powered, powered.total), ("weighed", weighed, weighed.total),
+        ):
+            stages[name] = item, facts = self._stage(m, sets, name, kinds, over)
+            for n, lane in enumerate(lanes):
+                at = getattr(lane, name)
+                m.d.comb += [at.eq(item), at.valid.eq(item.place < facts.valid[n])]
 
-        # Items: their number travels beside them. Number 0 is alpha, 17 the sum; what is above them is no item.
-        item = Signal(range(_ITEMS + 1), init=_ITEMS)
-        numbers = [item]
-        for n in range(FloatAdd.LATENCY + Exp2.LATENCY + IntToFloat.LATENCY + FloatMul.LATENCY):
-            delayed = Signal(range(_ITEMS + 1), init=_ITEMS, name=f"number_{n}")
-            m.d.sync += delayed.eq(numbers[-1])
-            numbers.append(delayed)
-        powered = numbers[FloatAdd.LATENCY + Exp2.LATENCY]
-        converted = numbers[FloatAdd.LATENCY + Exp2.LATENCY + IntToFloat.LATENCY]
-        multiplied = numbers[-1]
-
-        m.submodules.add = add = FloatAdd()
-        m.submodules.exp2 = exp2 = Exp2()
-        adding_totals = Signal()
-        decayed_total = Signal(FLOAT_BITS)
-        m.submodules.multiply = multiply = FloatMul()
-        m.d.comb += [
-            score_read.addr.eq(item - 1),
-            add.a.eq(Mux(adding_totals, decayed_total, maximum)),
-            add.b.eq(Mux(adding_totals, multiply.o, negate(Mux(item == 0, old.maximum, score_read.data.score)))),
-            exp2.i.eq(add.o),
-        ]
-
-        power, power_sum = Signal(_SUM_BITS), Signal(_SUM_BITS)
-        bounded(platform, power_sum, "sum of p", "16 * 65536", BLOCK_POSITIONS << 16)
-        with m.If(powered == 0):
-            m.d.comb += power.eq(Mux(first_block, 0, exp2.o))
-            m.d.sync += power_sum.eq(0)
-        with m.Elif(powered <= valid_positions):
-            m.d.comb += power.eq(exp2.o)
-            m.d.sync += power_sum.eq(power_sum + exp2.o)
-            watch(m, platform, exp2.o <= 1 << 16, "a power is {}", exp2.o)
-        with m.Elif(powered == _ITEMS - 1):
-            m.d.comb += power.eq(power_sum)
-            watch(m, platform, power_sum <= BLOCK_POSITIONS << 16, "the sum of powers is {}", power_sum)
-        m.submodules.convert = convert = IntToFloat(_SUM_BITS + 1)
-        m.d.comb += convert.i.eq(power)
-
-        fraction = scaled(m, convert.o, Const(-16, 6))
-        m.d.comb += [
-            scale_read.addr.eq(converted - 1),
-            multiply.a.eq(fraction),
-            multiply.b.eq(scale_read.data.value_scale),
-        ]
-        with m.If(converted == 0):
-            m.d.comb += multiply.b.eq(old.total)
-            m.d.sync += result.alpha.eq(fraction)
-        with m.If(converted == _ITEMS - 1):
-            m.d.comb += multiply.b.eq(_ONE)
-
-        largest = Signal(FLOAT_BITS - 1)
-        m.d.comb += [
-            weight_write.addr.eq(multiplied - 1),
-            weight_write.data.eq(multiply.o),
-            weight_write.en.eq((multiplied > 0) & (multiplied <= BLOCK_POSITIONS)),
-        ]
-        with m.If(multiplied == 0):
-            m.d.sync += [decayed_total.eq(multiply.o), largest.eq(0)]
-        with m.Elif(weight_write.en & (magnitude(multiply.o) > largest)):
-            m.d.sync += largest.eq(magnitude(multiply.o))
-
-        # The totals are added while the weights become codes.
-        m.submodules.to_int = to_int = FloatToInt(WEIGHT_BITS + 1, 2**WEIGHT_BITS - 1)
-        step = Signal(range(BLOCK_POSITIONS + FloatToInt.LATENCY))
-        m.submodules.divide = divide = FloatDivide()
-        m.d.comb += [
-            adding_totals.eq(multiplied == _ITEMS - 1),
-            weight_read.addr.eq(step),
-            to_int.i.eq(weight_read.data),
-            to_int.shift.eq(WEIGHT_BITS - 1 + BIAS - exponent_field(largest)),
-            state_write.addr.eq(result.head),
-            state_write.data.maximum.eq(maximum),
-            state_write.data.total.eq(add.o),
-            divide.a.eq(_ONE),
-            divide.b.eq(add.o),
-            result.inverse.eq(divide.o),
-            result.exponent.eq(exponent_field(largest)),
-        ]
-        with m.FSM():
-            with m.State("collect"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(taken & self.i.payload.last):
-                    m.d.sync += item.eq(0)
-                    m.next = "items"
-            with m.State("items"):
-                with m.If(item < _ITEMS):
-                    m.d.sync += item.eq(item + 1)
-                with m.If(adding_totals):
-                    m.next = "codes"
-            with m.State("codes"):
-                m.d.sync += step.eq(step + 1)
-                for n in range(BLOCK_POSITIONS):
-                    with m.If(step == n + FloatToInt.LATENCY):
-                        watch(m, platform, to_int.o >= 0, "a weight is {}", to_int.o)
-                        m.d.sync += result.weights[n].eq(to_int.o.as_unsigned())
-                with m.If(step == FloatAdd.LATENCY - 1):
-                    m.d.comb += [state_write.en.eq(1), divide.start.eq(result.last_block)]
-                with m.If(step == BLOCK_POSITIONS + FloatToInt.LATENCY - 1):
-                    m.d.sync += step.eq(0)
-                    m.next = "give"
-                    with m.If(result.last_block):
-                        m.next = "divide"
-            with m.State("divide"), m.If(divide.done):
-                m.next = "give"
-            with m.State("give"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.next = "collect"
+        self._read_scores(m, platform, sets, read, freed=powered.position & (stages["powered"][0].place == 0))
+        self._issue_weights(m, issued, *stages["issued"], scored=stages["scored"][0].number, done=totals.done)
+        self._scales(m, lanes, *stages["arriving"], powered=stages["powered"][0])
+        self._give(m, lanes, *stages["weighed"])
+        self._add_totals(m, lanes, totals, *stages["weighed"])
         return m
+
+    def _stage(self, m: Module, sets: Any, name: str, kinds: Any, over: Any) -> tuple[Any, Any]:
+        """The item at a stage, and the facts of its set: positions go by in order, and a set is over with `over`."""
+        item = Signal(lane_item(self.config), name=name)
+        place = Signal(POSITION_BITS, name=f"{name}_place")
+        number = Signal(range(SETS_IN_FLIGHT), name=f"{name}_number")
+        facts = Signal(_set_facts(self.config), name=f"{name}_facts")
+        with m.If(kinds.position):
+            m.d.sync += place.eq(place + 1)
+        with m.If(over):
+            m.d.sync += [place.eq(0), number.eq(number + 1)]
+        m.d.comb += [
+            facts.eq(sets[number]),
+            item.kinds.eq(kinds),
+            item.place.eq(place),
+            item.number.eq(number),
+            item.set.eq(facts.set),
+            item.first.eq(facts.first),
+        ]
+        return item, facts
+
+    def _read_scores(self, m: Module, platform: object, sets: Any, read: Any, freed: Any) -> None:
+        """Positions of one set after the other, while there is room for the scores of two. The first power of a set
+        frees its place: what is read behind it never comes up to it."""
+        lanes, parts = self.config.softmax_lanes, softmax_sets(self.config)
+        facts = Signal(_set_facts(self.config))
+        job, active = Signal(softmax_job(self.config)), Signal()
+        place, number, part = Signal(POSITION_BITS), Signal(range(SETS_IN_FLIGHT)), Signal(range(parts))
+        kept, opened = Signal(range(_KEPT + 1)), Signal()
+        end, over = Signal(), Signal()
+        m.d.comb += [
+            read.position.eq(active & ((place != 0) | (kept != _KEPT))),
+            read.last.eq(read.position & (place == job.items - 1)),
+            opened.eq(read.position & (place == 0)),
+            end.eq(part == job.sets - 1),
+            over.eq(read.last & end),
+            self.i.ready.eq(~active | over),
+            self.sums.bank.eq(job.bank),
+            self.sums.position.eq(place),
+            self.sums.set.eq(part),
+            self.scales.bank.eq(job.bank),
+            self.scales.position.eq(place),
+            facts.set.eq(part),
+            facts.end.eq(end),
+            facts.last_place.eq(job.items - 1),
+        ]
+        for name in ("bank", "record", "scale_bank", "first", "last"):
+            m.d.comb += facts[name].eq(job[name])
+        for n in range(lanes):
+            rows = range(n, parts * lanes, lanes)
+            valid = [job.valid[row] if row < self.config.query_rows else Const(0) for row in rows]
+            m.d.comb += facts.valid[n].eq(Array(valid)[part])
+        m.d.sync += kept.eq(kept + opened - freed)
+        with m.If(opened):
+            m.d.sync += sets[number].eq(facts)
+        with m.If(read.position):
+            watch(m, platform, place < job.items, "position {} of {} is read", place, job.items)
+            m.d.sync += place.eq(place + 1)
+        with m.If(read.last):
+            m.d.sync += [place.eq(0), number.eq(number + 1), part.eq(part + 1)]
+        with m.If(self.i.ready):
+            m.d.sync += [active.eq(self.i.valid), part.eq(0), job.eq(self.i.payload)]
+
+    def _issue_weights(self, m: Module, issued: Any, item: Any, facts: Any, scored: Any, done: Any) -> None:
+        """Positions, alpha and sum of a set that is scored. What is kept for the totals changes from alpha on."""
+        adding = Signal()
+        with m.If(done):
+            m.d.sync += adding.eq(0)
+        with m.FSM():
+            with m.State("positions"), m.If(item.number != scored):
+                m.d.comb += issued.position.eq(1)
+                with m.If(item.place == facts.last_place):
+                    m.d.comb += issued.last.eq(1)
+                    m.next = "alpha"
+            with m.State("alpha"), m.If(~adding):
+                m.d.comb += issued.alpha.eq(1)
+                m.next = "total"
+            with m.State("total"):
+                m.d.comb += issued.total.eq(1)
+                m.d.sync += adding.eq(1)
+                m.next = "positions"
+
+    def _scales(self, m: Module, lanes: list[SoftmaxLane], arriving: Any, facts: Any, powered: Any) -> None:
+        """Scales of queries, keys and values to the lanes; those of values wait in a memory as the scores do."""
+        m.submodules.value_scales = value_scales = memory.Memory(
+            shape=FLOAT_BITS - 1, depth=_KEPT * BLOCK_POSITIONS, init=[])
+        write, read = value_scales.write_port(), value_scales.read_port()
+        # It is read for the clock in which it is multiplied.
+        address = delayed(m, Cat(powered.place, powered.number[0]),
+                          SoftmaxLane.MULTIPLIED - SoftmaxLane.POWERED - 1, name="multiplied")
+        m.d.comb += [
+            write.addr.eq(Cat(arriving.place, arriving.number[0])),
+            write.data.eq(magnitude(self.scales.value)),
+            write.en.eq(arriving.kinds.position),
+            read.addr.eq(address),
+        ]
+        scale = self.i_scale.payload
+        for n, lane in enumerate(lanes):
+            m.d.comb += [
+                lane.sum.eq(self.sums.sums[n]),
+                lane.key_scale.eq(self.scales.key),
+                lane.value_exponent.eq(exponent_field(self.scales.value)),
+                lane.scale_bank.eq(facts.scale_bank),
+                lane.value_scale.eq(read.data),
+                lane.scale_write.bank.eq(scale.bank),
+                lane.scale_write.scale.eq(scale.scale),
+            ]
+            for part, row in enumerate(range(n, self.config.query_rows, len(lanes))):
+                with m.If(scale.row == row):
+                    m.d.comb += [lane.scale_write.here.eq(self.i_scale.valid), lane.scale_write.set.eq(part)]
+
+    def _give(self, m: Module, lanes: list[SoftmaxLane], weighed: Any, facts: Any) -> None:
+        """Weights to the operand memory."""
+        word = self.o_weights.payload
+        clocks = SoftmaxLane.WEIGHT - SoftmaxLane.WEIGHED
+        beside = delayed(m, Cat(weighed.kinds.position, facts.bank, weighed.place, weighed.set), clocks, name="coded")
+        m.d.comb += Cat(self.o_weights.valid, word.bank, word.position, word.set).eq(beside)
+        m.d.comb += self.weights_done.eq(
+            delayed(m, weighed.kinds.last & facts.end, clocks + 1, name="weights_done"))
+        for n, lane in enumerate(lanes):
+            m.d.comb += word.codes[n].eq(lane.weight)
+
+    def _add_totals(
+        self, m: Module, lanes: list[SoftmaxLane], totals: SoftmaxTotals, weighed: Any, facts: Any
+    ) -> None:
+        """What the lanes have kept of a set, one clock after its sum was weighed, to the totals."""
+        m.d.comb += [totals.start.eq(weighed.kinds.total), self.record_done.eq(totals.record_done)]
+        for name in ("set", "record", "last", "end"):
+            m.d.comb += totals.job[name].eq(facts[name])
+        for n, lane in enumerate(lanes):
+            m.d.comb += [totals.lanes[n].eq(lane.result), lane.total.eq(totals.total[n])]
+        wiring.connect(m, wiring.flipped(self.record), totals.read)

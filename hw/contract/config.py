@@ -9,12 +9,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 
 __all__ = ["AccelConfig", "ConfigError", "PRESETS", "ceil_div", "preset"]
 
-BLOCK_POSITIONS = 16
+BLOCK_POSITIONS = 64
 """Positions in one block of the KV cache and of the online softmax. Part of the numeric contract."""
+
+HEAD_UNIT = 16
+"""The elements of a head are padded to a multiple of this: whole words of V in both halves, and at least four beats of
+values on each of four ports. Part of the numeric contract, because the order of sums depends on it."""
 
 SUM_PARTIALS = 16
 """Interleaved partial sums of the sum of squares. Part of the numeric contract."""
@@ -37,6 +42,7 @@ MAX_KV_HEADS = 256
 
 RANGES = {
     "columns": (1, 64),
+    "query_rows": (1, 16),
     "max_hidden": (1, (1 << 16) - 1),
     "max_intermediate": (1, (1 << 16) - 1),
     "max_vocab": (1, 1 << 24),
@@ -59,6 +65,9 @@ CHOICES = {
     "embedding_bits": (8, 12, 16),
 }
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
+"""Names are stored in images, and are part of comments of the Verilog."""
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be built, or a model that a configuration cannot run."""
@@ -74,15 +83,17 @@ class AccelConfig:
     """What a user chooses. All sizes are maxima that a model may stay below.
 
     Attributes:
-        name: preset name, stored in the image.
-        ports: P, AXI memory ports, 1, 2 or 4. All of them read the packet stream; port 0 alone does random reads and
-            writes.
+        name: preset name, stored in the image: up to 40 letters, digits, spaces, and `.`, `_`, `-`. It identifies
+            nothing: `design_hash` does.
+        ports: P, AXI memory ports, 1, 2 or 4. All of them read the packet stream, and read and write keys and values;
+            port 0 alone does the other random reads and writes.
         port_bits: data width of an AXI port, 64 to 512 bit.
         rows: R, output rows that the array computes at a time; a multiple of `vector`.
         inputs: Kc, inputs per clock and row. rows * inputs must equal 5 trits per byte of a beat of the packet stream,
             which is a beat of every port.
         columns: T, tokens that share one pass over the weights.
         vector: V, elements per clock of every elementwise unit: 1, 2 or 4.
+        query_rows: D, query rows (query heads of the columns) that share a beat of keys or values: 1 to 16.
         kv_bits: 8 or 16, bits of a cached key or value element.
         embedding_bits: 16 (bf16), 12 or 8 bits per element of the input embedding table.
         max_hidden: largest hidden size.
@@ -106,6 +117,7 @@ class AccelConfig:
     inputs: int = 20
     columns: int = 2
     vector: int = 2
+    query_rows: int = 4
     kv_bits: int = 8
     embedding_bits: int = 16
     max_hidden: int = 2048
@@ -121,6 +133,9 @@ class AccelConfig:
     timeout_cycles: int = 100_000
 
     def __post_init__(self) -> None:
+        if type(self.name) is not str or not NAME.fullmatch(self.name):
+            raise ConfigError("name must be a text of up to 40 letters, digits, spaces, dots, underscores and hyphens, "
+                              f"not {str(self.name)[:60]!r}")
         for field in dataclasses.fields(self)[1:]:
             value = getattr(self, field.name)
             if type(value) is not int:
@@ -132,26 +147,33 @@ class AccelConfig:
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
-        if self.rows < 1 or self.rows * self.inputs != 5 * self.stream_bytes:
-            raise ConfigError(
-                f"rows * inputs must be 5 trits per byte of a {self.stream_bytes}-byte beat = {5 * self.stream_bytes}, "
-                f"not {self.rows} * {self.inputs} = {self.rows * self.inputs}"
-            )
-        if self.rows % self.vector:
-            raise ConfigError(f"rows must be a multiple of vector, but {self.rows} % {self.vector} is not 0")
-        if self.inputs < self.vector:
-            raise ConfigError(f"inputs must be at least vector, but {self.inputs} is less than {self.vector}")
+        self._check_geometry()
         if self.stream_fifo_beats < 2 * self.burst_beats:
             raise ConfigError(
-                f"stream_fifo_beats must hold two bursts of {self.burst_beats}, not {self.stream_fifo_beats} beats"
+                f"stream_fifo_beats must hold two bursts of {self.burst_beats}, not {self.stream_fifo_beats} beats: "
+                f"set stream_fifo_beats to {2 * self.burst_beats} or more, or burst_beats to "
+                f"{self.stream_fifo_beats // 2} or less"
             )
-        elements = self.beat_bytes // self.kv_bytes  # in a beat
-        shortest, longest = max(2 * self.vector, elements), 256 * elements
-        if not shortest <= self.max_head_dim <= longest:
+        if not HEAD_UNIT <= self.max_head_dim <= 1024:
+            raise ConfigError(f"max_head_dim must be {HEAD_UNIT} to 1024, not {self.max_head_dim}")
+
+    def _check_geometry(self) -> None:
+        """Compare the array's rows and inputs with the beat of the packet stream and with the vector."""
+        lanes, vector = 5 * self.stream_bytes, self.vector
+        fits = " or ".join(f"{rows} * {lanes // rows}" for rows in range(vector, lanes // vector + 1, vector)
+                           if lanes % rows == 0)
+        if self.rows < 1 or self.rows * self.inputs != lanes:
             raise ConfigError(
-                f"max_head_dim must be {shortest} to {longest}, so that a cached row has 1 to 256 beats of "
-                f"{self.beat_bytes} bytes, not {self.max_head_dim}"
+                f"rows * inputs must be 5 trits per byte of a {self.stream_bytes}-byte beat = {lanes}, "
+                f"not {self.rows} * {self.inputs} = {self.rows * self.inputs}: set rows * inputs to {fits}, or change "
+                "ports and port_bits"
             )
+        if self.rows % vector:
+            raise ConfigError(f"rows must be a multiple of vector, but {self.rows} % {vector} is not 0: set "
+                              f"rows * inputs to {fits}, or vector to 1")
+        if self.inputs < vector:
+            raise ConfigError(f"inputs must be at least vector, but {self.inputs} is less than {vector}: set "
+                              f"rows * inputs to {fits}")
 
     # ---- derived: bytes and words ----
     @property
@@ -234,15 +256,47 @@ class AccelConfig:
         """Depth of the norm weight memory, in words of `vector` bf16."""
         return ceil_div(self.max_k, self.vector)
 
+    @property
+    def quantize_lanes(self) -> int:
+        """Q, elements that are quantised per clock: 2 V; V where V is 1, or a beat or an activation word is too short.
+
+        With V = 1, two scratchpad words at a time would cost `ulx3s-bram` the block RAM that it does not have.
+        """
+        wide = 2 * self.vector
+        return wide if self.vector > 1 and wide <= min(self.inputs, self.stream_bytes // 2) else self.vector
+
+    @property
+    def quantize_words(self) -> int:
+        """Most words of `quantize_lanes` elements in an input vector."""
+        return ceil_div(self.max_k, self.quantize_lanes)
+
+    # ---- derived: LM head ----
+    @property
+    def head_columns(self) -> int:
+        """Most columns that share the beats of the LM head: it has the D rows of the dot products."""
+        return min(self.query_rows, self.columns)
+
     # ---- derived: KV cache ----
     @property
     def kv_bytes(self) -> int:
         """Bytes of a cached element."""
         return self.kv_bits // 8
 
-    def kv_block_bytes(self, head_dim: int) -> int:
-        """Bytes of one KV block: for BLOCK_POSITIONS positions a pair of float32 scales, a row of K and a row of V."""
-        return BLOCK_POSITIONS * (8 + 2 * head_dim * self.kv_bytes)
+    @property
+    def kv_elements(self) -> int:
+        """E, cached elements in a beat of a port."""
+        return self.beat_bytes // self.kv_bytes
+
+    @property
+    def kv_pairs(self) -> int:
+        """q, pairs of float32 scales in a beat of a port."""
+        return self.port_bits // 64
+
+    @property
+    def softmax_lanes(self) -> int:
+        """L, query rows whose softmax is computed at a time: the softmax of D rows takes as long as reading a block of
+        64 positions with head_dim 128 at 64 B per clock."""
+        return ceil_div(self.query_rows, 4)
 
     @property
     def design_hash(self) -> str:
@@ -268,19 +322,23 @@ PRESETS = {
         AccelConfig(name="ulx3s", vector=1, max_hidden=1024),
         AccelConfig(
             name="ulx3s-bram", vector=1, embedding_bits=8, max_hidden=128, max_intermediate=344, max_vocab=512,
-            max_head_dim=64, max_group=2, max_positions=128, stream_fifo_beats=32, burst_beats=16,
+            query_rows=2, max_head_dim=64, max_group=2, max_positions=128, stream_fifo_beats=32,
+            burst_beats=16,
         ),
         AccelConfig(
             name="medium", port_bits=128, rows=4, columns=4, vector=4, stream_fifo_beats=1024,
             max_hidden=2560, max_intermediate=6912, max_vocab=128256,
         ),
         AccelConfig(
-            name="wide4", ports=4, port_bits=128, rows=16, columns=8, vector=4, stream_fifo_beats=2048,
+            # of the board with that name: a port of 128 bits for each of the four S_AXI_HP ports of a K26, and maxima
+            # of microsoft/bitnet-b1.58-2B-4T, which fits its DDR4
+            name="kv260", ports=4, port_bits=128, rows=16, columns=8, vector=4, query_rows=8, stream_fifo_beats=2048,
             max_hidden=2560, max_intermediate=6912, max_vocab=128256,
         ),
     )
 }
-"""Named configurations; a command line takes the name."""
+"""Named configurations; a command line takes the name. `ulx3s-bram` and `kv260` are the machines of the boards with
+these names."""
 
 
 def preset(name: str) -> AccelConfig:

@@ -100,10 +100,10 @@ OPERANDS: dict[Opcode, tuple[Operand, ...]] = {
         Operand("group", 32, 16, "Query heads per KV head."),
         Operand("kv_heads", 48, 16, "KV heads."),
         Operand("softmax_scale", 96, 32, "float32 of head_dim^-0.5 * log2(e)."),
-        Operand("kv_head_stride", 128, 32, "Bytes from one KV head of a layer to the next."),
+        Operand("kv_head_stride", 128, 32, "Bytes from one KV head of a layer to the next, on one port."),
         Operand("k_offset", 160, 16, "Element of the work area where the keys begin; the queries begin at 0."),
         Operand("v_offset", 176, 16, "Element of the work area where the values begin."),
-        Operand("layer_offset", 192, 48, "Bytes from the start of a KV slot to the layer."),
+        Operand("layer_offset", 192, 48, "Bytes from the start of a KV slot to the layer, on one port."),
     ),
     Opcode.LM_HEAD: (
         _k("hidden", "Elements of a row."),

@@ -6,11 +6,12 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import data, enum
 
 from hw.contract.config import AccelConfig
+from hw.contract.kv_layout import KvLayout
 from hw.contract.machine_float import FLOAT_BITS
 
 __all__ = [
-    "BATCH_ENTRY", "Trit", "acc_word", "beat", "column_values", "gather_request", "kv_codes", "stream_beat",
-    "vector_word", "write_beat", "write_request",
+    "BATCH_ENTRY", "Trit", "acc_word", "beat", "column_values", "gather_request", "kv_codes", "kv_shape",
+    "quantize_values", "stream_beat", "vector_word", "write_beat", "write_request",
 ]
 
 BATCH_ENTRY = data.StructLayout({
@@ -45,6 +46,11 @@ def column_values(config: AccelConfig) -> data.ArrayLayout:
     return data.ArrayLayout(unsigned(FLOAT_BITS), config.vector)
 
 
+def quantize_values(config: AccelConfig) -> data.ArrayLayout:
+    """Q machine floats, those that are quantised in a clock: a word of V or two of them."""
+    return data.ArrayLayout(unsigned(FLOAT_BITS), config.quantize_lanes)
+
+
 def vector_word(config: AccelConfig) -> data.StructLayout:
     """V elements on their way into the scratchpad: column, word index inside the column (element index // V), values.
 
@@ -72,8 +78,8 @@ def gather_request(config: AccelConfig) -> data.StructLayout:
 
 
 def write_request(config: AccelConfig) -> data.StructLayout:
-    """A write: byte address (multiple of the beat) and 1 to 256 beats, which follow on the data stream."""
-    return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(9)})
+    """A write: byte address (multiple of the beat) and 1 to 1024 beats, which follow on the data stream."""
+    return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(11)})
 
 
 def write_beat(config: AccelConfig) -> data.StructLayout:
@@ -87,4 +93,15 @@ def kv_codes(config: AccelConfig) -> data.StructLayout:
         "codes": data.ArrayLayout(signed(config.kv_bits), config.vector),
         "scale": FLOAT_BITS,
         "last": 1,
+    })
+
+
+def kv_shape(config: AccelConfig) -> data.StructLayout:
+    """The numbers of `KvLayout` for the head_dim of the command, in beats of a port; steady during a command."""
+    longest = KvLayout.longest(config)
+    sizes = {name: getattr(longest, name) for name in (
+        "key_beats", "key_group_beats", "keys_beats", "value_group_beats", "values_beats")}
+    return data.StructLayout({
+        **{name: range(size + 1) for name, size in sizes.items()},
+        "block_beats": range(longest.keys_beats + longest.values_beats + 1),
     })

@@ -15,7 +15,7 @@ from amaranth.lib import enum
 from hw.contract.tables import with_table
 
 __all__ = [
-    "ADDRESS_BITS", "CONSTANTS", "COUNTERS", "COUNTER_BITS", "ERROR_SENTENCES", "ID_MAGIC", "ID_VERSION",
+    "ADDRESS_BITS", "CAUSES", "CONSTANTS", "COUNTERS", "COUNTER_BITS", "ERROR_SENTENCES", "ID_MAGIC", "ID_VERSION",
     "MAX_END_IDS", "REGISTERS", "ErrorCode", "Field", "LogitsMode", "Register", "decode", "document", "encode",
     "find", "registers_of", "values",
 ]
@@ -29,7 +29,7 @@ MAX_END_IDS = 4
 ID_MAGIC = 0xB158
 """Upper half of ID: something else answers if it differs."""
 
-ID_VERSION = 3
+ID_VERSION = 5
 """Lower half of ID: raised when the meaning of a register changes."""
 
 
@@ -89,22 +89,36 @@ class LogitsMode(enum.Enum, shape=2):
     ALL = 2
 
 
+CAUSES = {
+    "stream_busy": "Clocks in which a beat of the packet stream was consumed.",
+    "stream_starved": "Clocks in which a unit was ready for a beat of the packet stream, and none was valid.",
+    "array_waiting": "Other clocks of MATMUL: the array, or what takes its results, was not ready.",
+    "norm_waiting": "Other clocks of LOAD_NORM and QUANTIZE.",
+    "embed_waiting": "Other clocks of EMBED.",
+    "kv_busy": "Clocks of ATTEND in which a beat of the KV cache was consumed.",
+    "kv_starved": "Clocks of ATTEND in which it was ready for a beat of the KV cache, and none was valid.",
+    "attention_waiting": "Other clocks of ATTEND.",
+    "lm_head_waiting": "Other clocks of LM_HEAD: it was not ready, or its last results were under way.",
+    "header_waiting": "Other clocks of a pass: a header was checked or decoded.",
+    "loop_waiting": "Other clocks: no pass was under way.",
+}
+"""What a clock of a run was for, by name; of the causes that apply, the first one counts. These counters therefore add
+up to CYCLES. `stream_starved` includes the clocks in which a pass waits for a header."""
+
 COUNTERS = {
     "cycles": "Clocks of the run, from `start` to `done`.",
-    "stream_busy": "Clocks in which a beat of the packet stream was consumed.",
-    "stream_starved": "Clocks in which a unit was ready for a beat of the packet stream and none was valid.",
-    "array_waiting": "Clocks in which a beat of weights was valid and the array was not ready for it.",
-    "stream_waiting": "Clocks in which a beat of the packet stream was valid and no unit was ready for it.",
-    "attention_busy": "Clocks spent in ATTEND.",
-    "lm_head_busy": "Clocks spent in LM_HEAD.",
-    "embed_busy": "Clocks spent in EMBED.",
-    "norm_busy": "Clocks spent in LOAD_NORM and QUANTIZE.",
-    "matmul_busy": "Clocks spent in MATMUL.",
+    **CAUSES,
+    "attention_busy": "All clocks of ATTEND.",
+    "lm_head_busy": "All clocks of LM_HEAD.",
+    "embed_busy": "All clocks of EMBED.",
+    "norm_busy": "All clocks of LOAD_NORM and QUANTIZE.",
+    "matmul_busy": "All clocks of MATMUL.",
 }
 """Counters of a run by name, in the order of their registers. Hardware, driver and reports take the names from here."""
 
-COUNTER_BITS = 64
-"""They do not wrap around: 2^64 clocks are 2,300 years at 250 MHz."""
+COUNTER_BITS = 48
+"""They do not wrap around: 2^48 clocks are 13 days at 250 MHz, and 4096 tokens of a model of 2 billion weights take
+less than 2^41 on 40 lanes."""
 
 CONSTANTS = ("id_version", "id_magic", "build_id")
 """Values that the register file holds itself; all others are members of its signatures."""
@@ -154,13 +168,13 @@ def _word(
     return [Register(name, address, access, (Field("value", bits, sentence, name.lower()),), held)]
 
 
-def _pair(name: str, address: int, access: Literal["r", "rw"], sentence: str) -> list[Register]:
-    """A 64-bit value in two registers."""
+def _pair(name: str, address: int, access: Literal["r", "rw"], sentence: str, bits: int = 64) -> list[Register]:
+    """A value of more than 32 bits in two registers."""
     value = name.lower()
     return [
         Register(f"{name}_LO", address, access, (Field("value", 32, f"{sentence} Bits 31:0.", value),)),
         Register(f"{name}_HI", address + 4, access,
-                 (Field("value", 32, f"{sentence} Bits 63:32.", value, value_low=32),),
+                 (Field("value", bits - 32, f"{sentence} Bits {bits - 1}:32.", value, value_low=32),),
                  held=access == "r" and value not in CONSTANTS),
     ]
 
@@ -184,15 +198,19 @@ REGISTERS: tuple[Register, ...] = (
               "busy"),
         Field("done", 1, "The last run has ended, with or without an error; 0 after an abort.", "done", low=1),
         Field("error", 5, "Why the run ended early: an error code, see below.", "error", low=8),
-        Field("error_port", 2, "The memory port of a read error; 0 for other errors.", "error_port", low=16),
+        Field("error_port", 2, "The memory port of a read or write error; 0 for other errors.", "error_port", low=16),
+    )),
+    Register("INTERRUPT", 0x018, "rw", (
+        Field("enable", 1, "1: the output `irq` is high while `done` is 1.", "interrupt_enable"),
     )),
     *_pair("IMAGE_BASE", 0x020, "rw", "Byte address of the model image."),
-    *_pair("KV_BASE", 0x028, "rw", "Byte address of slot 0 of the KV cache."),
-    *_pair("SLOT_STRIDE", 0x030, "rw", "Bytes from one KV slot to the next."),
+    *_pair("KV_BASE", 0x028, "rw", "Byte address of slot 0 of the KV cache, on port 0."),
+    *_pair("SLOT_STRIDE", 0x030, "rw", "Bytes from one KV slot to the next, on one port."),
+    *_pair("KV_PORT_STRIDE", 0x038, "rw", "Bytes from the KV cache of one port to that of the next."),
     *_word("STREAM_OFFSET", 0x040, "rw", "Bytes from the image to the packets of the layers."),
     *_word("STREAM_BEATS", 0x044, "rw", "Beats of the packets of the layers."),
     *_word("LM_HEAD_OFFSET", 0x048, "rw", "Bytes from the image to the packets of the LM head."),
-    *_word("LM_HEAD_BEATS", 0x04C, "rw", "Beats of the packets of the LM head."),
+    *_word("LM_HEAD_BEATS", 0x04C, "rw", "Beats of the packet of the LM head, which a group of columns shares."),
     *_word("EMBED_OFFSET", 0x050, "rw", "Bytes from the image to the embedding table."),
     *_word("EMBED_STRIDE", 0x054, "rw", "Bytes from one row of the embedding table to the next."),
     *_word("ROPE_OFFSET", 0x058, "rw", "Bytes from the image to the RoPE table."),
@@ -222,7 +240,7 @@ REGISTERS: tuple[Register, ...] = (
     *_pair("WRITE_BASE", 0x0E0, "rw", f"First byte that may be written. {_PAGES}"),
     *_pair("WRITE_END", 0x0E8, "rw", f"First byte behind those that may be written. {_PAGES}"),
     *(r for n, (name, sentence) in enumerate(COUNTERS.items())
-      for r in _pair(name.upper(), 0x100 + 8 * n, "r", sentence)),
+      for r in _pair(name.upper(), 0x100 + 8 * n, "r", sentence, COUNTER_BITS)),
 )
 """All registers, by address."""
 

@@ -15,7 +15,7 @@ __all__ = ["Counters"]
 class Counters(wiring.Component):
     """Counts clocks, with one counter for each name of COUNTERS.
 
-    Latency: a clock is counted one clock later. Cost: 64 flip-flops per counter.
+    Latency: a clock is counted one clock later. Cost: `COUNTER_BITS` flip-flops per counter.
 
     Members:
         enable: a bit per counter, high in the clocks that it counts.

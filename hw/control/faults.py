@@ -1,4 +1,4 @@
-"""The first fault of a run, stored until an abort, and the reset that it causes (docs/faults.md)."""
+"""The first fault of a run, stored until an abort, the reset that it causes (docs/faults.md), and the interrupt."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ class Faults(wiring.Component):
     Rules: `clear` holds all units behind the memory engines in reset, from the clock after an error and during an
     abort. An abort ends when the memory has answered all bursts; the engines keep their error until then.
 
+    `irq` follows `done` one clock later, while it is enabled. It is a level, so that an interrupt controller that
+    enables its input after the end of the run still sees it. The next start, an abort, or the enable bit ends it.
+
     Members:
         abort: from the registers.
         read_error, error_port, write_error, memory_idle: from the memory ports.
         stream_error: from the packet reader.
         run_busy, run_done, run_error: from the token loop.
+        interrupt_enable: from the registers.
         clear: reset of the units.
         running: a run is in progress and has no fault.
         busy, done, error, port: for the registers.
+        irq: the interrupt, a register.
     """
 
     def __init__(self) -> None:
@@ -34,8 +39,9 @@ class Faults(wiring.Component):
             "read_error": In(AxiError), "error_port": In(2), "write_error": In(AxiError), "memory_idle": In(1),
             "stream_error": In(ErrorCode),
             "run_busy": In(1), "run_done": In(1), "run_error": In(ErrorCode),
+            "interrupt_enable": In(1),
             "clear": Out(1), "running": Out(1),
-            "busy": Out(1), "done": Out(1), "error": Out(ErrorCode), "port": Out(2),
+            "busy": Out(1), "done": Out(1), "error": Out(ErrorCode), "port": Out(2), "irq": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -46,7 +52,7 @@ class Faults(wiring.Component):
             with m.If(self.read_error != AxiError.NONE):
                 m.d.sync += [fault.eq(self.read_error.as_value()), self.port.eq(self.error_port)]
             with m.Elif(self.write_error != AxiError.NONE):
-                m.d.sync += fault.eq(Cat(self.write_error.as_value(), 1))
+                m.d.sync += [fault.eq(Cat(self.write_error.as_value(), 1)), self.port.eq(self.error_port)]
             with m.Elif(self.stream_error != ErrorCode.NONE):
                 m.d.sync += fault.eq(self.stream_error)
         with m.If(self.abort):
@@ -60,4 +66,5 @@ class Faults(wiring.Component):
             self.done.eq(self.run_done | faulty),
             self.error.eq(Mux(faulty, fault.as_value(), self.run_error.as_value())),
         ]
+        m.d.sync += self.irq.eq(self.done & self.interrupt_enable)
         return m

@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out
 
 from hw.array.rescale import column_factor
 from hw.array.systolic import array_command
-from hw.attention.attention_control import descriptor
+from hw.attention.command import descriptor
 from hw.contract.config import AccelConfig
 from hw.embedding.embedding import embedding_command
+from hw.logits.interfaces import column_of
 from hw.norm.quantize import quantize_command
 from hw.norm.scale import scale_request, scale_result
 from hw.norm.statistics import statistics_result
@@ -27,14 +28,14 @@ def feed_signature(config: AccelConfig) -> wiring.Signature:
     Members:
         columns: columns in use, 0 to columns - 1.
         tokens, descriptors: token, position and KV slot of each column.
-        lm_head_column: the column whose logits LM_HEAD computes.
-        ended: END was executed. lm_head_done: the logits of a column are complete.
+        head_column, head_columns: the first of the columns whose logits LM_HEAD computes, and how many.
+        ended: END was executed. lm_head_done: their logits are complete.
     """
     return wiring.Signature({
         "columns": Out(range(config.columns + 1)),
         "tokens": Out(data.ArrayLayout(unsigned(TOKEN_BITS), config.columns)),
         "descriptors": Out(data.ArrayLayout(descriptor(config), config.columns)),
-        "lm_head_column": Out(config.column_bits),
+        "head_column": Out(config.column_bits), "head_columns": Out(range(config.head_columns + 1)),
         "ended": In(1), "lm_head_done": In(1),
     })
 
@@ -49,6 +50,7 @@ def vector_control(config: AccelConfig) -> wiring.Signature:
         norm_start, norm_count, norm_done: load norm weights.
         embed: unpack an embedding row. finish, statistics: the statistics of a column. scale, scaled: its scales.
         quantize, codes_done, packed: quantise a column; its codes have left; they are in the array.
+        head_column: the column of the group whose codes for the LM head come.
         factor, factor_en: an entry of the table of `Rescale`. array: start a matmul.
     """
     return wiring.Signature({
@@ -63,7 +65,7 @@ def vector_control(config: AccelConfig) -> wiring.Signature:
         "scale": Out(stream.Signature(scale_request(config))),
         "scaled": In(stream.Signature(scale_result(config))),
         "quantize": Out(stream.Signature(quantize_command(config))),
-        "codes_done": In(1), "packed": In(1),
+        "codes_done": In(1), "packed": In(1), "head_column": Out(column_of(config)),
         "factor": Out(column_factor(config)), "factor_en": Out(1),
         "array": Out(stream.Signature(array_command(config))),
     })

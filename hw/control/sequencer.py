@@ -6,7 +6,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.attention.attention_control import attend_command, descriptor
+from hw.attention.command import attend_command, descriptor
 from hw.attention.rope_rows import rope_load
 from hw.contract.config import AccelConfig
 from hw.contract.isa import HEADER
@@ -17,9 +17,7 @@ from hw.control.executor import Executor
 from hw.control.interfaces import vector_control
 from hw.control.registers import job_signature
 from hw.control.token_loop import TokenLoop
-from hw.logits.argmax import best_row
-from hw.logits.logit_engine import lm_head_command
-from hw.logits.logits_writer import logits_row
+from hw.logits.interfaces import best_row, head_scale, lm_head_command, logits_row
 from hw.memory.read_engine import stream_command
 from hw.memory.row_address import RowAddress
 
@@ -40,6 +38,7 @@ class Sequencer(wiring.Component):
     Members:
         start, job: from the registers.
         busy, done, error, token_count, last_token: for the registers.
+        in_pass: a pass is under way, for the counters.
         i_header: headers of the packet reader.
         o_stream: the regions to read.
         columns, descriptors: the columns of the pass, with slot and position of each.
@@ -48,8 +47,9 @@ class Sequencer(wiring.Component):
         o_rope: load a RoPE row.
         o_attend, attend_done: start and end of attention.
         o_lm_head: start of the LM head.
-        best, best_valid: the best row of the column.
-        o_logits, logits_idle: a row of logits to write; all logits are written.
+        head_scale, head_scale_en: the scale of a column's activations, before the start.
+        i_best: the best row of each column.
+        o_logits, logits_idle: where the logits of a column go; all logits are written.
         o_prompt, i_prompt: reads of prompt tokens.
         o_row, row_last: reads of table rows, and the last beat of one.
         rope_row: the table row under way is one of the RoPE table.
@@ -61,6 +61,7 @@ class Sequencer(wiring.Component):
         super().__init__({
             "start": In(1), "job": In(job_signature()),
             "busy": Out(1), "done": Out(1), "error": Out(ErrorCode), "token_count": Out(32), "last_token": Out(32),
+            "in_pass": Out(1),
             "i_header": In(stream.Signature(HEADER)),
             "o_stream": Out(stream.Signature(stream_command(config))),
             "columns": Out(range(config.columns + 1)),
@@ -70,8 +71,9 @@ class Sequencer(wiring.Component):
             "o_rope": Out(stream.Signature(rope_load(config))),
             "o_attend": Out(stream.Signature(attend_command(config))), "attend_done": In(1),
             "o_lm_head": Out(stream.Signature(lm_head_command(config))),
-            "best": In(best_row(config)), "best_valid": In(1),
-            "o_logits": Out(stream.Signature(logits_row(config))), "logits_idle": In(1),
+            "head_scale": Out(head_scale(config)), "head_scale_en": Out(1),
+            "i_best": In(stream.Signature(best_row(config), always_ready=True)),
+            "o_logits": Out(stream.Signature(logits_row(config), always_ready=True)), "logits_idle": In(1),
             "o_prompt": Out(stream.Signature(gather_request(config))),
             "i_prompt": In(stream.Signature(data.StructLayout({"data": beat(config), "last": 1}))),
             "o_row": Out(stream.Signature(gather_request(config))), "row_last": In(1), "rope_row": Out(1),
@@ -97,6 +99,7 @@ class Sequencer(wiring.Component):
         ):
             wiring.connect(m, inner, wiring.flipped(outer))
         wiring.connect(m, wiring.flipped(self.i_prompt), loop.i_gather)
+        wiring.connect(m, wiring.flipped(self.i_best), loop.i_best)
         m.d.comb += [
             self.columns.eq(loop.feed.columns),
             self.descriptors.eq(loop.feed.descriptors),
@@ -104,12 +107,14 @@ class Sequencer(wiring.Component):
             self.rope_row.eq(executor.rope_gather),
             executor.gather_last.eq(self.row_last),
             executor.attend_done.eq(self.attend_done),
-            executor.best.eq(self.best_valid),
-            loop.i_best.eq(self.best),
+            executor.bests_done.eq(
+                self.i_best.valid & (self.i_best.payload.column == loop.feed.head_columns - 1)),
+            self.head_scale.eq(executor.head_scale),
+            self.head_scale_en.eq(executor.head_scale_en),
             loop.start.eq(self.start),
             loop.write_idle.eq(self.write_idle),
             loop.logits_idle.eq(self.logits_idle),
             *(getattr(self, name).eq(getattr(loop, name))
-              for name in ("busy", "done", "error", "token_count", "last_token")),
+              for name in ("busy", "done", "error", "token_count", "last_token", "in_pass")),
         ]
         return m

@@ -8,14 +8,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.bound import bounded
-from hw.contract.config import MAX_SLOTS, AccelConfig, ceil_div
+from hw.contract.config import MAX_SLOTS, AccelConfig
 from hw.contract.payloads import BATCH_ENTRY, beat, gather_request, write_beat, write_request
 from hw.contract.register_map import MAX_END_IDS, ErrorCode, LogitsMode
 from hw.control.interfaces import TOKEN_BITS, feed_signature
 from hw.control.registers import job_signature
 from hw.control.states import offer_state, wait_state
-from hw.logits.argmax import best_row
-from hw.logits.logits_writer import logits_row
+from hw.logits.interfaces import best_row, logits_row
 from hw.memory.read_engine import stream_command
 from hw.watch import watch, watch_stream
 
@@ -46,11 +45,12 @@ class TokenLoop(wiring.Component):
         busy, done, token_count, last_token: for the registers.
         error: BAD_PARAMETER, CONTEXT_FULL or BAD_TOKEN.
         feed: the columns of the pass, to the executor.
-        i_best: the row of the column that the executor reports with `lm_head_done`.
+        in_pass: the executor works, or waits for a header.
+        i_best: the best row of each column of the group.
         o_stream: the regions to prefetch.
         o_gather, i_gather: prompt tokens.
         o_request, o_write, write_idle: writes of tokens.
-        o_logits: a row of logits to write.
+        o_logits: where the logits of a column of the group go.
         logits_idle: all logits are written.
     """
 
@@ -62,14 +62,15 @@ class TokenLoop(wiring.Component):
             "busy": Out(1), "done": Out(1), "error": Out(ErrorCode),
             "token_count": Out(32), "last_token": Out(32),
             "feed": Out(feed_signature(config)),
-            "i_best": In(best_row(config)),
+            "in_pass": Out(1),
+            "i_best": In(stream.Signature(best_row(config), always_ready=True)),
             "o_stream": Out(stream.Signature(stream_command(config))),
             "o_gather": Out(stream.Signature(gather_request(config))),
             "i_gather": In(stream.Signature(data.StructLayout({"data": beat(config), "last": 1}))),
             "o_request": Out(stream.Signature(write_request(config))),
             "o_write": Out(stream.Signature(write_beat(config))),
             "write_idle": In(1),
-            "o_logits": Out(stream.Signature(logits_row(config))),
+            "o_logits": Out(stream.Signature(logits_row(config), always_ready=True)),
             "logits_idle": In(1),
         })
         self._beat_shift, columns = exact_log2(config.beat_bytes), range(config.columns + 1)
@@ -80,8 +81,10 @@ class TokenLoop(wiring.Component):
         self._bad_slot = Signal(name="bad_slot")
         self._prompt_at, self._tokens_at, self._logits_at = (
             Signal(config.address_bits, name=f"{name}_at") for name in ("prompt", "tokens", "logits"))
-        self._wanted, self._rows_left = Signal(name="wanted"), Signal(columns, name="rows_left")
-        self._row_column = Signal(columns, name="row_column")
+        # columns that want logits: those that the LM head has not been requested for, and the next one to announce
+        # (two bits at least, because of one it is constant whether they are more than a group)
+        self._wanted, self._heads_left = Signal(name="wanted"), Signal(range(max(3, len(columns))), name="heads_left")
+        self._head_at, self._announced = Signal(columns, name="head_at"), Signal(columns, name="announced")
         self._chooser, self._rounds, self._ending = (
             Signal(columns, name="chooser"), Signal(32, name="rounds"), Signal(name="ending"))
         # the token that a column chose, and the position where it is fed
@@ -98,17 +101,15 @@ class TokenLoop(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for name in ("o_stream", "o_gather", "o_request", "o_write", "o_logits"):
+        for name in ("o_stream", "o_gather", "o_request", "o_write"):
             watch_stream(m, platform, getattr(self, name), name)
         watch(m, platform, self.feed.columns <= self.config.columns, "{} columns are in use", self.feed.columns)
         config, column = self.config, self.feed.descriptors[0]
         bounded(platform, self.feed.tokens[0], "token", "max_vocab - 1", config.max_vocab - 1)
         bounded(platform, column.position, "position", "max_positions - 1", config.max_positions - 1)
         bounded(platform, column.slot, "KV slot", "63", MAX_SLOTS - 1)
-        bounded(platform, self._rows_left, "columns that still need the LM head", "T", config.columns)
+        bounded(platform, self._heads_left, "columns that still need the LM head", "T", config.columns)
         bounded(platform, self.token_count, "tokens of a run", "T max_positions", config.columns * config.max_positions)
-        bounded(platform, self.o_logits.payload.beats, "beats of a row of logits", "4 max_vocab / beat",
-                ceil_div(4 * config.max_vocab, config.beat_bytes))
         self._requests(m)
         with m.FSM():
             self._start_states(m)
@@ -131,9 +132,10 @@ class TokenLoop(wiring.Component):
             self.busy.eq(1),
             self._together.eq(Mux(job.batch, job.prompt_length, job.chunk)),
             self._bad_slot.eq(self._entry.slot >> len(feed.descriptors[0].slot) != 0),
-            feed.lm_head_column.eq(self._row_column),
+            feed.head_column.eq(self._head_at),
             self._token.eq(feed.tokens[chooser]),
             self._following.eq(feed.descriptors[chooser].position + 1),
+            self.o_logits.payload.column.eq(self._announced),
             self.o_gather.payload.address.eq(self._prompt_at >> shift << shift),
             self.o_gather.payload.beats.eq(1),
             self.o_request.payload.address.eq(self._tokens_at >> shift << shift),
@@ -141,7 +143,6 @@ class TokenLoop(wiring.Component):
             self.o_write.payload.data.as_value().eq(Cat(*([self._token, C(0, 32 - TOKEN_BITS)] * words))),
             self.o_write.payload.strobe.eq(0b1111 << (self._word_of(self._tokens_at) << 2)),
             self.o_logits.payload.address.eq(self._logits_at),
-            self.o_logits.payload.beats.eq(job.logits_beats),
         ]
 
     def _start_states(self, m: Module) -> None:
@@ -207,8 +208,8 @@ class TokenLoop(wiring.Component):
                 self._fails(m, ErrorCode.BAD_TOKEN)
 
     def _pass_states(self, m: Module) -> None:
-        """The layers, then a row of logits for each column that needs one."""
-        job, feed = self.job, self.feed
+        """The layers, then the LM head for groups of the columns that need logits."""
+        job, feed, most = self.job, self.feed, self.config.head_columns
         all_logits = job.logits_mode == LogitsMode.ALL.value
         wanted = all_logits | ((self._left == 0) & (job.max_new_tokens != 0))
         every = all_logits | job.batch
@@ -220,29 +221,38 @@ class TokenLoop(wiring.Component):
                 self.o_stream.valid.eq(1),
             ]
             m.d.sync += self._wanted.eq(wanted)
-            m.d.sync += self._rows_left.eq(Mux(wanted, Mux(every, feed.columns, 1), 0))
-            m.d.sync += self._row_column.eq(Mux(every, 0, feed.columns - 1))
+            m.d.sync += self._heads_left.eq(Mux(wanted, Mux(every, feed.columns, 1), 0))
+            m.d.sync += self._head_at.eq(Mux(every, 0, feed.columns - 1))
             with m.If(self.o_stream.ready):
                 m.next = "LAYERS"
         with m.State("LAYERS"):
+            m.d.comb += self.in_pass.eq(1)
             with m.If(feed.ended):
                 m.next = "NEXT"
                 with m.If(self._wanted):
-                    m.next = "ROW"
+                    m.next = "GROUP"
+        with m.State("GROUP"):
+            rest = feed.columns - self._head_at
+            m.d.sync += [feed.head_columns.eq(Mux(rest > most, most, rest)), self._announced.eq(0)]
+            m.next = "ROW"
         with m.State("ROW"):
             m.d.comb += self.o_logits.valid.eq(write)
-            with m.If(self.o_logits.ready | ~write):
-                m.d.sync += self._logits_at.eq(self._logits_at + (job.logits_beats << self._beat_shift))
+            m.d.sync += self._announced.eq(self._announced + 1)
+            m.d.sync += self._logits_at.eq(self._logits_at + (job.logits_beats << self._beat_shift))
+            with m.If((self._announced == feed.head_columns - 1) | ~write):
                 m.next = "LM HEAD"
         with m.State("LM HEAD"):
+            best = self.i_best.payload
+            m.d.comb += self.in_pass.eq(1)
+            with m.If(self.i_best.valid):
+                m.d.sync += feed.tokens[(self._head_at + best.column)[: self.config.column_bits]].eq(best.row)
             with m.If(feed.lm_head_done):
-                m.d.sync += feed.tokens[feed.lm_head_column].eq(self.i_best.row)
-                m.d.sync += self._row_column.eq(self._row_column + 1)
+                m.d.sync += self._head_at.eq(self._head_at + feed.head_columns)
                 m.next = "LOGITS"
         with m.State("LOGITS"):
             with m.If(self.logits_idle):
-                m.next = "ROW"
-                with m.If(self._row_column == feed.columns):
+                m.next = "GROUP"
+                with m.If(self._head_at == feed.columns):
                     m.next = "NEXT"
 
     def _token_states(self, m: Module) -> None:
@@ -290,14 +300,14 @@ class TokenLoop(wiring.Component):
 
     def _prefetch(self, m: Module) -> None:
         """Requests the rows of the LM head during the layers, so that the prefetch continues across the two regions."""
-        job = self.job
+        job, most = self.job, self.config.head_columns
         with m.FSM(name="prefetch"):
             with m.State("WAIT"):
                 with m.If(self.o_stream.valid & self.o_stream.ready):
                     m.next = "HEADS"
             with m.State("HEADS"):
                 m.next = "WAIT"
-                with m.If(self._rows_left != 0):
+                with m.If(self._heads_left != 0):
                     m.d.comb += [
                         self.o_stream.payload.address.eq(job.image_base + job.lm_head_offset),
                         self.o_stream.payload.beats.eq(job.lm_head_beats),
@@ -305,4 +315,4 @@ class TokenLoop(wiring.Component):
                     ]
                     m.next = "HEADS"
                     with m.If(self.o_stream.ready):
-                        m.d.sync += self._rows_left.eq(self._rows_left - 1)
+                        m.d.sync += self._heads_left.eq(Mux(self._heads_left > most, self._heads_left - most, 0))

@@ -7,7 +7,6 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.machine_float import FLOAT_BITS
-from hw.delay import delayed
 from hw.float.from_int import IntToFloat
 from hw.float.mul import FloatMul
 
@@ -28,7 +27,7 @@ class ScaledSum(wiring.Component):
         o: the product.
     """
 
-    LATENCY = 2 * FloatMul.LATENCY
+    LATENCY = IntToFloat.LATENCY + FloatMul.LATENCY
 
     def __init__(self, sum_bits: int):
         self.sum_bits = sum_bits
@@ -39,13 +38,12 @@ class ScaledSum(wiring.Component):
         m.submodules.to_float = to_float = IntToFloat(self.sum_bits)
         m.submodules.scale = scale = FloatMul()
         m.submodules.product = product = FloatMul()
-        # The product of the scales takes longer than the conversion.
-        converted = delayed(m, to_float.o, FloatMul.LATENCY - IntToFloat.LATENCY, name="converted")
+        assert IntToFloat.LATENCY == FloatMul.LATENCY, "the sum and the product of its scales meet in one clock"
         m.d.comb += [
             to_float.i.eq(self.i),
             scale.a.eq(self.a),
             scale.b.eq(self.b),
-            product.a.eq(converted),
+            product.a.eq(to_float.o),
             product.b.eq(scale.o),
             self.o.eq(product.o),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, EnableInserter, Module, Signal, unsigned
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -33,7 +33,8 @@ class EmbeddingRow(wiring.Component):
     Rules: one command per row. The beats of the row follow on `i`, the last one with `last`. Padding behind the last
     element is dropped. The next command is accepted when the last word has left the unpacker.
 
-    Latency: `LATENCY` clocks from a complete word to `o`. Cost: a clock per word of V elements and one per beat.
+    Latency: `LATENCY` clocks from a complete word to `o`. Cost: a clock per word of V elements or per beat, whichever
+    are more, and per row 4; with codes 2 + `LATENCY`, because the scale stays until the words of the row have left.
 
     Members:
         i_command: embedding_command.
@@ -68,9 +69,16 @@ class EmbeddingRow(wiring.Component):
         bounded(platform, level, "buffered bits of an embedding row", "port_bits + V embedding_bits - 1",
                 config.port_bits + word_bits - 1)
 
-        advance, offer = Signal(), Signal()
+        # A word leaves and a beat comes in the same clock, if less than a word is left below the beat.
+        advance, offer, leaves = Signal(), Signal(), Signal()
+        left, kept = Signal.like(level), Signal.like(buffer)
         stages = Signal(self.LATENCY - 1)
-        m.d.comb += advance.eq(~self.o.valid | self.o.ready)
+        m.d.comb += [
+            advance.eq(~self.o.valid | self.o.ready),
+            leaves.eq(offer & advance),
+            left.eq(Mux(leaves, level - word_bits, level)),
+            kept.eq(Mux(leaves, buffer >> word_bits, buffer)),
+        ]
 
         with m.FSM():
             with m.State("COMMAND"):
@@ -86,16 +94,15 @@ class EmbeddingRow(wiring.Component):
             with m.State("WORDS"):
                 with m.If(index == command.words):
                     m.next = "DRAIN"
-                with m.Elif(level >= word_bits):
-                    m.d.comb += offer.eq(1)
-                    with m.If(advance):
-                        m.d.sync += [buffer.eq(buffer >> word_bits), level.eq(level - word_bits), index.eq(index + 1)]
                 with m.Else():
-                    m.d.comb += self.i.ready.eq(1)
-                    with m.If(self.i.valid):
-                        joined = buffer | (Cat(*self.i.payload.data) << level)
-                        m.d.sync += [buffer.eq(joined), level.eq(level + config.port_bits)]
-                        m.d.sync += ended.eq(self.i.payload.last)
+                    m.d.comb += [offer.eq(level >= word_bits), self.i.ready.eq((left < word_bits) & ~ended)]
+                    m.d.sync += [buffer.eq(kept), level.eq(left), index.eq(index + leaves)]
+                    with m.If(self.i.valid & self.i.ready):
+                        m.d.sync += [
+                            buffer.eq(kept | (Cat(*self.i.payload.data) << left)),
+                            level.eq(left + config.port_bits),
+                            ended.eq(self.i.payload.last),
+                        ]
             with m.State("DRAIN"):
                 m.d.comb += self.i.ready.eq(~ended)
                 m.d.sync += buffer.eq(0)

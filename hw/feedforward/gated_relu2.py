@@ -16,8 +16,8 @@ from hw.watch import watch_stream
 
 __all__ = ["GatedRelu2"]
 
-_FETCH = 2
-"""Clocks from an accepted word to the stored one: address register, memory."""
+_FETCH = 3
+"""Clocks from an accepted word to the stored one: address register, memory, register."""
 
 
 class GatedRelu2(wiring.Component):
@@ -66,6 +66,7 @@ class GatedRelu2(wiring.Component):
             m.d.sync += [fetch.eq(self.i.valid), self.read.addr.eq(address)]
             up = delayed(m, word.values.as_value(), _FETCH + FloatMul.LATENCY, name="up")
             place = delayed(m, place, self.LATENCY, name="place")
+            stored = delayed(m, self.read.data, 1, name="stored")
         m.d.comb += [
             self.read.en.eq(advance & fetch),
             Cat(self.o.valid, self.o.payload.column, self.o.payload.index).eq(place),
@@ -76,7 +77,7 @@ class GatedRelu2(wiring.Component):
             square, gated = FloatMul(), FloatMul()
             m.submodules[f"square_{lane}"] = EnableInserter(advance)(square)
             m.submodules[f"gated_{lane}"] = EnableInserter(advance)(gated)
-            gate = self.read.data[lane]
+            gate = stored[lane]
             open_gate = Mux(sign_bit(gate), 0, gate)
             m.d.comb += [
                 square.a.eq(open_gate),

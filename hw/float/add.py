@@ -56,29 +56,40 @@ class FloatAdd(wiring.Component):
             subtract_1.eq(sign_bit(large) ^ sign_bit(small)),
         ]
 
-        # The lower half of `shifted` collects what falls below the guard and round bits. Five bits of shift reach the
-        # place where nothing but sticky remains; farther operands are only sticky.
-        shifted = Signal(2 * _ALIGNED_BITS)
+        # A bit that falls below the round bit is only sticky. So are all bits from 32 places on.
+        shifted = Signal(_ALIGNED_BITS)
         aligned = Signal(_ALIGNED_BITS)
-        far = Signal()
+        far, lost = distance_1[5:].any(), Signal(SIGNIFICAND_BITS)
         m.d.comb += [
-            far.eq(distance_1 >= _ALIGNED_BITS),
-            shifted.eq(Cat(Const(0, _ALIGNED_BITS + _EXTRA_BITS), small_1) >> distance_1[:5]),
-            aligned.eq(Mux(far, small_1.any(),
-                           Cat(shifted[:_ALIGNED_BITS + 1].any(), shifted[_ALIGNED_BITS + 1:]))),
+            lost.eq(Cat(small_1[n] & (distance_1[:5] >= n + _EXTRA_BITS) for n in range(SIGNIFICAND_BITS))),
+            shifted.eq(Cat(Const(0, _EXTRA_BITS), small_1) >> distance_1[:5]),
+            aligned.eq(Cat(lost.any() | far & small_1.any(), shifted[1:] & (~far).replicate(_ALIGNED_BITS - 1))),
         ]
         total_2 = Signal(_ALIGNED_BITS + 1)
         exponent_2, sign_2 = Signal(8), Signal()
         padded = Cat(Const(0, _EXTRA_BITS), large_1)
+        subtrahend = aligned ^ subtract_1.replicate(_ALIGNED_BITS)
+        # One adder for both: a difference is the sum with the complement and a carry, which comes out of a bit below.
+        carried = Cat(Const(1, 1), padded, Const(0, 1)) + Cat(subtract_1, subtrahend, subtract_1)
         m.d.sync += [
-            total_2.eq(Mux(subtract_1, padded - aligned, padded + aligned)),
+            total_2.eq(carried[1:]),
             exponent_2.eq(exponent_1),
             sign_2.eq(sign_1),
         ]
 
+        # A sum, and a difference that loses one place at most, is rounded; any other difference is exact.
+        places, inexact, bits_2 = Signal(range(3)), total_2[-3:].any(), Signal(_ALIGNED_BITS + 1)
+        m.d.comb += [places.eq(Mux(total_2[-1], 0, Mux(total_2[-2], 1, 2))), bits_2.eq(total_2 << places)]
+        rounded_exponent, exponent = Signal(signed(10)), Signal(signed(10))
+        rounded = rounded_code(m, sign=sign_2, exponent=rounded_exponent, bits=bits_2, sticky=0)
         bits, count = normalised(m, total_2)
-        exponent = Signal(signed(10))
-        m.d.comb += exponent.eq(exponent_2 + 1 - count)
-        bounded(platform, exponent, "exponent of a sum", "255 + 1", 255 + 1, 1 - 31)
-        m.d.sync += self.o.eq(rounded_code(m, sign=sign_2, exponent=exponent, bits=bits, sticky=0))
+        m.d.comb += [rounded_exponent.eq(exponent_2 + 1 - places), exponent.eq(exponent_2 + 1 - count)]
+        for value in (rounded_exponent, exponent):
+            bounded(platform, value, "exponent of a sum", "255 + 1", 255 + 1, 1 - 31)
+        with m.If(inexact):
+            m.d.sync += self.o.eq(rounded)
+        with m.Elif(total_2.any() & (exponent >= 1)):
+            m.d.sync += self.o.eq(Cat(bits[-SIGNIFICAND_BITS:-1], exponent[:8], sign_2))
+        with m.Else():
+            m.d.sync += self.o.eq(0)
         return m

@@ -12,7 +12,7 @@ __all__ = ["IntToFloat"]
 
 
 class IntToFloat(wiring.Component):
-    """Computes o = rnd(i). The two stages are: sign and magnitude; normalise and round.
+    """Computes o = rnd(i). The three stages are: sign and magnitude; normalise; round.
 
     Latency: `LATENCY` clocks. Throughput: one result per clock.
 
@@ -24,7 +24,7 @@ class IntToFloat(wiring.Component):
         o: its float.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, width: int):
         if not 2 <= width <= 64:
@@ -34,15 +34,19 @@ class IntToFloat(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        magnitude, sign = Signal(self.width), Signal()
+        magnitude, sign_1, sign_2 = Signal(self.width), Signal(), Signal()
         m.d.sync += [
             magnitude.eq(Mux(self.i < 0, -self.i, self.i)),
-            sign.eq(self.i < 0),
+            sign_1.eq(self.i < 0),
+            sign_2.eq(sign_1),
         ]
         padding = max(SIGNIFICAND_BITS + 1 - self.width, 0)
         bits, count = normalised(m, Cat(Const(0, padding), magnitude))
+        kept = SIGNIFICAND_BITS + 1
+        bits_2, sticky_2, count_2 = Signal(kept), Signal(), Signal(len(count))
+        m.d.sync += [bits_2.eq(bits[-kept:]), sticky_2.eq(bits[:-kept].any()), count_2.eq(count)]
         exponent = Signal(signed(10))
-        m.d.comb += exponent.eq(BIAS + self.width - 1 - count)
+        m.d.comb += exponent.eq(BIAS + self.width - 1 - count_2)
         bounded(platform, exponent, "exponent of an integer", "127 + 63", BIAS + 63)
-        m.d.sync += self.o.eq(rounded_code(m, sign=sign, exponent=exponent, bits=bits, sticky=0))
+        m.d.sync += self.o.eq(rounded_code(m, sign=sign_2, exponent=exponent, bits=bits_2, sticky=sticky_2))
         return m

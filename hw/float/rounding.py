@@ -42,22 +42,32 @@ def significand(code: Value) -> Value:
     return Mux(is_zero(code), Const(0, SIGNIFICAND_BITS), Cat(code[:FRACTION_BITS], Const(1, 1)))
 
 
-def normalised(m: Module, value: Value) -> tuple[Signal, Value]:
+def _leading_zeros(m: Module, value: Value) -> Value:
+    """Number of zeros before the leading one. It is found for pairs of bits, pairs of pairs and so on, all side by
+    side: a shift that looks at what the shift before left is twice as deep."""
+    parts = [(bit, list[Value]()) for bit in reversed(Value.cast(value))]
+    parts += [(Const(0, 1), list[Value]())] * ((1 << (len(value) - 1).bit_length()) - len(value))
+    while len(parts) > 1:
+        pairs, parts = zip(parts[::2], parts[1::2], strict=True), []
+        for (upper, in_upper), (lower, in_lower) in pairs:
+            found, zeros = Signal(), Signal(len(in_upper) + 1)
+            m.d.comb += [
+                found.eq(upper | lower),
+                zeros.eq(Cat(*(Mux(upper, *bits) for bits in zip(in_upper, in_lower, strict=True)), ~upper)),
+            ]
+            parts.append((found, list(zeros)))
+    return Value.cast(Cat(parts[0][1]))
+
+
+def normalised(m: Module, value: Value) -> tuple[Value, Value]:
     """`value` shifted left until its top bit is set, and the shift count. Zero stays zero, its count has no meaning."""
-    width = len(value)
-    current = Signal(width)
-    m.d.comb += current.eq(value)
-    counts = []
-    for level in reversed(range((width - 1).bit_length())):
-        step = 1 << level
-        empty, shifted = Signal(), Signal(width)
-        m.d.comb += [
-            empty.eq(~current[width - step:].any()),
-            shifted.eq(Mux(empty, Cat(Const(0, step), current[:width - step]), current)),
-        ]
-        counts.append(empty)
+    count = _leading_zeros(m, value)
+    current = value
+    for level in reversed(range(len(count))):
+        shifted = Signal(len(value))
+        m.d.comb += shifted.eq(Mux(count[level], current << (1 << level), current))
         current = shifted
-    return current, Value.cast(Cat(reversed(counts)))
+    return Value.cast(Cat(current[:-1], value.any())), count
 
 
 def rounded_code(m: Module, *, sign: Value, exponent: Value, bits: Value, sticky: Value) -> Signal:

@@ -1,4 +1,5 @@
-"""The LM head: logits of one column over the vocabulary, the best of them, and their way to memory. This file wires."""
+"""The LM head: logits of the columns of a group over the vocabulary, the best of each, and their way to memory.
+This file wires."""
 
 from __future__ import annotations
 
@@ -8,44 +9,62 @@ from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
 from hw.contract.payloads import stream_beat, write_beat, write_request
-from hw.logits.argmax import Argmax, best_row
-from hw.logits.logit_engine import LogitEngine, lm_head_command, lm_head_write
-from hw.logits.logits_writer import LogitsWriter, logits_row
+from hw.dot.clients import head_dots
+from hw.logits.argmax import Argmax
+from hw.logits.interfaces import best_row, head_scale, lm_head_command, logits_row
+from hw.logits.logit_reader import LogitReader
+from hw.logits.logits_writer import LogitsWriter
+from hw.logits.row_blocks import RowBlocks
 from hw.streams import fork
 
 __all__ = ["LmHead"]
 
 
 class LmHead(wiring.Component):
-    """Section 7 of docs/numerics.md, and the choice of a token.
+    """Section 7 of docs/numerics.md for the columns of a group, and the choice of their tokens.
 
-        i_activations -> LogitEngine <- i_beats
-                            | logits
-                       +----+------+
-                     Argmax   LogitsWriter (with `keep`)
-                       |           |
-                     best     o_request, o_write
+        i_command -> RowBlocks -> dots <- i_beats
+                         | blocks   | sums, scales
+                         +-> LogitReader
+                                  | logits
+                             +----+------+
+                           Argmax   LogitsWriter (with `keep`)
+                             |           |
+                           o_best   o_request, o_write
 
-    Rules: a row has to be announced on `i_row` before the command whose logits it takes, if `keep`.
+    Each beat of the packet meets the activations of all columns of the group, which are in the operand memory of the
+    dot products.
+
+    Rules: the activations and scales are written before the command, and with `keep` the rows of memory are announced.
+
+    Cost: one beat per clock if a block of 64 rows has more beats than 64 * columns + `BlockDots.done_latency` + 3
+    (`RowBlocks`). The last logit comes `BlockDots.done_latency` + `LogitReader.LATENCY` clocks and one for each row
+    and column of the last block after the last beat, and the best row of the last column a clock later.
 
     Members:
-        i_command, i_activations, i_beats: of `LogitEngine`.
-        best, best_valid: the best row of a command; valid for one clock, after the last logit.
+        active: a command may be under way; the dot products belong to the LM head.
+        i_command: lm_head_command.
+        scale, scale_en: the scale of the activations of a column.
+        i_beats: the payload of the packet.
+        dots: the dot products.
+        o_best: the best row of each column, the last column last.
         keep: logits are written to memory too.
-        i_row: the row of memory that they are written to.
+        i_row: the row of memory that those of a column are written to.
         o_request, o_write: the writes.
-        idle: no row is under way.
+        idle: no row is under way to memory.
     """
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
+            "active": In(1),
             "i_command": In(stream.Signature(lm_head_command(config))),
-            "i_activations": In(stream.Signature(lm_head_write(config))),
+            "scale": In(head_scale(config)), "scale_en": In(1),
             "i_beats": In(stream.Signature(stream_beat(config))),
-            "best": Out(best_row(config)), "best_valid": Out(1),
+            "dots": Out(head_dots(config)),
+            "o_best": Out(stream.Signature(best_row(config), always_ready=True)),
             "keep": In(1),
-            "i_row": In(stream.Signature(logits_row(config))),
+            "i_row": In(stream.Signature(logits_row(config), always_ready=True)),
             "o_request": Out(stream.Signature(write_request(config))),
             "o_write": Out(stream.Signature(write_beat(config))),
             "idle": Out(1),
@@ -53,20 +72,31 @@ class LmHead(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.engine = engine = LogitEngine(self.config)
+        m.submodules.blocks = blocks = RowBlocks(self.config)
+        m.submodules.reader = reader = LogitReader(self.config)
         m.submodules.argmax = argmax = Argmax(self.config)
         m.submodules.writer = writer = LogitsWriter(self.config)
-        wiring.connect(m, wiring.flipped(self.i_command), engine.i_command)
-        wiring.connect(m, wiring.flipped(self.i_activations), engine.i_activations)
-        wiring.connect(m, wiring.flipped(self.i_beats), engine.i_beats)
-        wiring.connect(m, wiring.flipped(self.i_row), writer.i_row)
-        wiring.connect(m, writer.o_request, wiring.flipped(self.o_request))
-        wiring.connect(m, writer.o, wiring.flipped(self.o_write))
-        fork(m, engine.o, [(1, argmax.i), (self.keep, writer.i)])
+        flipped, connect, dots = wiring.flipped, wiring.connect, self.dots
+        connect(m, flipped(self.i_command), blocks.i)
+        connect(m, blocks.o_item, flipped(dots.item))
+        connect(m, flipped(self.i_beats), flipped(dots.beats))
+        connect(m, blocks.o_block, reader.i)
+        connect(m, reader.sums, flipped(dots.sums))
+        connect(m, reader.scales, flipped(dots.scales))
+        connect(m, flipped(self.i_row), writer.i_row)
+        connect(m, writer.o_request, flipped(self.o_request))
+        connect(m, writer.o, flipped(self.o_write))
+        connect(m, argmax.o, flipped(self.o_best))
+        fork(m, reader.o, [(1, argmax.i), (self.keep, writer.i)])
         m.d.comb += [
-            argmax.o.ready.eq(1),
-            self.best.eq(argmax.o.payload),
-            self.best_valid.eq(argmax.o.valid),
+            dots.active.eq(self.active),
+            dots.row_beats.eq(blocks.command.row_beats),
+            blocks.done.eq(dots.done),
+            blocks.read.eq(reader.read),
+            reader.command.eq(blocks.command),
+            reader.scale.eq(self.scale),
+            reader.scale_en.eq(self.scale_en),
+            writer.columns.eq(blocks.command.columns),
             self.idle.eq(writer.idle),
         ]
         return m

@@ -17,7 +17,7 @@ CODE_EXPONENT = 14
 
 
 class LmHeadScale(wiring.Component):
-    """Computes shift = 14 - E for `Quantize` and hs = rstd * 2^(E - 14) for `LogitEngine`.
+    """Computes shift = 14 - E for `Quantize` and hs = rstd * 2^(E - 14) for `LogitReader`.
 
     E is the exponent of absmax, -127 for zero.
 

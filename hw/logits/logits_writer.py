@@ -1,40 +1,41 @@
-"""Logits to memory as float32 words, in long writes."""
+"""Logits to memory as float32 words: rows of several columns at a time."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Array, C, Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.bound import bounded
-from hw.contract.config import AccelConfig
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.payloads import write_beat, write_request
-from hw.logits.argmax import logit_word
-from hw.watch import watch_stream
+from hw.dot.interfaces import POSITION_BITS
+from hw.logits.interfaces import logit_word, logits_row
+from hw.watch import watch, watch_stream
 
-__all__ = ["LogitsWriter", "logits_row"]
+__all__ = ["LogitsWriter"]
 
-MAX_BEATS = 256
 FLOAT32_BITS = 32
 
 
-def logits_row(config: AccelConfig) -> data.StructLayout:
-    """Where a row of logits goes, and its beats: ceil(vocab * 4 / beat)."""
-    return data.StructLayout({"address": unsigned(config.address_bits), "beats": unsigned(24)})
-
-
 class LogitsWriter(wiring.Component):
-    """Packs logits into beats and writes them in requests of up to 256 beats.
+    """Collects the logits of 64 rows, and writes those of each column in a request of its own.
 
-    Rules: a row is commanded before its logits; the logit with `last` ends it. Words behind it in the last beat are 0.
+    The logits of a row come column by column, but the columns have rows of their own in memory. A memory with two banks
+    turns them: while one is written, the other fills.
 
-    Cost: a clock per logit and one per beat and request.
+    Rules: the columns of a group are announced before its logits; the logit with `last` of the last column ends them.
+    Words behind it in the last beat are 0.
+
+    Cost: a clock per beat and one per request, beside the logits of the next 64 rows, which are as many or more.
+    Memory: 2 x 64 codes for each column, read without a clock, which makes it one of LUTs: `ulx3s-bram` has no block
+    RAM left.
 
     Members:
+        columns: of the group; steady.
         i_row: logits_row.
-        i: logit_word, of which the value is used.
+        i: logit_word.
         o_request, o: to the write engine.
         idle: no row is under way.
     """
@@ -42,7 +43,8 @@ class LogitsWriter(wiring.Component):
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            "i_row": In(stream.Signature(logits_row(config))),
+            "columns": In(range(config.head_columns + 1)),
+            "i_row": In(stream.Signature(logits_row(config), always_ready=True)),
             "i": In(stream.Signature(logit_word(config))),
             "o_request": Out(stream.Signature(write_request(config))),
             "o": Out(stream.Signature(write_beat(config))),
@@ -53,49 +55,67 @@ class LogitsWriter(wiring.Component):
         m = Module()
         for name in ("o_request", "o"):
             watch_stream(m, platform, getattr(self, name), name)
-        config = self.config
+        config, word = self.config, self.i.payload
         words = config.port_bits // FLOAT32_BITS
-        beat_shift = exact_log2(config.beat_bytes)
-        row = Signal(logits_row(config))
-        part, left, size = Signal(range(words)), Signal(range(MAX_BEATS + 1)), Signal(range(MAX_BEATS + 1))
-        bounded(platform, self.o_request.payload.beats, "beats of a write", "256", MAX_BEATS)
-        packed = Array(Signal(FLOAT32_BITS, name=f"word{n}") for n in range(words))
+        column = word.column.shape()
+        m.submodules.codes = codes = memory.Memory(
+            shape=data.ArrayLayout(FLOAT_BITS, words), init=[],
+            depth=(BLOCK_POSITIONS // words) << (1 + len(word.column)))
+        write, read = codes.write_port(granularity=1), codes.read_port(domain="comb")
+
+        # one bank fills
+        filling, full = Signal(), Signal(2)
+        rows = Signal(data.ArrayLayout(range(BLOCK_POSITIONS + 1), 2))  # of a bank, without padding
+        lasts = Signal(2)
+        place, word_bits = Signal(POSITION_BITS), exact_log2(words)  # wider than the row of a small vocabulary
+        taken, block_end = self.i.valid & self.i.ready, Signal()
         m.d.comb += [
-            size.eq(Mux(row.beats > MAX_BEATS, MAX_BEATS, row.beats)),
-            self.o_request.payload.address.eq(row.address),
-            self.o_request.payload.beats.eq(size),
-            self.o.payload.data.as_value().eq(Cat(*packed)),
+            place.eq(word.row),
+            self.i.ready.eq(~self.idle & ~full.bit_select(filling, 1)),
+            block_end.eq((word.column == self.columns - 1) & (word.last | (place == BLOCK_POSITIONS - 1))),
+            write.addr.eq(Cat(place[word_bits:], word.column, filling)),
+            *(write.data[n].eq(word.logit) for n in range(words)),
+            write.en.eq(Mux(taken, 1 << place[:word_bits], 0)),
+        ]
+        with m.If(taken & ~word.padding):
+            m.d.sync += rows[filling].eq(place + 1)
+        with m.If(taken & block_end):
+            m.d.sync += [full.bit_select(filling, 1).eq(1), lasts.bit_select(filling, 1).eq(word.last)]
+            m.d.sync += filling.eq(~filling)
+
+        # the other one is written
+        writing, of, beat, beats = Signal(), Signal(column), Signal(range(BLOCK_POSITIONS)), Signal(range(65))
+        addresses = Array(Signal(config.address_bits, name=f"address_{n}") for n in range(1 << len(word.column)))
+        busy = Signal()
+        m.d.comb += [
+            self.idle.eq(~busy),
+            beats.eq((rows[writing] + (words - 1)) >> word_bits),
+            self.o_request.payload.address.eq(addresses[of]),
+            self.o_request.payload.beats.eq(beats),
+            read.addr.eq(Cat(beat[: POSITION_BITS - word_bits], of, writing)),
             self.o.payload.strobe.eq(~0),
+            self.o.payload.data.as_value().eq(
+                Cat(Cat(C(0, FLOAT32_BITS - FLOAT_BITS), read.data[n]) for n in range(words))),
         ]
         with m.FSM():
-            with m.State("ROW"):
-                m.d.comb += [self.i_row.ready.eq(1), self.idle.eq(1)]
-                m.d.sync += [row.eq(self.i_row.payload), part.eq(0)]
-                with m.If(self.i_row.valid):
-                    m.next = "REQUEST"
             with m.State("REQUEST"):
-                m.d.comb += self.o_request.valid.eq(1)
-                m.d.sync += left.eq(size)
-                with m.If(self.o_request.ready):
-                    m.d.sync += [row.address.eq(row.address + (size << beat_shift)), row.beats.eq(row.beats - size)]
-                    m.next = "LOGITS"
-            with m.State("LOGITS"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    with m.If(part == 0):
-                        m.d.sync += [word.eq(0) for word in packed]
-                    m.d.sync += packed[part].eq(Cat(C(0, FLOAT32_BITS - FLOAT_BITS), self.i.payload.logit))
-                    m.d.sync += part.eq(part + 1)
-                    with m.If(self.i.payload.last | (part == words - 1)):
-                        m.d.sync += part.eq(0)
-                        m.next = "BEAT"
+                m.d.comb += self.o_request.valid.eq(full.bit_select(writing, 1))
+                m.d.sync += beat.eq(0)
+                with m.If(self.o_request.valid & self.o_request.ready):
+                    m.d.sync += addresses[of].eq(addresses[of] + BLOCK_POSITIONS * FLOAT32_BITS // 8)
+                    m.next = "BEAT"
             with m.State("BEAT"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += left.eq(left - 1)
-                    m.next = "LOGITS"
-                    with m.If(left == 1):
+                    m.d.sync += beat.eq(beat + 1)
+                    with m.If(beat == beats - 1):
                         m.next = "REQUEST"
-                        with m.If(row.beats == 0):
-                            m.next = "ROW"
+                        m.d.sync += of.eq(of + 1)
+                        with m.If(of == self.columns - 1):
+                            m.d.sync += [of.eq(0), full.bit_select(writing, 1).eq(0), writing.eq(~writing)]
+                            with m.If(lasts.bit_select(writing, 1)):
+                                m.d.sync += busy.eq(0)
+        with m.If(self.i_row.valid):
+            m.d.sync += [addresses[self.i_row.payload.column].eq(self.i_row.payload.address), busy.eq(1)]
+        watch(m, platform, ~self.i_row.valid | (full == 0), "a row is announced while logits wait")
         return m

@@ -11,13 +11,15 @@ from hw.contract.config import AccelConfig
 from hw.contract.payloads import beat, gather_request
 from hw.memory.axi import BURST_INCR, CACHE_NORMAL, AxiError, axi_read_signature, beat_size, burst_request, page_window
 from hw.memory.burst_master import BurstMaster, response_error
-from hw.streams import Queue
+from hw.streams import Queue, RegisterSlice
 from hw.watch import watch, watch_fifo
 
-__all__ = ["GATHER_FIFO_BEATS", "ReadEngine", "gather_beat", "stream_command"]
+__all__ = ["GATHER_BURSTS", "ReadEngine", "gather_beat", "stream_command"]
 
-GATHER_FIFO_BEATS = 64
-"""Depth of the gather FIFO: it covers the read latency of random reads."""
+GATHER_BURSTS = 4
+"""Longest bursts that the gather FIFO holds. A burst is issued when a quarter of the FIFO is free, so at least three
+bursts are on their way or stored while one beat leaves per clock, and memory may take 3 * burst_beats clocks to answer:
+192 for bursts of 64 beats, 48 for bursts of 16."""
 
 STREAM_ID, GATHER_ID = 0, 1
 
@@ -39,10 +41,13 @@ class ReadEngine(wiring.Component):
         gather -> queue, BurstSplitter -+            +-> FIFO -> o_gather
 
     `stream` is for long regions. It is prefetched as far as the FIFO of `config.stream_fifo_beats` has room, across the
-    end of a region into the next queued command. `gather` is for short random reads and has priority on AR.
+    end of a region into the next queued command. `gather` is for random reads, whose results a unit waits for, and has
+    priority on AR. Its FIFO holds GATHER_BURSTS of the longest bursts. The stream gets AR whenever no gather burst is
+    due: while the gather FIFO is full, and after the last request. The requests of a command of the machine are finite,
+    and it reads no packet before their end, so the stream never waits forever.
 
     In a machine with several ports, the engine reads every `config.ports`-th stripe of the stream (see
-    `BurstSplitter`). Only the engine of port 0 has a gather client.
+    `BurstSplitter`).
 
     Rules:
         - A burst is issued only if the FIFO of its client has room for all of it, so RREADY is always 1.
@@ -64,8 +69,8 @@ class ReadEngine(wiring.Component):
         axi: AR and R channels.
         stream: commands, `stream_command(config)`.
         o_stream: `beat(config)`.
-        gather: requests, `gather_request(config)`.
-        o_gather: `gather_beat(config)`.
+        gather: requests, `gather_request(config)`; not without `gathers`.
+        o_gather: `gather_beat(config)`; not without `gathers`.
         window: `page_window(config)`, the addresses that bursts may have.
         abort: clear all commands; while it is 1 and until `idle`, no command is accepted.
         idle: no command waits, no burst is in flight, and both FIFOs are empty.
@@ -116,17 +121,20 @@ class ReadEngine(wiring.Component):
         burst_end = Signal(2)
         unexpected = Signal(2)
         bursts = []
-        clients = [
-            ("stream", self.stream, self.o_stream, 32, config.stream_fifo_beats, config.burst_beats, config.ports)]
+        clients = [("stream", self.stream, self.o_stream, 32, config.stream_fifo_beats, config.ports)]
         if self.gathers:
-            clients.append(("gather", self.gather, self.o_gather, 16, GATHER_FIFO_BEATS,
-                            min(config.burst_beats, GATHER_FIFO_BEATS // 2), 1))
-        for client, (name, commands, output, beat_bits, depth, limit, stripes) in enumerate(clients):
-            splitter, cutting = master.bursts(commands, name=name, beat_bits=beat_bits, limit=limit, stripes=stripes)
-            pending = Queue(data.StructLayout({"beats": 9, "final": 1}), config.outstanding)  # each burst in flight
+            clients.append(("gather", self.gather, self.o_gather, 16, GATHER_BURSTS * config.burst_beats, 1))
+        for client, (name, commands, output, beat_bits, depth, stripes) in enumerate(clients):
+            splitter, cutting = master.bursts(
+                commands, name=name, beat_bits=beat_bits, limit=config.burst_beats, stripes=stripes)
+            burst_in_flight = data.StructLayout({"beats": 9, "final": 1})
+            pending = Queue(burst_in_flight, config.outstanding)
+            due_burst = RegisterSlice(burst_in_flight)  # a beat arrives two clocks after its burst was issued, or later
             # One place more than `free` counts: the output register fills a clock late, and beats cannot wait.
             store = Queue(gather_beat(config), depth + 1, buffered=True)
             m.submodules[f"{name}_pending"] = master.reset(pending)
+            m.submodules[f"{name}_due"] = master.reset(due_burst)
+            wiring.connect(m, pending.o, due_burst.i)
             m.submodules[f"{name}_store"] = master.reset(store)
 
             # Room that no burst has reserved yet.
@@ -134,7 +142,7 @@ class ReadEngine(wiring.Component):
             bursts.append(burst)
             taken = Signal(name=f"{name}_taken")
             free = Signal(range(depth + 1), init=depth, name=f"{name}_free")
-            formula = "64" if client == GATHER_ID else "stream_fifo_beats"
+            formula = f"{GATHER_BURSTS} burst_beats" if client == GATHER_ID else "stream_fifo_beats"
             bounded(platform, free, f"room of the {name} FIFO", formula, depth)
             m.d.comb += [
                 can_issue[client].eq(splitter.o.valid & burst.inside & (free >= burst.beats)),
@@ -158,13 +166,13 @@ class ReadEngine(wiring.Component):
             due = Signal(name=f"{name}_due")
             m.d.comb += [
                 mine.eq(arrived & (response.id == client)),
-                due.eq(count == pending.o.payload.beats),
-                unexpected[client].eq(mine & ~pending.o.valid),
+                due.eq(count == due_burst.o.payload.beats),
+                unexpected[client].eq(mine & ~due_burst.o.valid),
                 burst_end[client].eq(mine & response.last),
-                pending.o.ready.eq(burst_end[client]),
-                store.i.valid.eq(mine & pending.o.valid & ~failed & ~response.resp[1] & (due == response.last)),
+                due_burst.o.ready.eq(burst_end[client]),
+                store.i.valid.eq(mine & due_burst.o.valid & ~failed & ~response.resp[1] & (due == response.last)),
                 store.i.payload.data.eq(response.data),
-                store.i.payload.last.eq(due & pending.o.payload.final),
+                store.i.payload.last.eq(due & due_burst.o.payload.final),
             ]
             with m.If(mine):
                 m.d.sync += count.eq(count + 1)
@@ -172,7 +180,7 @@ class ReadEngine(wiring.Component):
                     m.d.sync += count.eq(1)
             master.fail(mine & (due != response.last), AxiError.LAST)
             master.fail(mine & response.resp[1], response_error(response.resp))
-            master.fail(mine & ~pending.o.valid, AxiError.UNEXPECTED)
+            master.fail(mine & ~due_burst.o.valid, AxiError.UNEXPECTED)
             with m.If(flush):
                 m.d.sync += count.eq(1)
 

@@ -18,7 +18,7 @@ __all__ = ["WriteEngine"]
 
 
 class WriteEngine(wiring.Component):
-    """Writes requests of 1 to 256 beats to memory; a request that crosses 4 KB becomes two or more bursts.
+    """Writes requests of 1 to 1024 beats to memory; a request that crosses 4 KB becomes two or more bursts.
 
     Rules:
         - The beats of the requests come on `data` in the order of the requests, before or after the request itself.
@@ -67,7 +67,7 @@ class WriteEngine(wiring.Component):
         unanswered = Signal(range(config.outstanding + 1))  # of these, bursts whose last beat was accepted
         bounded(platform, in_flight, "write bursts in flight", "outstanding", config.outstanding)
         bounded(platform, unanswered, "write bursts without an answer", "outstanding", config.outstanding)
-        splitter, cutting = master.bursts(self.request, name="request", beat_bits=9, limit=config.burst_beats)
+        splitter, cutting = master.bursts(self.request, name="request", beat_bits=11, limit=config.burst_beats)
         m.submodules.lengths = lengths = Queue(9, config.outstanding)  # bursts whose beats still have to be sent
 
         # AW: a register.

@@ -1,6 +1,8 @@
-"""Packer from words of V codes to words of Kc activations, in front of the memories of the array."""
+"""Packer from words of Q codes to words of Kc activations, in front of the memories of the array."""
 
 from __future__ import annotations
+
+from math import gcd
 
 from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -18,11 +20,11 @@ ACTIVATION_CODE_BITS = 16
 
 
 def code_word(config: AccelConfig) -> data.StructLayout:
-    """V codes of one column; `index` counts its words from 0, `last` marks the last one."""
+    """Q codes of one column; `index` counts its words from 0, `last` marks the last one."""
     return data.StructLayout({
         "column": config.column_bits,
         "index": config.word_bits,
-        "codes": data.ArrayLayout(signed(ACTIVATION_CODE_BITS), config.vector),
+        "codes": data.ArrayLayout(signed(ACTIVATION_CODE_BITS), config.quantize_lanes),
         "last": 1,
     })
 
@@ -30,7 +32,7 @@ def code_word(config: AccelConfig) -> data.StructLayout:
 class PackActivations(wiring.Component):
     """Collects int8 codes into words of `inputs` activations for the write port of the array.
 
-    Rules: Kc need not be a multiple of V; codes that do not fit in a word start the next one. After `last` the word is
+    Rules: Kc need not be a multiple of Q; codes that do not fit in a word start the next one. After `last` the word is
     filled with zeros. A word beyond the memory of the array is dropped: it only holds padding.
 
     Latency: a full word is written one clock after the code that completes it. If the codes with `last` cross a word,
@@ -54,13 +56,13 @@ class PackActivations(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        lanes, inputs = config.vector, config.inputs
+        lanes, inputs = config.quantize_lanes, config.inputs
         held = Signal(data.ArrayLayout(signed(8), inputs + lanes))
         merged = Signal.like(held)
         fill = Signal(range(inputs + 1))
         total = Signal(range(inputs + lanes + 1))
         address = Signal(range(config.activation_words + 1))
-        bounded(platform, total, "codes of an incomplete word", "Kc - 1 + V", inputs - 1 + lanes)
+        bounded(platform, total, "codes of an incomplete word", "Kc - 1 + Q", inputs - 1 + lanes)
         bounded(platform, address, "word of activations, with padding", "ceil(max_k / Kc)", config.activation_words)
         rest, column = Signal(), Signal(config.column_bits)
         take, write, finish = Signal(), Signal(), Signal()
@@ -71,11 +73,10 @@ class PackActivations(wiring.Component):
             merged.eq(held),
         ]
         with m.If(~rest):
-            for element in range(inputs + lanes):
-                for lane in range(lanes):
-                    if 0 <= element - lane < inputs:
-                        with m.If(fill == element - lane):
-                            m.d.comb += merged[element].eq(self.i.payload.codes[lane][:8].as_signed())
+            for place in range(0, inputs, gcd(inputs, lanes)):  # all that `fill` can be
+                with m.If(fill == place):
+                    for lane in range(lanes):
+                        m.d.comb += merged[place + lane].eq(self.i.payload.codes[lane][:8].as_signed())
 
         watch(m, platform, fill < inputs, "{} codes wait for a word of {}", fill, inputs)
         watch(m, platform, address <= config.activation_words, "word {} of a vector", address)

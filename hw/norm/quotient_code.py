@@ -34,21 +34,23 @@ class QuotientCode(wiring.Component):
     rounding of `inverse`. The six stages are: leading bits; guess as a product; guess as an integer; its upper bound
     times top; comparison; rounding and sign.
 
-    Rules: |a| <= top, 2^-120 <= top, |inverse * top / 127 - 1| <= 2^-10. `inverse` and `top` are steady until the last
-    result has left.
+    Rules: |a| <= top, 2^-120 <= top, |inverse * top / 127 - 1| <= 2^-10. The caller gives `top` twice, so that many
+    units can share the registers of its delay.
 
     Latency: `LATENCY` clocks. Throughput: one result per clock. Cost: a multiplier of 12 x 12 and one of 17 x 8.
 
     Members:
         a, inverse, top: 25-bit codes.
+        late_top: `top` as it was `TOP_DELAY` clocks ago.
         o: the code.
     """
 
     LATENCY = 6
+    TOP_DELAY = 3
 
     def __init__(self) -> None:
         super().__init__({
-            "a": In(FLOAT_BITS), "inverse": In(FLOAT_BITS), "top": In(FLOAT_BITS), "o": Out(signed(MAGNITUDE_BITS + 1)),
+            **dict.fromkeys(("a", "inverse", "top", "late_top"), In(FLOAT_BITS)), "o": Out(signed(MAGNITUDE_BITS + 1)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -89,7 +91,7 @@ class QuotientCode(wiring.Component):
         shifted = Signal(SCALED_BITS + FAR)
         m.d.comb += shifted.eq(Cat(Const(0, FAR), scaled_3) >> distance_3)
         m.d.sync += [
-            bound.eq(Cat(Const(1, 1), guess) * significand(self.top)),
+            bound.eq(Cat(Const(1, 1), guess) * significand(self.late_top)),
             scaled_4.eq(shifted[FAR:]),
             more_4.eq(shifted[:FAR].any()),
         ]

@@ -15,8 +15,8 @@ from hw.watch import watch_stream
 
 __all__ = ["Residual"]
 
-_FETCH = 2
-"""Clocks from an accepted word to the stored one: address register, memory."""
+_FETCH = 3
+"""Clocks from an accepted word to the stored one: address register, memory, register."""
 
 
 class Residual(wiring.Component):
@@ -58,6 +58,7 @@ class Residual(wiring.Component):
             m.d.sync += [fetch.eq(self.i.valid), self.read.addr.eq(address)]
             out = delayed(m, word.values.as_value(), _FETCH, name="out")
             place = delayed(m, place, self.LATENCY, name="place")
+            stored = delayed(m, self.read.data, 1, name="stored")
         m.d.comb += [
             self.read.en.eq(advance & fetch),
             Cat(self.o.valid, self.o.payload.column, self.o.payload.index).eq(place),
@@ -68,7 +69,7 @@ class Residual(wiring.Component):
             add = FloatAdd()
             m.submodules[f"add_{lane}"] = EnableInserter(advance)(add)
             m.d.comb += [
-                add.a.eq(self.read.data[lane]),
+                add.a.eq(stored[lane]),
                 add.b.eq(terms[lane]),
                 self.o.payload.values[lane].eq(add.o),
             ]

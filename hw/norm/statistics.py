@@ -50,7 +50,7 @@ class NormStatistics(wiring.Component):
     Members:
         clear: forget all words, also those in flight; not while a column is being finished.
         i: words as they are written to the scratchpad.
-        norm: read port of the norm weights, at index.
+        norm: read port of the norm weights, at index; V of them are used.
         i_finish: a column that is complete.
         o: the statistics of that column.
     """
@@ -178,6 +178,7 @@ class NormStatistics(wiring.Component):
 
         with m.FSM() as fsm:
             m.d.comb += finishing.eq(~fsm.ongoing("IDLE"))
+            m.d.sync += tree_sum.eq(finishing)  # no word is in flight when it begins, or comes that soon behind it
             with m.State("IDLE"):
                 m.d.comb += self.i_finish.ready.eq(~waiting & ~self.o.valid & ~self.clear)
                 m.d.sync += [
@@ -199,7 +200,6 @@ class NormStatistics(wiring.Component):
                 m.d.sync += clocks.eq(0)
                 m.next = "ADD"
             with m.State("ADD"):
-                m.d.comb += tree_sum.eq(1)
                 m.d.sync += clocks.eq(clocks + 1)
                 with m.If(clocks == FloatAdd.LATENCY):
                     with m.If(stride > 1):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
+from hw.contract.head_layout import HeadLayout
 from hw.contract.isa import Flags, Opcode, decode_header
 from sim.golden.array import bitlinear_sums
 from sim.golden.attention import KvHead, attend_head, rope
@@ -51,7 +53,7 @@ class GoldenMachine:
     def __init__(self, image: ModelImage) -> None:
         self.image, self.plan, self.config = image, image.plan, image.plan.config
         self.streams = {name: image.view(name) for name in ("stream", "head")}
-        self.kv = np.zeros((self.plan.shape.sequences, self.plan.slot_stride), dtype=np.uint8)
+        self.kv = np.zeros(self.plan.kv_bytes, dtype=np.uint8)
         self.h = self.work = np.zeros((0, 0))
         self.norm = np.zeros(0)
         self.stats = Statistics(np.zeros(0), np.zeros(0))
@@ -129,24 +131,28 @@ class GoldenMachine:
         q = rope(heads_at(0, heads), cos, sin)
         k = rope(heads_at(header["k_offset"], kv_heads), cos, sin)
         v = heads_at(header["v_offset"], kv_heads)
-        caches = [[self._kv_head(header, slot, g, d) for g in range(kv_heads)] for slot in self.slots]
-        for column, position in enumerate(self.positions):
-            for g, cache in enumerate(caches[column]):
-                cache.append(position, k[column, g], v[column, g], self.config.kv_bits, float(self.factor[column]))
         out = np.empty_like(q)
-        for column, position in enumerate(self.positions):
-            for g, cache in enumerate(caches[column]):
-                mine = slice(g * group, (g + 1) * group)
-                out[column, mine] = attend_head(q[column, mine], cache, position, float_field(header["softmax_scale"]))
+        for g in range(kv_heads):
+            mine, caches = slice(g * group, (g + 1) * group), {s: self._kv_head(header, s, g, d) for s in self.slots}
+            for column, (slot, position) in enumerate(zip(self.slots, self.positions, strict=True)):
+                caches[slot].append(
+                    position, k[column, g], v[column, g], self.config.kv_bits, float(self.factor[column]))
+            most = dict(zip(self.slots, self.positions, strict=True))  # the last position of a slot is its largest
+            stored = {slot: caches[slot].read(position + 1) for slot, position in most.items()}
+            for column, (slot, position) in enumerate(zip(self.slots, self.positions, strict=True)):
+                (keys, values, scales), n = stored[slot], position + 1
+                out[column, mine] = attend_head(
+                    q[column, mine], keys[:n], values[:n], scales[:n], float_field(header["softmax_scale"]))
         self.work[:, : heads * d] = out.reshape(columns, -1)
         self.stats = statistics(self.work[:, : heads * d], self.norm)
 
     def lm_head(self, header: Fields, payload: NDArray[np.uint8], column: int) -> Array:
         """Logits of one column over the whole vocabulary."""
-        beat, k, m = self.config.stream_bytes, header["hidden"], header["vocabulary"]
-        groups = payload.reshape(-1, self.plan.lm_head_group_bytes)
-        scales = np.ascontiguousarray(groups[:, :beat]).view("<f4").ravel()[:m].astype(np.float64)
-        codes = groups[:, beat:].reshape(-1, self.plan.lm_head_row_bytes)[:m, :k].view(np.int8)
+        layout, m = HeadLayout(self.config, header["hidden"], header["vocabulary"]), header["vocabulary"]
+        beats = payload.reshape(layout.groups, layout.group_beats, self.config.ports, -1)
+        scales = np.ascontiguousarray(beats[:, 0]).view("<f4").swapaxes(1, 2).ravel()[:m].astype(np.float64)
+        rows = beats[:, 1:].reshape(layout.groups, layout.port_rows, layout.row_beats, self.config.ports, -1)
+        codes = rows.swapaxes(2, 3).reshape(layout.groups * layout.group_rows, -1)[:m, : layout.hidden].view(np.int8)
         return lm_head_logits(self.act[column], float(self.act_scale[column]), codes, scales)
 
     def _rope_rows(self, d: int) -> tuple[Array, Array]:
@@ -157,6 +163,6 @@ class GoldenMachine:
         return both[..., : d // 2], both[..., d // 2 :]
 
     def _kv_head(self, header: Fields, slot: int, g: int, d: int) -> KvHead:
-        start = header["layer_offset"] + g * header["kv_head_stride"]
-        size = self.plan.head_stride
-        return KvHead.view(self.config, self.kv[slot, start : start + size], d)
+        start = slot * self.plan.slot_stride + header["layer_offset"] + g * header["kv_head_stride"]
+        shape = (self.config.ports, self.plan.head_stride)
+        return KvHead.view(self.config, as_strided(self.kv[start:], shape, (self.plan.kv_port_stride, 1)), d)

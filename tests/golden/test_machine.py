@@ -118,7 +118,7 @@ def test_accuracy_of_a_short_embedding(bits: int, tmp_path: Path) -> None:
     """The same passages; what the bits cost is the difference to `tiny` with its 16."""
     with np.load(ROOT / "tests" / "references" / "shakespeare-nano-passages.npz") as file:
         prompts, codes = file["tokens"], file["logits"]
-    config = PRESETS["tiny"].replace(name=f"tiny, {bits}-bit embedding", embedding_bits=bits)
+    config = PRESETS["tiny"].replace(name=f"tiny-embedding-{bits}", embedding_bits=bits)
     assert_accurate(DEMO, config, prompts, codes, tmp_path, EMBEDDING_BARS[bits])
 
 

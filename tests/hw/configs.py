@@ -25,7 +25,7 @@ def configs(draw: st.DrawFn, *, ports: tuple[int, ...] = (1, 2), port_bits: tupl
         columns=draw(st.integers(1, most_columns)), vector=vector, kv_bits=kv_bits,
         embedding_bits=draw(st.sampled_from((8, 12, 16))),
         max_hidden=draw(size), max_intermediate=draw(size), max_vocab=draw(size),
-        max_head_dim=draw(st.integers(max(2 * vector, bits // kv_bits), 128)),
+        max_head_dim=draw(st.integers(16, 128)), query_rows=draw(st.integers(1, 9)),
         max_group=draw(st.integers(1, 17)), max_positions=draw(st.integers(1, 5000)),
         stream_fifo_beats=2 * burst + draw(st.integers(0, 9)), burst_beats=burst,
         outstanding=draw(st.integers(1, 9)), address_bits=draw(st.integers(36, 64)),

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from hw.array.systolic import SystolicArray
 from hw.contract.config import AccelConfig, ceil_div
-from hw.dot.dot_engine import DotEngine
 from hw.embedding.embedding import EmbeddingRow
 from sim.golden.array import bitlinear_sums
 from sim.golden.embedding import embedding_row
 from sim.golden.number import encode, rnd
 from sw.weights import pack_matrix
 from tests.hw.array import test_rescale
-from tests.hw.attention import test_score, test_softmax, test_weighted_values
+from tests.hw.attention import test_head_outputs, test_softmax
 from tests.hw.configs import configs
-from tests.hw.dot import test_dot_engine
+from tests.hw.dot import test_block_dots
 from tests.hw.feedforward import test_gated_relu2
-from tests.hw.logits import test_argmax, test_logit_engine
+from tests.hw.logits import test_argmax
+from tests.hw.logits.head_bench import check, random_group
 from tests.hw.norm import test_quantize, test_residual, test_statistics
 from tests.hw.norm.vectors import bf16, random_vector
 from tests.hw.steps import Step, run_steps, run_stream
@@ -93,29 +93,21 @@ def test_norm(config: AccelConfig, seed: int, stall: float, head: int) -> None:
     test_quantize.check(config, [(x, g, head, 0)], stall)
 
 
-@few(5)
+@few(4)
 @given(SMALL, SEEDS, STALLS)
-def test_scores_and_values(config: AccelConfig, seed: int, stall: float) -> None:
-    """Dot products of the longest rows, largest first; scores; weighted values."""
-    random = np.random.default_rng(seed)
-    limit = 2 ** (config.kv_bits - 1) - 1
-    longest = config.max_head_dim
-    rows = [(np.full(longest, 32767), np.full(longest, -limit))]
-    rows += [(random.integers(-32767, 32768, n), random.integers(-limit, limit + 1, n))
-             for n in random.integers(1, longest + 1, 4)]
-    engine = DotEngine(config, lanes=config.beat_bytes, element_bits=config.kv_bits, max_elements=longest)
-    fed = [beat for operands, codes in rows for beat in test_dot_engine.beats(config, config.kv_bits, operands, codes)]
-    received, _ = run_stream(engine, {"i": fed}, stall=stall, seed=seed)
-    assert received == [int(operands @ codes) for operands, codes in rows]
-    test_score.check(config, stall)
-    whole = config.beat_bytes // config.kv_bytes
-    test_weighted_values.check(config.replace(max_head_dim=longest // whole * whole), stall)
+def test_dots(config: AccelConfig, seed: int, stall: float) -> None:
+    """Keys and values of the longest heads, largest first."""
+    config = config.replace(query_rows=1 + config.query_rows % 3, max_head_dim=16 * (1 + seed % 3))
+    blocks = test_block_dots.random_blocks(config, config.max_head_dim, (test_block_dots.EXTREME, 1 + seed % 64))
+    test_block_dots.check(config, config.max_head_dim, blocks, stall)
 
 
 @few(3)
-@given(SMALL, SEEDS, STALLS)
-def test_softmax_of_interleaved_heads(config: AccelConfig, seed: int, stall: float) -> None:
-    test_softmax.check_random(seed, config=config, stall=stall)
+@given(SMALL, st.integers(1, 16), SEEDS, STALLS)
+def test_softmax_and_outputs(config: AccelConfig, rows: int, seed: int, stall: float) -> None:
+    config = config.replace(query_rows=rows)
+    test_softmax.check_random(config, seed, stall, (1, 2))
+    test_head_outputs.check_random(config.replace(max_head_dim=16 * (1 + seed % 3)), seed, stall)
 
 
 @few(5)
@@ -147,8 +139,11 @@ def test_embedding(config: AccelConfig, seed: int, stall: float) -> None:
 def test_logits(config: AccelConfig, seed: int, stall: float) -> None:
     """The head on its largest codes and on random ones, and the argmax."""
     random = np.random.default_rng(seed)
-    largest = test_logit_engine.Column.random(seed, config.max_hidden, int(random.integers(1, config.max_vocab + 1)))
-    largest.rows[:] = np.where(largest.a16 < 0, -127, 127)
-    largest.a16 = np.where(largest.a16 < 0, -32767, 32767)
-    test_logit_engine.run(config, largest.a16, [largest], padding=0x7F, stall=stall, seed=seed, silence=200)
+    config = config.replace(query_rows=1 + config.query_rows % 4)
+    columns = config.head_columns
+    groups = [random_group([seed, n], columns, k, random.integers(1, config.max_vocab + 1, 2).tolist(), padding=0x7F)
+              for n, k in enumerate((config.max_hidden, int(random.integers(1, config.max_hidden + 1))))]
+    groups[0].heads[0].rows[:] = np.where(groups[0].a16[0] < 0, -127, 127)
+    groups[0].a16[:] = np.where(groups[0].a16 < 0, -32767, 32767)
+    check(config, groups, keep=bool(seed % 2), stall=stall, seed=seed)
     test_argmax.run(list(test_argmax.random_commands(seed))[:4], stall=stall, seed=seed)

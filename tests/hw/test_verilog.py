@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib import memory, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig, preset
@@ -150,6 +150,15 @@ def test_build_id_is_in_the_hardware() -> None:
 def test_two_ports_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two ports of clash would be called aclk"):
         generate_verilog(Clash(CONFIG), "clash")
+
+
+def test_constants_are_no_pins() -> None:
+    """`ready` of a stream that is always ready."""
+    component = wiring.Component({"i": In(stream.Signature(4, always_ready=True)), "o": Out(4)})
+    component.config = CONFIG
+    component.elaborate = lambda platform: Module()
+    assert {port.name for port in generate_verilog(component, "tap").ports} == {
+        "aclk", "aresetn", "i__payload", "i__valid", "o"}
 
 
 def test_every_block_is_started() -> None:

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from hw.accelerator import Accelerator
 from hw.array.systolic import SystolicArray
 from hw.contract.config import AccelConfig, preset
-from hw.dot.dot_engine import DotEngine
+from hw.logits.logit_reader import LogitReader
 from hw.memory.axi import axi_signature
 from hw.streams import Queue
 from hw.verilog import generate_verilog
@@ -20,7 +20,7 @@ from hw.watch import watch, watch_fifo, watch_range, watch_stream
 from sim.bench import BenchError, run_bench
 from sim.memory.top import SimulatedMemory
 from tests.hw.simulation import SIMULATORS
-from tests.hw.steps import Step, run_steps, run_stream
+from tests.hw.steps import Step, run_steps
 
 CONFIG = preset("tiny")
 FAULTS = {
@@ -110,12 +110,21 @@ def test_python_ends_with_the_reason(fault: str) -> None:
         run("pysim", **{fault: 1})
 
 
-def test_sums_beyond_the_bound_of_an_engine_are_found() -> None:
-    """Rows of two elements in an engine that is made for one."""
-    row = [{"beat": [127] * 8, "operands": [32767, 32767, *[0] * 6], "first": 1, "last": 1}]
-    engine = DotEngine(CONFIG, lanes=8, element_bits=8, max_elements=1)
-    with pytest.raises(AssertionError, match="a sum is 8322818, beyond 4161409"):
-        run_stream(engine, {"i": row})
+def test_sums_beyond_the_bound_of_the_lm_head_are_found() -> None:
+    """Rows as long as the machine's, and one element longer; what is behind the vocabulary does not count."""
+    config = CONFIG.replace(max_hidden=9, query_rows=1)
+    largest = 32767 * 127 * 9
+
+    def read(total: int, m: int) -> None:
+        run_steps(LogitReader(config), [
+            Step(set={"command": {"columns": 1, "row_beats": 2, "m": m}, "sums.sums": [total]}),
+            Step(send={"i": [{"bank": 0, "rows": 2, "first": 1, "last": 1}]})])
+
+    read(largest, 2)
+    read(-largest, 2)
+    read(largest + 127, 0)
+    with pytest.raises(AssertionError, match="the sum of a logit is 37452808, beyond 37452681"):
+        read(largest + 127, 1)
 
 
 def test_a_credit_too_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ NAMED = {
     "last of everything": (2**SLOT_BITS - 1, 2**30, 2**HEAD_BITS - 1, CONFIG.max_positions // BLOCK_POSITIONS - 1),
     "slot alone": (5, 0, 0, 0),
     "head alone": (0, 0, 200, 0),
-    "block alone": (0, 0, 0, 129),
+    "block alone": (0, 0, 0, 41),
 }
 
 
@@ -25,7 +25,7 @@ def check(stall: float, simulator: str = "pysim") -> None:
     """The named queries, then random ones; without stalls each takes `latency` clocks."""
     choose = random.Random(8)
     queries = [*NAMED.values()] + [
-        (choose.getrandbits(SLOT_BITS), choose.getrandbits(36), choose.getrandbits(HEAD_BITS), choose.getrandbits(8))
+        (choose.getrandbits(SLOT_BITS), choose.getrandbits(36), choose.getrandbits(HEAD_BITS), choose.getrandbits(6))
         for _ in range(60)
     ]
     base, slot_stride, head_stride, block_bytes = 0x8_0000_0000, 0x0123_4560, 0x4_4000, 4224

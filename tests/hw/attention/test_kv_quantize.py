@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from hw.attention.interfaces import RowKind
 from hw.attention.kv_quantize import KvQuantize
 from sim.golden.attention import quantize_kv
 from sim.golden.number import encode, rnd
-from tests.hw.attention.rows import first_and_last, quantize, rows
+from tests.hw.attention.rows import largest_of, rows, words_of
 from tests.hw.norm.vectors import CONFIGS
+from tests.hw.steps import run_stream
 
 LARGEST_SUMS = (1, 127, 4571, 2**14 - 1, 2**15 - 1, 2**15, 2**15 + 1, 127 * 6912)
 
@@ -24,20 +26,23 @@ def sum_rows() -> dict[str, tuple[np.ndarray, float]]:
     return out
 
 
-def check(config, stall, kv_bits, simulator="pysim"):
-    dut = KvQuantize(CONFIGS[config].replace(kv_bits=kv_bits))
-    cases = {}
-    for name, row in rows().items():  # rows with and without a unit in turn
-        cases[name] = row, 0.0
-        cases[f"{name}_unit"] = row, 0.75
-    cases |= sum_rows()
-    values, units = zip(*cases.values(), strict=True)
-    extras = [{"unit": int(encode(unit))} for unit in units]
-    results = quantize(dut, values, {}, extras, stall=stall, simulator=simulator)
-    for (name, (row, unit)), (found, scales) in zip(cases.items(), results, strict=True):
+def check(name: str, stall: float, kv_bits: int, simulator: str = "pysim") -> None:
+    config = CONFIGS[name].replace(kv_bits=kv_bits)
+    cases: list[tuple[np.ndarray, float]] = []
+    for row in rows().values():  # rows with and without a unit in turn
+        cases += [(row, 0.0), (row, 0.75)]
+    cases += sum_rows().values()
+    facts, sent, expected = [], [], []
+    for n, (row, unit) in enumerate(cases):
+        facts.append({"largest": largest_of(row), "unit": int(encode(unit))})
+        words = words_of(row, config.vector, kind=(RowKind.KEY, RowKind.VALUE)[n % 2], row=0, bank=0, scale_bank=0)
         codes, scale = quantize_kv(row, kv_bits, unit)
-        assert found == codes.tolist(), name
-        assert scales == {int(encode(scale))}, name
+        parts = codes.reshape(-1, config.vector).tolist()
+        sent += words
+        expected += [{"codes": part, "scale": int(encode(scale)), "last": word["last"]}
+                     for part, word in zip(parts, words, strict=True)]
+    received, _ = run_stream(KvQuantize(config), {"i_row": facts, "i": sent}, stall=stall, seed=1, simulator=simulator)
+    assert received == expected
 
 
 @pytest.mark.parametrize("kv_bits", [8, 16])
@@ -64,6 +69,14 @@ def test_sums_that_fit_are_stored_exactly():
 
 
 @pytest.mark.parametrize("unit", [0.0, 0.75])
-def test_latency(unit):
-    dut = KvQuantize(CONFIGS["pair"])
-    assert first_and_last(dut, np.ones(8), unit=int(encode(unit))) == (KvQuantize.LATENCY, KvQuantize.LATENCY + 3)
+def test_clocks(unit: float) -> None:
+    """Rows of enough words follow each other without a gap; the division bounds the rate of shorter ones."""
+    for length in (4, KvQuantize.ROW_CLOCKS - 1, KvQuantize.ROW_CLOCKS, 32):
+        row, count = np.ones(2 * length), 4
+        words = words_of(row, 2, kind=RowKind.KEY, row=0, bank=0, scale_bank=0)
+        facts = {"largest": largest_of(row), "unit": int(encode(unit))}
+        _, log = run_stream(KvQuantize(CONFIGS["pair"]), {"i_row": [facts] * count, "i": words * count})
+        assert log["i"][0] - log["i_row"][0] == KvQuantize.ROW_CLOCKS + 1
+        assert log["o"] == [clock + KvQuantize.LATENCY for clock in log["i"]]
+        firsts = log["i"][::length]
+        assert np.diff(firsts).tolist() == [max(length, KvQuantize.ROW_CLOCKS)] * (count - 1)

@@ -1,47 +1,55 @@
-"""QueryQuantize equals the golden query codes and scale, with stalls on both ends."""
+"""QueryQuantize equals the codes and scale of the contract, with stalls on both ends."""
+
+from __future__ import annotations
 
 import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal, signed
 
+from hw.attention.interfaces import RowKind
 from hw.attention.query_quantize import QueryQuantize
 from hw.float.scale import scaled
-from sim.golden.attention import quantize_query
 from sim.golden.number import decode, encode, rnd
-from tests.hw.attention.rows import first_and_last, quantize, rows
+from tests.hw.attention.rows import query_codes, rows, words_of
 from tests.hw.float.vectors import random_codes, special_codes
 from tests.hw.norm.vectors import CONFIGS
 from tests.hw.simulation import simulate
+from tests.hw.steps import Step, run_stream
 
 SCALE = float(rnd(64**-0.5 * np.log2(np.e)))
 
 
-def check(config, stall, simulator="pysim"):
-    cases = rows()
-    results = quantize(QueryQuantize(CONFIGS[config]), cases.values(), {"softmax_scale": int(encode(SCALE))},
-                       stall=stall, simulator=simulator)
-    for name, (found, scales) in zip(cases, results, strict=True):
-        codes, scale = quantize_query(cases[name][None], SCALE)
-        assert found == codes[0].tolist(), name
-        assert scales == {int(encode(scale[0]))}, name
+def check(name: str, stall: float, simulator: str = "pysim") -> None:
+    config = CONFIGS[name]
+    sent, expected = [], []
+    for n, row in enumerate(rows().values()):
+        place = {"row": n % config.query_rows, "bank": n % 2, "scale_bank": n % 3}
+        words = words_of(row, config.vector, kind=RowKind.QUERY, **place)
+        codes, scale = query_codes(row, SCALE)
+        parts = codes.reshape(-1, config.vector).tolist()
+        sent += words
+        expected += [{"codes": part, "scale": scale, "index": word["index"], "last": word["last"], **place}
+                     for part, word in zip(parts, words, strict=True)]
+    steady = Step(set={"softmax_scale": int(encode(SCALE))})
+    received, log = run_stream(QueryQuantize(config), {"i": sent}, prepare=[steady], stall=stall, seed=1,
+                               simulator=simulator)
+    assert received == expected
+    if not stall:
+        assert log["o"] == [clock + QueryQuantize.LATENCY for clock in log["i"]]
+        assert log["o"][-1] - log["o"][0] == len(sent) - 1
 
 
 @pytest.mark.parametrize("config, stall", [("scalar", 0.4), ("pair", 0.0), ("pair", 0.4), ("quad", 0.4)])
-def test_matches_golden(config, stall):
+def test_matches_contract(config: str, stall: float) -> None:
     check(config, stall)
 
 
-def test_verilated():
+def test_verilated() -> None:
     for stall in (0.0, 0.4):
         check("pair", stall, "verilator")
 
 
-def test_latency():
-    dut = QueryQuantize(CONFIGS["pair"])
-    assert first_and_last(dut, np.ones(8)) == (QueryQuantize.LATENCY, QueryQuantize.LATENCY + 3)
-
-
-def test_scaled():
+def test_scaled() -> None:
     """Every special value and random ones, with shifts beyond both ends of the range."""
     rng = np.random.default_rng(2)
     codes = np.concatenate([special_codes(), random_codes(rng, 500)])

@@ -1,27 +1,33 @@
-"""Rope equals the golden rotation, code for code, at every vector width and with stalls on both ends."""
+"""Rope equals the golden rotation, code for code, at every vector width."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hw.attention.rope import Rope
+from hw.contract.config import AccelConfig
 from sim.golden.attention import rope
-from sim.golden.number import encode, rnd
+from sim.golden.number import MAX_FLOAT, MIN_FLOAT, Array, encode, rnd
 from tests.hw.norm.vectors import CONFIGS
-from tests.hw.steps import run_stream
+from tests.hw.simulation import simulate
 
 HALF = 32
 
 
-def angles(rng, rows):
+def angles(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
     angle = rng.uniform(-np.pi, np.pi, (rows, HALF))
     return rnd(np.cos(angle)), rnd(np.sin(angle))
 
 
-def cases(rng):
+def cases(rng: np.random.Generator) -> dict[str, tuple[Array, Array, Array]]:
     ones, zeros = np.ones((1, HALF)), np.zeros((1, HALF))
     x = rnd(rng.normal(size=(1, 2 * HALF)))
+    x[0, :4] = MAX_FLOAT, -MAX_FLOAT, MIN_FLOAT, -0.0
     return {
-        "position_zero": (x, ones, zeros),
+        "unchanged": (x, ones, zeros),
         "quarter_turn": (x, zeros, ones),
         "all_zero": (0 * x, *angles(rng, 1)),
         "cancels": (np.ones((1, 2 * HALF)), ones, ones),
@@ -29,26 +35,33 @@ def cases(rng):
     }
 
 
-def check(config, parts, stall, simulator="pysim"):
-    """Rows through the component; a word per clock without stalls, LATENCY clocks later."""
+def check(config: AccelConfig, parts: list[tuple[Array, Array, Array]], simulator: str = "pysim") -> None:
+    """Lower and upper words in turn, one per clock; results LATENCY clocks later."""
     x, cos, sin = (np.concatenate(rows) for rows in zip(*parts, strict=True))
-    streams = [encode(part).reshape(-1, config.vector).tolist() for part in (x[:, :HALF], x[:, HALF:], cos, sin)]
-    words = [dict(zip(("low", "high", "cos", "sin"), word, strict=True)) for word in zip(*streams, strict=True)]
-    received, log = run_stream(Rope(config), {"i": words}, stall=stall, seed=1, simulator=simulator)
-    low, high = (np.array([word[half] for word in received]).reshape(-1, HALF) for half in ("low", "high"))
-    assert np.array_equal(np.concatenate([low, high], axis=-1), encode(rope(x, cos, sin)))
-    if not stall:
-        assert log["i"] == list(range(log["i"][0], log["i"][0] + len(words)))
-        assert log["o"] == [clock + Rope.LATENCY for clock in log["i"]]
+    low, high, cos_words, sin_words = (
+        encode(part).reshape(-1, config.vector).tolist() for part in (x[:, :HALF], x[:, HALF:], cos, sin))
+    dut: Any = Rope(config)
+    found = []
+    inputs = [(*((b, a) if upper else (a, b)), c, s, upper)
+              for a, b, c, s in zip(low, high, cos_words, sin_words, strict=True) for upper in (0, 1)]
+
+    async def bench(ctx: Any) -> None:
+        for clock in range(len(inputs) + Rope.LATENCY):
+            for name, value in zip(("a", "b", "cos", "sin", "upper"), inputs[min(clock, len(inputs) - 1)], strict=True):
+                ctx.set(getattr(dut, name), value)
+            if clock >= Rope.LATENCY:
+                found.append([ctx.get(value) for value in dut.o])
+            await ctx.tick()
+
+    simulate(dut, bench, simulator=simulator)
+    halves = [np.array(found[upper::2]).reshape(-1, HALF) for upper in (0, 1)]
+    assert np.array_equal(np.concatenate(halves, axis=-1), encode(rope(x, cos, sin) + 0.0))
 
 
 @pytest.mark.parametrize("config", ["scalar", "pair", "quad"])
-@pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize("name", cases(np.random.default_rng(3)))
-def test_matches_golden(name, config, stall):
-    check(CONFIGS[config], [cases(np.random.default_rng(3))[name]], stall)
+def test_matches_golden(config: str) -> None:
+    check(CONFIGS[config], list(cases(np.random.default_rng(3)).values()))
 
 
-def test_verilated():
-    for stall in (0.0, 0.4):
-        check(CONFIGS["pair"], cases(np.random.default_rng(3)).values(), stall, "verilator")
+def test_verilated() -> None:
+    check(CONFIGS["pair"], list(cases(np.random.default_rng(3)).values()), "verilator")

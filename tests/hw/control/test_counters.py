@@ -41,12 +41,12 @@ def only(name: str) -> list[Clock]:
 
 
 def test_names_are_registers() -> None:
-    assert {name: bits for name, bits in values("r").items() if name in NAMES} == dict.fromkeys(NAMES, 64)
+    assert {name: bits for name, bits in values("r").items() if name in NAMES} == dict.fromkeys(NAMES, COUNTER_BITS)
 
 
 def test_widths() -> None:
     dut = Counters()
-    assert {len(getattr(dut.count, name)) for name in NAMES} == {COUNTER_BITS} == {64}
+    assert {len(getattr(dut.count, name)) for name in NAMES} == {COUNTER_BITS} == {48}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import ErrorCode
 from hw.control.token_loop import TokenLoop
+from hw.logits.interfaces import best_row, logits_row
 from tests.hw.simulation import simulate
 
 CONFIGS = {
     "narrow": AccelConfig(name="narrow", columns=3, max_positions=256),
     "wide": AccelConfig(name="wide", port_bits=512, rows=16, columns=1, max_positions=256),
+    "groups of two columns": AccelConfig(name="groups", columns=5, query_rows=2, max_positions=256),
 }
-NARROW = CONFIGS["narrow"]
+NARROW, GROUPS = CONFIGS["narrow"], CONFIGS["groups of two columns"]
 LIMIT = 20_000
+
+
+class Loop(wiring.Component):
+    """The unit with a `ready` of each stream that is always ready, which is no port of such a stream."""
+
+    def __init__(self, config: AccelConfig) -> None:
+        self.config, self.unit = config, TokenLoop(config)
+        super().__init__(dict(self.unit.signature.members) | {
+            "i_best": In(stream.Signature(best_row(config))), "o_logits": Out(stream.Signature(logits_row(config))),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.unit = unit = self.unit
+        for name, member in unit.signature.members.items():
+            outer, inner = getattr(self, name), getattr(unit, name)
+            if name in ("i_best", "o_logits"):
+                to, of = (inner, outer) if name == "i_best" else (outer, inner)
+                m.d.comb += [to.valid.eq(of.valid), to.payload.eq(of.payload)]
+            elif member.is_signature:
+                wiring.connect(m, wiring.flipped(outer), inner)
+            else:
+                m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
+        return m
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +102,8 @@ class Seen:
 
     passes: list[list[tuple[int, int, int]]] = field(default_factory=list)  # token, slot, position of each column
     streams: list[tuple[int, int]] = field(default_factory=list)
-    heads: list[int] = field(default_factory=list)
-    rows: list[tuple[int, int]] = field(default_factory=list)
+    heads: list[tuple[int, int]] = field(default_factory=list)  # first column and columns of each group
+    rows: list[tuple[int, int]] = field(default_factory=list)  # column of the group, address
     written: dict[int, int] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
     error: int = ErrorCode.NONE.value
@@ -108,12 +138,14 @@ def expected(run: Run, config: AccelConfig) -> Seen:
         seen.passes.append(columns)
         choosing = [] if waiting or not run.max_new_tokens else columns if run.batch else columns[-1:]
         heads = columns if run.logits_mode == 2 else choosing
-        seen.streams += [LAYERS, *[LM_HEAD] * len(heads)]
-        seen.heads += [columns.index(column) for column in heads]
+        most, first = config.head_columns, len(columns) - len(heads)
+        groups = [(n, min(most, len(columns) - n)) for n in range(first, len(columns), most)] if heads else []
+        seen.streams += [LAYERS, *[LM_HEAD] * len(groups)]
+        seen.heads += groups
         if run.logits_mode:
             size = run.logits_beats * config.beat_bytes
-            seen.rows += [(run.logits_address + (len(seen.rows) + n) * size, run.logits_beats)
-                          for n in range(len(heads))]
+            seen.rows += [((n - first) % most, run.logits_address + (len(seen.rows) + n - first) * size)
+                          for n in range(first, first + len(heads))]
         if waiting:
             continue
         following = [(run.choice(position, slot), slot, position + 1) for _, slot, position in choosing]
@@ -129,12 +161,15 @@ def expected(run: Run, config: AccelConfig) -> Seen:
 class Surroundings:
     """Everything around the loop, each with delays of its own."""
 
-    def __init__(self, dut: TokenLoop, config: AccelConfig, stall: float, seed: int) -> None:
+    def __init__(self, dut: Loop, config: AccelConfig, stall: float, seed: int) -> None:
         self.dut, self.config, self.stall = dut, config, stall
         self.random = random.Random(seed)
         self.seen = Seen()
         self.run = Run(prompt=(0,))
         self.answered = self.executed = self.unanswered = 0
+
+    def clocks(self) -> int:
+        return next(n for n in itertools.count() if self.random.random() >= self.stall)
 
     async def pause(self, ctx: Any, least: int = 0) -> None:
         while self.random.random() < self.stall or least > 0:
@@ -176,7 +211,8 @@ class Surroundings:
             self.seen.streams.append((int(command.address), int(command.beats)))
 
     async def executor(self, ctx: Any) -> None:
-        """Runs the regions in order. A head ends only when its row has been commanded, as its logits would."""
+        """Runs the regions in order. The rows of a group have been announced when its head begins; its best rows come
+        one after the other, in any clocks before it ends."""
         dut = self.dut
         while True:
             while len(self.seen.streams) == self.executed:
@@ -191,16 +227,23 @@ class Surroundings:
                     for n in range(ctx.get(feed.columns))])
                 await self.pulse(ctx, dut.feed.ended)
                 continue
-            column = ctx.get(dut.feed.lm_head_column)
-            self.seen.heads.append(column)
-            while self.run.logits_mode and len(self.seen.rows) < len(self.seen.heads):
+            while not ctx.get(dut.in_pass):
                 await ctx.tick()
+            await ctx.tick()
+            group = (ctx.get(dut.feed.head_column), ctx.get(dut.feed.head_columns))
+            self.seen.heads.append(group)
+            announced = sum(columns for _, columns in self.seen.heads) if self.run.logits_mode else 0
+            assert len(self.seen.rows) == announced
             await self.pause(ctx, least=4)
-            assert ctx.get(dut.feed.lm_head_column) == column
-            _, slot, position = self.seen.passes[-1][column]
-            ctx.set(dut.i_best.row, self.run.choice(position, slot))
-            await self.pulse(ctx, dut.feed.lm_head_done)
-            ctx.set(dut.i_best.row, 4095)
+            for n in range(group[1]):
+                assert (ctx.get(dut.feed.head_column), ctx.get(dut.feed.head_columns)) == group
+                _, slot, position = self.seen.passes[-1][group[0] + n]
+                ctx.set(dut.i_best.payload, {"column": n, "row": self.run.choice(position, slot)})
+                ctx.set(dut.feed.lm_head_done, n == group[1] - 1)
+                await self.pulse(ctx, dut.i_best.valid)
+                ctx.set(dut.feed.lm_head_done, 0)
+                ctx.set(dut.i_best.payload, {"column": n, "row": 4095})
+                await self.pause(ctx)
 
     async def pulse(self, ctx: Any, signal: Any) -> None:
         ctx.set(signal, 1)
@@ -212,18 +255,23 @@ class Surroundings:
         ctx.set(self.dut.write_idle, self.unanswered == 0)
 
     async def logits(self, ctx: Any) -> None:
-        """Is busy from a row's command until some time after its head; the answer of the memory comes later still."""
-        ctx.set(self.dut.logits_idle, 1)
+        """Is busy from the first row of a group until some time after its head; the answer of the memory comes later
+        still."""
+        idle, answers = self.dut.logits_idle, []  # clocks until the end of a group and its answer
+        ctx.set(idle, 1)
         while True:
-            row = await self.take(ctx, self.dut.o_logits)
-            self.seen.rows.append((int(row.address), int(row.beats)))
-            ctx.set(self.dut.logits_idle, 0)
-            self.writes(ctx, 1)
-            await ctx.tick().until(self.dut.feed.lm_head_done)
-            await self.pause(ctx)
-            ctx.set(self.dut.logits_idle, 1)
-            await self.pause(ctx, least=6)
-            self.writes(ctx, -1)
+            _, _, valid, row, done = await ctx.tick().sample(
+                self.dut.o_logits.valid, self.dut.o_logits.payload, self.dut.feed.lm_head_done)
+            answers = [(end - 1, answer - 1) for end, answer in answers]
+            ctx.set(idle, ctx.get(idle) or any(end == 0 for end, _ in answers))
+            self.writes(ctx, -sum(answer == 0 for _, answer in answers))
+            if valid:
+                self.seen.rows.append((int(row.column), int(row.address)))
+                self.writes(ctx, ctx.get(idle))
+                ctx.set(idle, 0)
+            if done and not ctx.get(idle):
+                end = 1 + self.clocks()
+                answers.append((end, end + 6 + self.clocks()))
 
     async def write(self, ctx: Any) -> None:
         self.writes(ctx, 0)
@@ -258,7 +306,7 @@ def play(
     config: AccelConfig, runs: list[Run], stall: float, seed: int, restarts: float, simulator: str
 ) -> list[Seen]:
     """Runs jobs one after the other; what was seen of each. `restarts`: how often START is written while busy."""
-    dut = TokenLoop(config)
+    dut = Loop(config)
     around = Surroundings(dut, config, stall, seed)
     results = []
 
@@ -502,6 +550,38 @@ def test_entries_anywhere_in_a_beat(word: int, name: str) -> None:
     check(replace(BATCH, entries=ENTRIES[: config.columns], prompt_address=0x8000 + 4 * word), config=config)
 
 
+# ---- groups of columns that share the LM head
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("length", range(1, 8))
+def test_groups_of_a_prompt(length: int, mode: int) -> None:
+    """Five columns, of which two share the head: mode ALL takes up to three groups, the last one smaller; otherwise the
+    last column alone."""
+    run = Run(prompt=prompt(length), chunk=5, logits_mode=mode)
+    check(run, config=GROUPS, stall=0.3 * (length % 2), seed=length)
+    heads = expected(run, GROUPS).heads
+    if mode == 2 and length >= 5:
+        assert heads[:3] == [(0, 2), (2, 2), (4, 1)]
+    if mode < 2:
+        assert heads == [((length - 1) % 5, 1), (0, 1), (0, 1)]
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("count", range(1, 6))
+def test_groups_of_a_batch(count: int, mode: int) -> None:
+    """Each column goes on with the best row of its own."""
+    entries = tuple((700 + n, 17 * n % 50, 3 * n) for n in range(count))
+    check(replace(BATCH, entries=entries, logits_mode=mode), config=GROUPS, stall=0.3 * (count % 2), seed=count)
+
+
+def test_a_group_of_all_columns() -> None:
+    """As many rows of the dot products as columns, or more: one group."""
+    run = Run(prompt=prompt(3), logits_mode=2)
+    for query_rows in (3, 4):
+        config = NARROW.replace(query_rows=query_rows)
+        check(run, config=config)
+        assert expected(run, config).heads[0] == (0, 3)
+
+
 def test_batches_and_jobs_after_one_another() -> None:
     check(GOOD, BATCH, GOOD, replace(BATCH, entries=ENTRIES[1:]), BATCH, replace(GOOD, prompt=prompt(1)))
 
@@ -519,6 +599,9 @@ def test_verilated() -> None:
         verilated(replace(BATCH, **bad), BATCH)
     batches = [replace(BATCH, entries=ENTRIES[:count], logits_mode=count - 1) for count in (1, 2, 3)]
     verilated(GOOD, replace(GOOD, prompt=prompt(1), start_position=9), *batches, stall=0.4, seed=1, restarts=0.3)
+    entries = tuple((700 + n, 17 * n % 50, 3 * n) for n in range(5))
+    verilated(Run(prompt=prompt(7), chunk=5, logits_mode=2), *(replace(BATCH, entries=entries[:n]) for n in (3, 5)),
+              config=GROUPS, stall=0.4)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -167,7 +167,7 @@ UNITS = {
     }),
     **{f"from_int-{width}": Unit(
         lambda width=width: IntToFloat(width), lambda i: encode(rnd(i.astype(np.float64))),
-        lambda width=width: for_from_int(width), 2, simulator="verilator" if width == 34 else "pysim",
+        lambda width=width: for_from_int(width), 3, simulator="verilator" if width == 34 else "pysim",
     ) for width in (2, 8, 17, 18, 19, 24, 32, 34, 40)},
     **{f"mul_to_int-{width}-{limit}": Unit(
         lambda width=width, limit=limit: MulToInt(width, limit),

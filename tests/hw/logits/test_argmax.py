@@ -1,13 +1,19 @@
-"""Argmax equals the golden argmax; ties go to the lowest row."""
+"""Argmax equals the golden argmax in every column; ties go to the lowest row, and padding does not count."""
+
+import itertools
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from hw.contract.config import preset
 from hw.logits.argmax import Argmax
+from hw.logits.interfaces import best_row
 from sim.golden.logits import argmax
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, decode, encode, rnd
-from tests.hw.steps import run_stream
+from tests.hw.steps import Step, run_steps
 
 CONFIG = preset("tiny")
 
@@ -25,48 +31,85 @@ CASES = {
 }
 
 
-def words(logits):
-    codes = encode(logits).tolist()
-    return [{"row": n, "logit": code, "last": n == len(codes) - 1} for n, code in enumerate(codes)]
+class Bench(wiring.Component):
+    """The unit with the best rows as a pulse."""
+
+    def __init__(self, config):
+        self.config, self.unit = config, Argmax(config)
+        members = dict(self.unit.signature.members)
+        super().__init__({"i": members["i"], "best": Out(best_row(config)), "valid": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = self.unit
+        wiring.connect(m, wiring.flipped(self.i), unit.i)
+        m.d.comb += [self.best.eq(unit.o.payload), self.valid.eq(unit.o.valid)]
+        return m
 
 
-def expected(logits):
-    row = argmax(np.asarray(logits))
-    return {"row": row, "logit": int(encode(logits[row]))}
+def words(columns, padding):
+    """Row by row, of each row column by column, then rows of padding with larger logits than all."""
+    codes = encode(np.asarray(columns, dtype=float)).T
+    sent = [{"column": n, "row": row, "logit": code, "padding": 0, "last": not padding and row == len(codes) - 1}
+            for row, one in enumerate(codes.tolist()) for n, code in enumerate(one)]
+    return sent + [{"column": n, "row": len(codes) + row, "logit": int(encode(MAX_FLOAT)), "padding": 1,
+                    "last": row == padding - 1} for row in range(padding) for n in range(len(columns))]
 
 
-def run(commands, **options):
-    """The logits of some commands; returns the clocks."""
-    sent = [word for logits in commands for word in words(logits)]
-    received, log = run_stream(Argmax(CONFIG), {"i": sent}, **options)
-    assert received == [expected(logits) for logits in commands]
-    return log
+def expected(columns):
+    rows = [argmax(np.asarray(logits)) for logits in columns]
+    return [{"column": n, "row": row, "logit": int(encode(logits[row]))}
+            for n, (logits, row) in enumerate(zip(columns, rows, strict=True))]
+
+
+def run(commands, padding=0, config=CONFIG, **options):
+    """The logits of the columns of some commands; returns the clocks."""
+    sent = [word for columns in commands for word in words(columns, padding)]
+    played = run_steps(Bench(config), [Step(send={"i": sent})], outputs=(), pulses={"valid": "best"}, **options)
+    assert played.received["valid"] == [best for columns in commands for best in expected(columns)]
+    return played.clocks
+
+
+PAIRS = [(list(a), list(b)) for a, b in itertools.permutations(CASES.values(), 2) if len(a) == len(b)]
+"""Logits of two columns."""
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_named(name):
-    run([CASES[name]])
+    for padding in (0, 3):
+        run([[CASES[name]]], padding)
+
+
+def test_columns_do_not_meet():
+    run(PAIRS, padding=1)
 
 
 def test_cycles():
-    """Forty logits in forty clocks, the result of each command one clock after its last."""
-    log = run([[float(n) for n in range(30)], [7.0] * 10])
-    assert log["i"] == list(range(log["i"][0], log["i"][0] + 40))
-    assert log["o"] == [log["i"][29] + 1, log["i"][39] + 1]
+    """Forty rows of two columns in eighty clocks, the result of each column one clock after its last logit."""
+    log = run([[[float(n) for n in range(30)]] * 2, [[7.0] * 10] * 2])
+    assert log["i"] == list(range(log["i"][0], log["i"][0] + 80))
+    assert log["valid"] == [log["i"][n] + 1 for n in (58, 59, 78, 79)]
 
 
-def random_commands(seed):
+def random_commands(seed, most_columns=2):
     random = np.random.default_rng(seed)
     for _ in range(20):
-        codes = encode(rnd(random.normal(size=random.integers(1, 30))))
-        yield decode(random.choice(codes, len(codes)))  # with repetitions: ties
+        shape = (int(random.integers(1, most_columns + 1)), int(random.integers(1, 30)))
+        codes = encode(rnd(random.normal(size=shape[1])))
+        yield decode(random.choice(codes, shape))  # with repetitions: ties
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_with_stalls(seed):
-    run(list(random_commands(seed)), stall=(0.0, 0.3, 0.7)[seed % 3], seed=seed)
+    run(list(random_commands(seed)), padding=seed % 2, stall=(0.0, 0.3, 0.7)[seed % 3], seed=seed)
+
+
+def test_most_columns():
+    config = CONFIG.replace(columns=5, query_rows=8)
+    run(list(random_commands(8, most_columns=5)), padding=2, config=config, stall=0.3)
 
 
 def test_verilated():
     for stall in (0.0, 0.4):
-        run([*CASES.values(), *random_commands(1)], stall=stall, simulator="verilator")
+        run([*([case] for case in CASES.values()), *PAIRS, *random_commands(1)], padding=1, stall=stall,
+            simulator="verilator")

@@ -106,8 +106,8 @@ async def idle_means_confirmed(dut) -> None:
 async def throughput(dut) -> None:
     """One beat per clock."""
     await prepare(dut)
-    cocotb.start_soon(send(dut, "request", [request(0x800 * n, 256) for n in range(16)]))
-    sender = cocotb.start_soon(send(dut, "data", [beat(n) for n in range(16 * 256)]))
+    cocotb.start_soon(send(dut, "request", [request(0x800 * n, 512) for n in range(8)]))
+    sender = cocotb.start_soon(send(dut, "data", [beat(n) for n in range(8 * 512)]))
     taken = 0
     while not sender.done():
         await RisingEdge(dut.clk)

@@ -18,7 +18,7 @@ from sim.golden import norm
 from sim.golden.number import MAX_FLOAT, MIN_FLOAT, encode, exponent, rnd
 from tests.hw.norm.test_norm_memory import beats
 from tests.hw.norm.test_statistics import column_words, in_turn, one_after_the_other, shuffled
-from tests.hw.norm.vectors import bf16, random_vector
+from tests.hw.norm.vectors import bf16, for_quantizer, random_vector
 from tests.hw.with_memories import load_layout
 
 CONFIG = bench_config()
@@ -73,12 +73,11 @@ class Bench:
     async def store(self, x, base: int) -> None:
         """The vectors into the scratchpad, from word `base` of their columns on."""
         layout = load_layout(column_read(CONFIG))
-        for word in one_after_the_other(column_words(CONFIG, x)):
-            self.dut.load_values.value = bits(layout, {
-                "column": word["column"], "addr": base + word["index"], "data": word["values"],
-            })
-            self.dut.load_values_en.value = 1
-            await RisingEdge(self.dut.clk)
+        for column, row in enumerate(x):
+            for n, word in enumerate(for_quantizer(row, CONFIG)):
+                self.dut.load_values.value = bits(layout, {"column": column, "addr": base + n, "data": word})
+                self.dut.load_values_en.value = 1
+                await RisingEdge(self.dut.clk)
         self.dut.load_values_en.value = 0
 
     async def scale(self, x, stats, order, seed: int) -> tuple[norm.Scale, dict]:
@@ -101,8 +100,8 @@ class Bench:
 
     async def quantize(self, column: int, base: int, codes, **how: int) -> None:
         """One column becomes codes; every word is compared, padding too, and no more may come."""
-        count = ceil_div(len(codes), CONFIG.vector)
-        padded = np.zeros(count * CONFIG.vector, dtype=np.int64)
+        count = ceil_div(len(codes), CONFIG.quantize_lanes)
+        padded = np.zeros(count * CONFIG.quantize_lanes, dtype=np.int64)
         padded[: len(codes)] = codes
         self.codes.received.clear()
         defaults = {"top": 0, "inverse": 0, "shift": 0, "lm_head": 0}
@@ -193,7 +192,7 @@ async def codes_without_a_stall(dut) -> None:
     bench = await started(dut)
     rng = np.random.default_rng(4)
     await bench.run(random_vector(rng, COLUMNS, LONGEST), bf16(1 + 0.2 * random_vector(rng, LONGEST)))
-    count = ceil_div(LONGEST, CONFIG.vector)
+    count = ceil_div(LONGEST, CONFIG.quantize_lanes)
     for n, taken in enumerate(bench.command.times):
         expected = [taken + (Quantize.LATENCY + word) * PERIOD_NS for word in range(count)]
         assert bench.codes.times[n * count : (n + 1) * count] == expected

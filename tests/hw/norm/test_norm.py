@@ -7,7 +7,7 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import Out
 
 from hw.array.column import activation_write
-from hw.contract.payloads import column_values
+from hw.contract.payloads import quantize_values
 from hw.norm.norm_memory import NormMemory
 from hw.norm.pack_activations import PackActivations
 from hw.norm.quantize import Quantize
@@ -19,7 +19,7 @@ from sim.golden.number import encode, rnd
 from tests.hw.norm.norm_path import NormPath
 from tests.hw.norm.test_norm_memory import beats
 from tests.hw.norm.test_statistics import column_words, in_turn
-from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
+from tests.hw.norm.vectors import CONFIGS, bf16, for_quantizer, random_vector, split
 from tests.hw.simulation import send, simulate
 from tests.hw.with_memories import WithMemories
 
@@ -31,9 +31,9 @@ class Norm(wiring.Component):
 
     def __init__(self, config, x):
         self.config = config
-        self.depth = len(split(x[0], config.vector))
-        init = [encode(word).tolist() for row in x for word in split(row, config.vector)]
-        self.scratchpad = memory.Memory(shape=column_values(config), depth=len(init), init=init)
+        self.depth = len(for_quantizer(x[0], config))
+        init = [word for row in x for word in for_quantizer(row, config)]
+        self.scratchpad = memory.Memory(shape=quantize_values(config), depth=len(init), init=init)
         self.weights, self.statistics = NormMemory(config), NormStatistics(config)
         self.scale, self.quantize, self.pack = NormScale(config), Quantize(config), PackActivations(config)
         super().__init__({"o": Out(activation_write(config)), "o_en": Out(1), "o_done": Out(1)})
@@ -101,8 +101,8 @@ def test_matches_golden(name, n):
             assert scale.top == encode(scales.top[column])
             assert scale.act_scale == encode(scales.act_scale[column])
             await send(ctx, dut.quantize.i_command, [{
-                "column": column, "base": 0, "words": dut.depth, "top": scale.top, "inverse": scale.inverse,
-                "shift": 0, "lm_head": 0,
+                "column": column, "base": 0, "words": -(-n // config.quantize_lanes), "top": scale.top,
+                "inverse": scale.inverse, "shift": 0, "lm_head": 0,
             }])
             done = 0
             while not done:
@@ -114,12 +114,12 @@ def test_matches_golden(name, n):
     expected = [
         (column, address, [int(code) for code in word])
         for column, row in enumerate(codes)
-        for address, word in enumerate(split(np.array(split(row, config.vector)).ravel(), config.inputs))
+        for address, word in enumerate(split(np.array(split(row, config.quantize_lanes)).ravel(), config.inputs))
     ]
     assert writes == expected
 
 
-@pytest.mark.parametrize("name", ["scalar", "quad"])
+@pytest.mark.parametrize("name", ["scalar", "wide"])
 def test_bench(name):
     """In cocotb, with agents that stall at every stream; the cases are in `norm_bench.py`."""
     config = CONFIGS[name]

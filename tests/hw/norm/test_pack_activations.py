@@ -11,7 +11,7 @@ LENGTHS = {"one_word": 1, "one_activation_word": 20, "tail": 57, "one_more": 21,
 
 
 def words(config, column, codes) -> list[dict]:
-    rows = [[int(code) for code in row] for row in split(codes, config.vector)]
+    rows = [[int(code) for code in row] for row in split(codes, config.quantize_lanes)]
     return [{"column": column, "index": n, "codes": row, "last": n == len(rows) - 1} for n, row in enumerate(rows)]
 
 
@@ -25,10 +25,10 @@ def pack(config, vectors, stall=0.0, simulator="pysim") -> tuple[list, dict[str,
 
 
 def expected(config, vectors) -> list:
-    """Codes with the padding to V lanes, in words of Kc; words that the memory does not have are left out."""
+    """Codes with the padding to Q lanes, in words of Kc; words that the memory does not have are left out."""
     out = []
     for column, codes in vectors:
-        padded = np.array(split(codes, config.vector)).ravel()
+        padded = np.array(split(codes, config.quantize_lanes)).ravel()
         for address, row in enumerate(split(padded, config.inputs)[: config.activation_words]):
             out.append((column, address, [int(code) for code in row]))
     return out
@@ -58,7 +58,7 @@ def test_verilated():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_latency(name):
     config = CONFIGS[name]
-    _, clocks = pack(config, [(0, np.full(config.inputs * config.vector, -127))])
+    _, clocks = pack(config, [(0, np.full(config.inputs * config.quantize_lanes, -127))])
     assert clocks["i"] == list(range(clocks["i"][0], clocks["i"][0] + config.inputs))
     assert clocks["o_done"] == [clocks["i"][-1] + 1]
 

@@ -6,7 +6,7 @@ import pytest
 from hw.norm.quantize import Quantize, quantize_command
 from sim.golden import norm
 from sim.golden.number import MIN_FLOAT, encode, exponent, rnd
-from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
+from tests.hw.norm.vectors import CONFIGS, bf16, for_quantizer, random_vector, split
 from tests.hw.steps import Step, run_steps, run_stream
 from tests.hw.with_memories import WithMemories, load
 
@@ -32,9 +32,9 @@ LENGTHS = {"single_word": 1, "not_a_multiple_of_16": 37, "long": 160}
 
 def memories(config, x, g, base) -> list[Step]:
     """Steps that fill the scratchpad, from word `base` of each column on, and the norm memory."""
-    words = [{"column": column, "addr": base + n, "data": encode(word).tolist()}
-             for column, row in enumerate(x) for n, word in enumerate(split(row, config.vector))]
-    weights = [{"addr": n, "data": encode(word).tolist()} for n, word in enumerate(split(g, config.vector))]
+    words = [{"column": column, "addr": base + n, "data": word}
+             for column, row in enumerate(x) for n, word in enumerate(for_quantizer(row, config))]
+    weights = [{"addr": n, "data": word} for n, word in enumerate(for_quantizer(g, config))]
     return load("values", words) + load("norm", weights)
 
 
@@ -43,7 +43,7 @@ def commands(config, x, g, head, base) -> tuple[list[dict], np.ndarray]:
     stats = norm.statistics(x, g)
     scale = norm.scale(stats, float(rnd(1 / x.shape[1])), float(rnd(1e-5)))
     codes = norm.quantize_lm_head(x, g, stats.absmax, scale.rstd)[0] if head else norm.quantize(x, g, scale.top)
-    words = -(-x.shape[1] // config.vector)
+    words = -(-x.shape[1] // config.quantize_lanes)
     return [
         {"column": column, "base": base, "words": words, "lm_head": head,
          "top": int(encode(scale.top[column])), "inverse": int(encode(rnd(127 / scale.top[column]))),
@@ -59,7 +59,7 @@ def check(config, parts, stall=0.0, simulator="pysim") -> None:
         requests, codes = commands(config, x, g, head, base)
         steps += [*memories(config, x, g, base), Step(send={"i_command": requests}), Step(clocks=2 * Quantize.LATENCY)]
         for column, row in enumerate(codes):
-            words = split(row, config.vector)
+            words = split(row, config.quantize_lanes)
             wanted += [{"column": column, "index": n, "codes": [int(c) for c in word], "last": int(n == len(words) - 1)}
                        for n, word in enumerate(words)]
     run = run_steps(WithMemories(Quantize(config)), steps, stall=stall, seed=SEED, simulator=simulator)
@@ -113,6 +113,6 @@ def test_latency():
     assert set(request) == set(dict(quantize_command(config)))
     _, log = run_stream(WithMemories(Quantize(config)), {"i_command": [request] * 2})
     first = log["i_command"][0] + Quantize.LATENCY
-    assert log["o"][:20] == list(range(first, first + 20))
-    assert log["i_command"][1] == log["o"][19] + 1
-    assert Quantize.LATENCY == 11
+    assert log["o"] == list(range(first, first + 40))
+    assert log["i_command"][1] == log["i_command"][0] + 20
+    assert Quantize.LATENCY == 12

@@ -22,13 +22,15 @@ def random_tops(count: int) -> list[float]:
 
 def check(groups: dict[float, np.ndarray], error: float = 0.0, simulator: str = "pysim") -> None:
     """Values by their top, a value per clock, with inverses that are off by the relative `error`."""
-    dut, steps, expected = QuotientCode(), [], []
+    dut, inputs, expected = QuotientCode(), [], []
     for top, values in groups.items():
         assert np.abs(values).max() <= top
         expected += [round(127 * Fraction(a) / Fraction(top)) for a in values.tolist()]  # half to even
         steady = {"top": int(encode(top)), "inverse": int(encode(rnd(127 / top * (1 + error))))}
-        for n, code in enumerate([*encode(values).tolist(), *[0] * dut.LATENCY]):
-            steps.append(Step(set=steady | {"a": code}, read=["o"] if n >= dut.LATENCY else []))
+        inputs += [steady | {"a": code} for code in encode(values).tolist()]
+    tops = [*[0] * dut.TOP_DELAY, *(each["top"] for each in inputs), *[0] * dut.LATENCY]
+    steps = [Step(set=each | {"late_top": tops[n]}, read=["o"] if n >= dut.LATENCY else [])
+             for n, each in enumerate([*inputs, *[{"a": 0, "top": 0}] * dut.LATENCY])]
     got = [code for code, in run_steps(dut, steps, outputs=[], simulator=simulator).read]
     assert_equal(got, expected, np.concatenate([encode(values) for values in groups.values()]),
                  np.concatenate([np.full(len(values), encode(top)) for top, values in groups.items()]))

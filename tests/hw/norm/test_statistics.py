@@ -8,7 +8,7 @@ import pytest
 from hw.norm.statistics import NormStatistics
 from sim.golden import norm
 from sim.golden.number import MAX_FLOAT, encode, rnd
-from tests.hw.norm.vectors import CONFIGS, bf16, random_vector, split
+from tests.hw.norm.vectors import CONFIGS, bf16, for_quantizer, random_vector, split
 from tests.hw.steps import Step, run_steps
 from tests.hw.with_memories import WithMemories, load
 
@@ -17,7 +17,7 @@ SEED = 9
 
 def norm_weights(config, g) -> list[Step]:
     """Steps that fill the norm memory."""
-    return load("norm", ({"addr": n, "data": encode(word).tolist()} for n, word in enumerate(split(g, config.vector))))
+    return load("norm", ({"addr": n, "data": word} for n, word in enumerate(for_quantizer(g, config))))
 
 
 def column_words(config, x) -> list[list[dict]]:

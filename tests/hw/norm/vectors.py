@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from hw.contract.config import AccelConfig
-from sim.golden.number import Array, rnd
+from sim.golden.number import Array, encode, rnd
 
 CONFIGS = {
     "scalar": AccelConfig(name="scalar", vector=1, columns=1, max_hidden=160, max_intermediate=160),
     "pair": AccelConfig(name="pair", vector=2, columns=3, max_hidden=160, max_intermediate=160),
     "quad": AccelConfig(name="quad", vector=4, rows=4, inputs=10, columns=2, max_hidden=160, max_intermediate=160),
-    "wide": AccelConfig(name="wide", port_bits=128, vector=4, rows=16, inputs=5, columns=4, max_hidden=160,
+    "wide": AccelConfig(name="wide", port_bits=128, vector=4, rows=8, inputs=10, columns=4, max_hidden=160,
                         max_intermediate=160),
 }
-"""Every vector width; in `quad` and `wide` the array's words are no multiple of it."""
+"""Every V; Q is 2 V in `pair` and `wide`. In `quad` and `wide` the array's words are no multiple of it."""
 
 
 def bf16(values: Array) -> Array:
@@ -33,3 +33,10 @@ def split(values: Array, lanes: int) -> list[list[float]]:
     padded = np.zeros(-(-len(values) // lanes) * lanes)
     padded[: len(values)] = values
     return padded.reshape(-1, lanes).tolist()
+
+
+def for_quantizer(values: Array, config: AccelConfig) -> list[list[int]]:
+    """Codes of a vector as a read port of Quantize returns them: Q at a time, from every word of V on."""
+    width, lanes = config.vector, config.quantize_lanes
+    padded = np.append(encode(values), np.zeros(2 * lanes, dtype=np.int64))
+    return [padded[at : at + lanes].tolist() for at in range(0, len(values), width)]

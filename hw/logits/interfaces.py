@@ -1,0 +1,61 @@
+"""Payloads of the LM head. It works on groups of columns: row n of the dot products is the n-th column of the group."""
+
+from __future__ import annotations
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from hw.contract.config import BLOCK_POSITIONS, AccelConfig
+from hw.contract.head_layout import HeadLayout
+from hw.contract.machine_float import FLOAT_BITS
+
+__all__ = [
+    "best_row", "column_of", "head_block", "head_scale", "lm_head_command", "logit_word", "logits_row",
+]
+
+
+def column_of(config: AccelConfig) -> range:
+    """A column of a group."""
+    return range(max(2, config.head_columns))
+
+
+def lm_head_command(config: AccelConfig) -> data.StructLayout:
+    """Columns of the group, port beats of a row, and rows; each at least 1."""
+    return data.StructLayout({
+        "columns": range(config.head_columns + 1),
+        "row_beats": range(HeadLayout.longest(config).row_beats + 1),
+        "m": range(config.max_vocab + 1),
+    })
+
+
+def head_scale(config: AccelConfig) -> data.StructLayout:
+    """The value `hs` of one activation code of a column, a machine float."""
+    return data.StructLayout({"column": column_of(config), "hs": unsigned(FLOAT_BITS)})
+
+
+def head_block(config: AccelConfig) -> data.StructLayout:
+    """A block of rows whose sums are complete: its bank, and its rows with their padding, 1 to 64. `first` and `last`
+    mark the first and last block of a command."""
+    return data.StructLayout({"bank": unsigned(1), "rows": range(BLOCK_POSITIONS + 1), "first": 1, "last": 1})
+
+
+def logit_word(config: AccelConfig) -> data.StructLayout:
+    """One logit: its column and row, and its 25-bit code. `padding` marks rows behind the vocabulary, whose logit is 0,
+    `last` the last row with its padding, for each column."""
+    return data.StructLayout({
+        "column": column_of(config),
+        "row": range(HeadLayout.longest(config).groups * HeadLayout.longest(config).group_rows),
+        "logit": unsigned(FLOAT_BITS), "padding": 1, "last": 1,
+    })
+
+
+def best_row(config: AccelConfig) -> data.StructLayout:
+    """The row with the largest logit of a column, and that logit."""
+    return data.StructLayout({
+        "column": column_of(config), "row": range(max(2, config.max_vocab)), "logit": unsigned(FLOAT_BITS),
+    })
+
+
+def logits_row(config: AccelConfig) -> data.StructLayout:
+    """Where the logits of a column go."""
+    return data.StructLayout({"column": column_of(config), "address": unsigned(config.address_bits)})
