@@ -11,6 +11,9 @@ Only the names in `__all__` are stable; every other module may change without no
 from __future__ import annotations
 
 from hw.contract.config import AccelConfig, ConfigError, preset
+from hw.tool import ToolError
+from sw.chat.conversation import Conversation, Reply
+from sw.chat.messages import Message
 from sw.errors import CheckpointError, HardwareError, ImageError, JobError, SessionClosedError
 from sw.links.link import RunStats, Traffic
 from sw.requests import Job
@@ -19,7 +22,7 @@ from sw.sampling import Sampling
 from sw.session import BACKENDS, Session
 
 __all__ = [
-    "BACKENDS", "AccelConfig", "CheckpointError", "Completion", "ConfigError", "HardwareError", "ImageError", "Job",
-    "JobError", "Piece", "RunStats", "Sampling", "Score", "Session", "SessionClosedError", "Stream", "Traffic",
-    "preset",
+    "BACKENDS", "AccelConfig", "CheckpointError", "Completion", "ConfigError", "Conversation", "HardwareError",
+    "ImageError", "Job", "JobError", "Message", "Piece", "Reply", "RunStats", "Sampling", "Score", "Session",
+    "SessionClosedError", "Stream", "ToolError", "Traffic", "preset",
 ]

@@ -1,0 +1,1 @@
+"""Conversations with a checkpoint's own chat template."""
