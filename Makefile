@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test test-all sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
-.PHONY: families same measured readme wheel-check clean
+.PHONY: families units same measured bench full-token server-load readme wheel-check clean
 PRESET ?= tiny
+FULL_PRESET ?= kv260
+MEMORY ?= ideal
 BOARD ?= ulx3s
 SEED ?= 1
 UNIT ?= array
@@ -47,6 +49,12 @@ $(VENV)/.board: requirements-board.lock $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-board.lock
 	@touch $@
 
+# Programs that others wrote and that tests run against `serve`, in an environment of their own.
+build/clients/.ready: requirements-clients.lock
+	$(PYTHON) -m venv --clear build/clients
+	build/clients/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.lock
+	@touch $@
+
 bitstream: $(VENV)/.board  ## build/BOARD/BOARD.bit and report.json (BOARD=ulx3s, SEED=1), or a Vivado project (kv260)
 	$(BIN)/python -m sw build --board $(BOARD) --seed $(SEED)
 
@@ -73,11 +81,24 @@ netlist: setup  ## docs/results/netlist.md: the ECP5 netlist of a small accelera
 families: setup  ## docs/results/families.md: what Yosys makes of a small accelerator for FPGAs without a board here
 	$(BIN)/python -m boards.families
 
+units: setup  ## docs/results/units.json: resources and logic depth of the units of kv260; half an hour
+	$(BIN)/python -m boards.units
+
 same: setup  ## whether the machine does exactly what docs/results/same-machine.json says; some minutes
 	$(BIN)/python -m tools.same_machine compare
 
 measured: $(VENV)/.board  ## docs/results/measured.json: simulated numbers for README.md; some minutes
 	$(BIN)/python -m tools.measured
+
+bench: setup  ## docs/results/performance.json of FULL_PRESET and MEMORY: full-width layers; saves and resumes; hours
+	$(BIN)/python -m tools.bench --preset $(FULL_PRESET) --memory $(MEMORY)
+
+full-token: setup  ## docs/results/full_token.md: a whole model in simulation against golden; saves and resumes; 4 GB
+	$(BIN)/python -m tools.full_token --preset $(FULL_PRESET) --memory $(MEMORY)
+
+server-load: setup  ## docs/results/server-load.json: 32 clients of `serve` for two minutes, 4 in simulation
+	$(BIN)/python -m tools.server_load
+	$(BIN)/python -m tools.server_load --backend sim --clients 4 --slots 4
 
 readme: setup  ## the tables of README.md from the committed results
 	$(BIN)/python -m tools.readme_table

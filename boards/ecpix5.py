@@ -49,7 +49,9 @@ ECPIX5 = Board(
     clock=None,
     memory=_memory,
     memory_bytes=512 << 20,
+    memory_bytes_per_s=7.36 * CLOCK_HZ,  # simulated with controller: docs/results/measured.json
     link=lambda board: UartLink(board, baud=BAUD),
+    load_bytes_per_s=BAUD / 10,
     flash=("--board", "ecpix5", "{bitstream}"),
     documents=(
         "https://docs.lambdaconcept.com/ecpix-5/",

@@ -29,6 +29,7 @@ from hw.contract.config import ConfigError
 from hw.extras import missing
 from hw.notice import NOTICE, notice
 from hw.tool import ToolError, only_one, run_tool
+from hw.yosys import HIDE_ELEMENTS
 
 __all__ = [
     "OPEN_ECP5", "BuildError", "Bitstream", "OpenEcp5", "build", "plan", "read_report", "refuse_bad_netlist",
@@ -84,9 +85,8 @@ def _tools() -> dict[str, str]:
 
 def plan(board: Board, top: Elaboratable, **options: str) -> BuildPlan:
     """All files that the tools read, `top.il` and `dram_controller.v` among them, without the places of sources."""
-    if board.lut_memories:
-        options["script_after_read"] = "".join(
-            f'setattr -set ram_style "distributed" top.{name}/m:*\n' for name in board.lut_memories)
+    distributed = [f'setattr -set ram_style "distributed" top.{name}/m:*\n' for name in board.lut_memories]
+    options["script_after_read"] = "".join([*distributed, f"{HIDE_ELEMENTS}\n"])
     files = board.platform().build(top, name="top", do_build=False, **options)
     files.files["top.il"] = re.sub(r"^ *attribute \\src .*\n", "", files.files["top.il"], flags=re.M)
     return files

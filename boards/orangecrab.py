@@ -85,7 +85,9 @@ ORANGECRAB = Board(
     clock=None,
     memory=_memory,
     memory_bytes=128 << 20,
+    memory_bytes_per_s=7.36 * CLOCK_HZ,  # of the ECPIX-5, which has the same controller; not simulated for this chip
     link=lambda board: UartLink(board, baud=BAUD),
+    load_bytes_per_s=BAUD / 10,
     flash=("--board", "orangeCrab", "{bitstream}"),
     documents=(
         "https://github.com/orangecrab-fpga/orangecrab-hardware",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hw.extras import as_program
-from hw.yosys import run_yosys
+from hw.yosys import HIDE_ELEMENTS, run_yosys
 
 __all__ = ["KINDS", "ULTRASCALE", "read_netlist", "resources", "share_modules", "table", "usage"]
 
@@ -68,8 +68,8 @@ def resources(file: Path, top: str, folder: Path, synth: str = ULTRASCALE) -> Ne
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "shared.v").write_text(share_modules(file.read_text()))
     script = (
-        # purged of the names of struct fields, such as `o[0]` beside a vector `o`, over which ABC9 stumbles
-        f"read_verilog shared.v; hierarchy -top {top}; proc; opt_clean -purge; tee -q -o before.json stat -json; "
+        f"read_verilog shared.v; hierarchy -top {top}; proc; opt_clean -purge; {HIDE_ELEMENTS}; "
+        "tee -q -o before.json stat -json; "
         f"{synth} -top {top}; tee -q -o cells.json stat -json"
     )
     run_yosys(script, folder, folder / "log")

@@ -47,8 +47,9 @@ ULX3S = Board(
     }),
     memory=_memory,
     memory_bytes=32 << 20,
+    memory_bytes_per_s=3.74 * CLOCK_HZ,  # simulated with controller and pads: docs/results/measured.json
     link=lambda board: UartLink(board, baud=BAUD),
-    placer="heap",  # static: 39.82 MHz
+    load_bytes_per_s=BAUD / 10,
     flash=("--board", "ulx3s", "{bitstream}"),
     documents=(
         "https://github.com/emard/ulx3s/blob/master/doc/schematics.pdf",

@@ -17,6 +17,9 @@ CLOCK_HZ = 40e6
 BANKS, DEPTH = 24, 2048
 """192 of the 208 DP16KD."""
 
+LEFT = 16
+"""DP16KD that are left."""
+
 ULX3S_BRAM = Board(
     name="ulx3s-bram",
     title="ULX3S 85F, block RAM alone",
@@ -28,10 +31,15 @@ ULX3S_BRAM = Board(
     clock=lambda: Ecp5Pll({"sync": Clock(CLOCK_HZ)}),
     memory=lambda: BlockRam(banks=BANKS, depth=DEPTH, address_bits=CONFIG.address_bits),
     memory_bytes=block_ram_bytes(BANKS, DEPTH),
+    block_rams=LEFT,
+    memory_bytes_per_s=8 * CLOCK_HZ,  # a word per clock, across bursts too
     link=lambda board: UartLink(board, baud=BAUD),
+    load_bytes_per_s=BAUD / 10,
     lut_memories=(
-        "accelerator.rope_rows", "accelerator.memory.read_0.gather_store", "accelerator.attention.*_quantize.buffer",
-        "accelerator.attention.chain.accumulate", "link.bridge.bridge",
+        "accelerator.rope_rows", "accelerator.memory.read_0.gather_store*", "accelerator.attention.rows.buffer",
+        "accelerator.attention.outputs", "accelerator.attention.dots.operands*",
+        "accelerator.attention.dots.scale_store", "accelerator.attention.softmax",
+        "accelerator.attention.softmax.lane_0", "link.bridge.bridge",
     ),
     flash=ULX3S.flash,
     documents=ULX3S.documents,

@@ -14,6 +14,7 @@ from boards.zynq_wrapper import wrapper
 from hw.accelerator import Accelerator
 from hw.contract.config import ConfigError
 from hw.contract.register_map import ADDRESS_BITS
+from hw.inventory import Inventory
 from hw.notice import NOTICE, notice
 from hw.tool import ToolError, only_one, run_tool
 from hw.verilog import generate_verilog
@@ -43,6 +44,14 @@ class ZynqBoard(AnyBoard):
     board_parts: str
     ctrl_address: int
     resources: dict[str, int]
+
+    def ram_use(self, design: Inventory) -> dict[str, tuple[float, int]]:
+        """Memories that are marked for UltraRAM go there if the chip has any."""
+        ultra = self.resources["URAM"] > 0
+        block, large = (sum(one.primitives(name) for one in design.block_memories
+                            if (one.ultra_ram and ultra) == wanted)
+                        for name, wanted in (("RAMB36", False), ("URAM288", True)))
+        return {"RAMB36": (block, self.resources["RAMB36"]), "URAM288": (large, self.resources["URAM"])}
 
 
 class Vivado(Toolchain[ZynqBoard]):
@@ -121,7 +130,7 @@ def fill(board: ZynqBoard, template: str) -> str:
 
 def write_project(board: ZynqBoard, folder: Path) -> None:
     """All that Vivado and the board need, without Vivado: Verilog, Tcl, device-tree overlay, script that loads."""
-    module = generate_verilog(Accelerator(board.config), "accelerator")
+    module = generate_verilog(Accelerator(board.config), "accelerator", ultra_ram=board.resources["URAM"] > 0)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in {
         "accelerator.v": module.text,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hw.contract.config import AccelConfig
-from hw.verilog import CLOCK, RESET, Port, VerilogModule
+from hw.verilog import CLOCK, INTERRUPT, RESET, Port, VerilogModule
 
 __all__ = ["PS_WIDTHS", "wrapper"]
 
@@ -26,32 +26,29 @@ def _width(port: Port) -> int:
     return PS_WIDTHS.get(member, port.width) if interface.startswith("m_axi") else port.width
 
 
-def _parameters(config: AccelConfig, interface: str, members: set[str]) -> str:
+def _parameters(config: AccelConfig, interface: str) -> str:
     """Value of the attribute X_INTERFACE_PARAMETER of an interface."""
     if not interface.startswith("m_axi"):
         return f"XIL_INTERFACENAME {interface}, PROTOCOL AXI4LITE, READ_WRITE_MODE READ_WRITE"
-    mode = "READ_WRITE" if "awaddr" in members else "READ_ONLY"
     return (
         f"XIL_INTERFACENAME {interface}, PROTOCOL AXI4, DATA_WIDTH {config.port_bits}, ADDR_WIDTH {ADDRESS_BITS}, "
-        f"ID_WIDTH {ID_BITS}, READ_WRITE_MODE {mode}, SUPPORTS_NARROW_BURST 0, "
+        f"ID_WIDTH {ID_BITS}, READ_WRITE_MODE READ_WRITE, SUPPORTS_NARROW_BURST 0, "
         f"MAX_BURST_LENGTH {config.burst_beats}, NUM_READ_OUTSTANDING {config.outstanding}"
     )
 
 
 def wrapper(module: VerilogModule, name: str) -> str:
-    """Verilog of a module `name` around `module`, with clock, reset and AXI pins only.
+    """Verilog of a module `name` around `module`, with clock, reset, interrupt and AXI pins only.
 
     The frequency is left out of the clock's attributes: the block design hands it over from the clock's source.
     """
-    interfaces: dict[str, set[str]] = {}
-    for port in module.ports:
-        if port.name not in (CLOCK, RESET):
-            interface, member = _split(port)
-            interfaces.setdefault(interface, set()).add(member)
+    interfaces = dict.fromkeys(_split(port)[0] for port in module.ports if port.name not in (CLOCK, RESET, INTERRUPT))
     attributes = {
         CLOCK: ("xilinx.com:signal:clock:1.0", "CLK",
                 f"XIL_INTERFACENAME {CLOCK}, ASSOCIATED_BUSIF {':'.join(interfaces)}, ASSOCIATED_RESET {RESET}"),
         RESET: ("xilinx.com:signal:reset:1.0", "RST", f"XIL_INTERFACENAME {RESET}, POLARITY ACTIVE_LOW"),
+        INTERRUPT: ("xilinx.com:signal:interrupt:1.0", "INTERRUPT",
+                    f"XIL_INTERFACENAME {INTERRUPT}, SENSITIVITY LEVEL_HIGH"),
     }
     pins, connections, padding, told = [], [], [], set()
     for port in module.ports:
@@ -61,7 +58,7 @@ def wrapper(module: VerilogModule, name: str) -> str:
         else:
             interface, member = _split(port)
             kind = "xilinx.com:interface:aximm:1.0"
-            parameters = "" if interface in told else _parameters(module.config, interface, interfaces[interface])
+            parameters = "" if interface in told else _parameters(module.config, interface)
         told.add(interface)
         if parameters:
             pins.append(f'    (* X_INTERFACE_PARAMETER = "{parameters}" *)')

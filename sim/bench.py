@@ -105,7 +105,7 @@ def _only_config(component: wiring.Component) -> AccelConfig | None:
 def _sources_key(kind: type[wiring.Component], config: AccelConfig, *facts: object) -> str:
     """Hash of a configuration and of all that makes its Verilog: the component's class, every file of hw/, versions."""
     return name_of(_SOURCES_DIGEST, Path(inspect.getfile(kind)).read_text(), kind.__module__, kind.__qualname__,
-                   dataclasses.asdict(config), *facts)
+                   config.design_hash, *facts)
 
 
 def build_model(
@@ -143,7 +143,8 @@ def _build(model: _Model, folder: Path, log: Path, waves: bool) -> None:
     for name, text in {"ports.vlt": model.control_file(), **model.files}.items():
         (folder / name).write_text(text)
     options = [*(["--trace"] if waves else []), *BUILD_ARGS]
-    verilate_for_cocotb(folder, ["ports.vlt", *model.files], model.top, options, log)
+    sources = [name for name in model.files if not name.endswith(".h")]
+    verilate_for_cocotb(folder, ["ports.vlt", *sources], model.top, options, log)
 
 
 def start_bench(

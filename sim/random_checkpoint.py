@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from sim.tensor_writer import DTYPES, Tensor, TensorWriter, to_bf16
 from sw import ternary
 
-__all__ = ["RandomModel", "write_random_checkpoint"]
+__all__ = ["Progress", "RandomModel", "write_model", "write_random_checkpoint"]
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes of tensors that are written, and with those of all tensors."""
 
 ZERO_FRACTION = 0.4
 """Part of the ternary weights that is 0; trained models have 0.38 to 0.5."""
@@ -39,13 +43,39 @@ def _stored(values: Any, dtype: str) -> NDArray[Any]:
 
 def _trits(random: np.random.Generator, rows: int, columns: int) -> NDArray[np.int8]:
     bounds = np.cumsum([(1 - ZERO_FRACTION) / 2, ZERO_FRACTION])  # of uniform numbers: -1 below the first, 1 above both
-    trits = np.empty((rows, columns), np.int8)
-    step = max(1, BLOCK_ELEMENTS // columns)
-    for start in range(0, rows, step):
-        block = trits[start : start + step]
-        drawn = random.random(block.shape)
-        block[:] = (drawn >= bounds[0]).view(np.int8) + (drawn >= bounds[1]).view(np.int8) - 1
-    return trits
+    drawn = random.random((rows, columns))
+    return (drawn >= bounds[0]).view(np.int8) + (drawn >= bounds[1]).view(np.int8) - np.int8(1)
+
+
+def _ahead(random: np.random.Generator, draws: int) -> np.random.Generator:
+    """The same generator after so many uniform numbers; the given one stays where it is."""
+    bits = deepcopy(random.bit_generator)
+    assert isinstance(bits, np.random.PCG64)
+    bits.advance(draws)
+    return np.random.Generator(bits)
+
+
+def _skip(random: np.random.Generator, draws: int) -> None:
+    """Move a generator over so many uniform numbers. They leave the half of a draw that permutations keep as it is."""
+    kept, moved = random.bit_generator.state, _ahead(random, draws).bit_generator.state
+    random.bit_generator.state = {**kept, "state": moved["state"]}
+
+
+def _packed_blocks(random: np.random.Generator, rows: int, columns: int, zero_rows: int) -> Iterator[NDArray[Any]]:
+    """Packed rows of a random ternary matrix, of which the first `zero_rows` are zero.
+
+    The weights are drawn row by row. A packed row holds rows of all four quarters, so each quarter has a generator that
+    starts where its first row is drawn.
+    """
+    quarter = rows // 4
+    generators = [_ahead(random, part * quarter * columns) for part in range(4)]
+    _skip(random, rows * columns)
+    step = max(1, BLOCK_ELEMENTS // (4 * columns))
+    for start in range(0, quarter, step):
+        block = [_trits(generator, min(step, quarter - start), columns) for generator in generators]
+        for part, trits in enumerate(block):
+            trits[: max(0, zero_rows - part * quarter - start)] = 0
+        yield ternary.pack(np.concatenate(block))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +97,8 @@ class RandomModel:
         zero_rows: rows at the start of every ternary matrix that are all zero.
         projections: names (`q_proj`, ...) of those whose ternary weights are not all zero; None for all.
         new_style: `rope_parameters` and `dtype` in `config.json` instead of `rope_theta` and `torch_dtype`.
+        bos_token_id: as in `config.json`.
+        eos_token_id: likewise.
     """
 
     hidden: int
@@ -91,6 +123,8 @@ class RandomModel:
     projections: Collection[str] | None = None
     rope_theta: float = 10000.0
     new_style: bool = False
+    bos_token_id: int = 0
+    eos_token_id: int | list[int] = 0
 
     def __post_init__(self) -> None:
         if self.bitlinear and self.master_weights:
@@ -113,8 +147,8 @@ class RandomModel:
             "max_position_embeddings": self.positions,
             "rms_norm_eps": 1e-5,
             "tie_word_embeddings": not self.separate_head,
-            "bos_token_id": 0,
-            "eos_token_id": 0,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": self.eos_token_id,
         }
         if self.quantization_config:
             config["quantization_config"] = {
@@ -128,6 +162,15 @@ class RandomModel:
         if self.new_style:
             return config | {"dtype": dtype, "rope_parameters": {"rope_type": "default", "rope_theta": theta}}
         return config | {"torch_dtype": dtype, "rope_theta": theta}
+
+    @property
+    def tensor_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(map(_bytes, _Tensors(self).by_name.values()))
+
+
+def _bytes(tensor: Tensor) -> int:
+    return DTYPES[tensor.dtype].itemsize * math.prod(tensor.shape)
 
 
 class _Tensors:
@@ -174,12 +217,10 @@ class _Tensors:
             self._table(f"{name}.weight", rows, inputs, scale)
             return
 
-        def packed() -> Iterator[NDArray[Any]]:
-            trits = _trits(self._random, rows, inputs)
-            trits[: model.zero_rows] = 0
-            if model.projections is not None and name.rpartition(".")[2] not in model.projections:
-                trits[:] = 0
-            yield ternary.pack(trits)
+        absent = model.projections is not None and name.rpartition(".")[2] not in model.projections
+
+        def packed() -> Iterator[NDArray[Any]]:  # draws nothing before the tensors in front of it are written
+            yield from _packed_blocks(self._random, rows, inputs, rows if absent else model.zero_rows)
 
         def scales() -> Iterator[NDArray[Any]]:
             drawn = scale * self._random.uniform(0.8, 1.25)
@@ -190,18 +231,30 @@ class _Tensors:
 
 
 def write_random_checkpoint(path: str | Path, **fields: Any) -> Path:
-    """Write the checkpoint folder of a `RandomModel` of these fields, and return it. Memory: one matrix of int8 and a
-    block of random numbers."""
-    folder, model = Path(path), RandomModel(**fields)
+    """Write the checkpoint folder of a `RandomModel` of these fields, and return it."""
+    folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(model.config(), indent=2) + "\n")
-    _write_shards(folder, _Tensors(model).by_name, model.shards)
+    write_model(folder, RandomModel(**fields))
     return folder
 
 
-def _write_shards(folder: Path, tensors: Mapping[str, Tensor], shards: int) -> None:
+def write_model(folder: Path, model: RandomModel, progress: Progress = lambda done, total: None) -> None:
+    """Write `config.json` and the tensors of a model. Memory: some blocks of random numbers."""
+    (folder / "config.json").write_text(json.dumps(model.config(), indent=2) + "\n")
+    _write_shards(folder, _Tensors(model).by_name, model.shards, progress)
+
+
+def _write_shards(folder: Path, tensors: Mapping[str, Tensor], shards: int, progress: Progress) -> None:
     """The tensors in so many files, with an index if there is more than one."""
-    names = list(tensors)
+    names, done, total = list(tensors), 0, sum(map(_bytes, tensors.values()))
+
+    def counted(blocks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        nonlocal done
+        for block in blocks:
+            yield block
+            done += block.nbytes
+            progress(done, total)
+
     files = ["model.safetensors"] if shards == 1 else [
         f"model-{part + 1:05}-of-{shards:05}.safetensors" for part in range(shards)
     ]
@@ -209,9 +262,8 @@ def _write_shards(folder: Path, tensors: Mapping[str, Tensor], shards: int) -> N
     for name, part in zip(files, parts, strict=True):
         with TensorWriter(folder / name, {n: tensors[n] for n in part}) as file:
             for tensor in part:
-                file.write(tensor, tensors[tensor])
+                file.write(tensor, tensors[tensor]._replace(blocks=counted(tensors[tensor].blocks)))
     if shards > 1:
-        total = sum(DTYPES[t.dtype].itemsize * math.prod(t.shape) for t in tensors.values())
         index = {
             "metadata": {"total_size": total},
             "weight_map": {tensor: name for name, part in zip(files, parts, strict=True) for tensor in part},

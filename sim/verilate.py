@@ -19,7 +19,8 @@ from types import MappingProxyType
 from hw.tool import ToolError, cache_folder, require_tools, run_tool
 
 __all__ = [
-    "PROGRAM", "RUNTIME", "build_runtime", "lint", "simulators", "verilate", "verilate_for_cocotb", "verilate_library",
+    "PROGRAM", "RUNTIME", "build_runtime", "compile_library", "lint", "simulators", "verilate", "verilate_for_cocotb",
+    "verilate_library",
 ]
 
 PROGRAM = "simulator"
@@ -157,6 +158,13 @@ def verilate_for_cocotb(folder: Path, sources: Sequence[str], top: str, options:
     libraries = "-L../cocotb -Wl,-rpath-link,../cocotb -lcocotbvpi_verilator"
     options = ["--vpi", "--public-flat-rw", "-LDFLAGS", libraries, *options, "--timescale", "1ns/1ps"]
     verilate(folder, ["cocotb_main.cpp", *sources], top, options, log, {"cocotb": config.libs_dir})
+
+
+def compile_library(folder: Path, source: str, library: str, log: Path) -> None:
+    """A library from a file of C++ in a folder, without Verilator. Raises ToolError: g++ is missing or fails."""
+    require_tools(("g++",), "g++ make")
+    run_tool(["g++", "-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", source, "-o", library], folder,
+             log, timeout_s=TIMEOUT_S)
 
 
 def build_runtime(folder: Path, log: Path, waves: bool) -> None:

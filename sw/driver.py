@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hw.contract.register_map import MAX_END_IDS
 from sw.errors import HardwareError, JobError
+from sw.kv_record import KvRecord
 from sw.links.link import Link, RunStats
 from sw.requests import Job, Request
 from sw.sampling import Sampler
@@ -27,12 +28,16 @@ __all__ = ["Driver", "Generation", "next_position"]
 
 @dataclass
 class Generation:
-    """Result of a job. `logits` has one row per position fed if the job requested all logits."""
+    """Result of a job. `logits` has one row per position fed if the job requested all logits.
+
+    `reused` is how many of the first tokens of the prompt were in the KV cache; they were not fed.
+    """
 
     prompt_ids: list[int]
     tokens: list[int] = field(default_factory=list)
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     stopped: str = ""
+    reused: int = 0
 
     def draw(self, sampler: Sampler) -> None:
         """Replace the last token by one that is drawn from the last row of logits."""
@@ -40,11 +45,13 @@ class Generation:
 
 
 class Driver:
-    """Runs jobs with a model on a link. `total` sums the statistics of all runs; None if the link measures nothing."""
+    """Runs jobs with a model on a link. `total` sums the statistics of all runs; None if the link measures nothing.
+    `cache` says what the KV cache holds."""
 
     def __init__(self, link: Link) -> None:
         self.config, self.link, self.shape = link.config, link, link.plan.shape
         self.total: RunStats | None = None
+        self.cache = KvRecord()
 
     def check(self, job: Job) -> None:
         """Check a job before it runs. Raises JobError if it cannot run."""
@@ -80,16 +87,25 @@ class Driver:
         Raises:
             HardwareError: the run failed.
         """
-        rows = tokens = 0
-        with closing(self.link.run(request)) as steps:
-            for step in steps:
-                for row in step.rows:
-                    sequences[rows % len(sequences)].logits.append(row.astype(np.float32))
-                    rows += 1
-                if step.token is not None:
-                    sequences[tokens % len(sequences)].tokens.append(step.token)
-                    tokens += 1
-                    on_token(step.token)
+        rows, chosen = 0, list[int]()
+        self.cache.begin(request)
+        try:
+            with closing(self.link.run(request)) as steps:
+                for step in steps:
+                    for row in step.rows:
+                        sequences[rows % len(sequences)].logits.append(row.astype(np.float32))
+                        rows += 1
+                    if step.token is not None:
+                        sequences[len(chosen) % len(sequences)].tokens.append(step.token)
+                        chosen.append(step.token)
+                        on_token(step.token)
+        except HardwareError:
+            self.cache.forget()
+            raise
+        except BaseException:
+            self.cache.end(request, chosen, whole=False)
+            raise
+        self.cache.end(request, chosen, whole=True)
         measured = self.link.stats
         if measured is not None:
             self.total = measured if self.total is None else self.total + measured
@@ -104,15 +120,23 @@ class Driver:
             return f"context of {self.shape.context} full"
         return ""
 
-    def generate(self, job: Job, on_token: Callable[[int], None] = lambda token: None) -> Generation:
+    def generate(
+        self, job: Job, on_token: Callable[[int], None] = lambda token: None, *, reuse: bool = False
+    ) -> Generation:
         """Run a job; `on_token` gets each token. Without sampling, the link chooses the token with the largest logit.
+
+        With `reuse`, the first tokens of the prompt that the KV cache of its slot holds are not fed again; it must
+        start at position 0.
 
         Raises:
             JobError: the job cannot run; nothing was run.
             HardwareError: the run failed.
         """
         self.check(job)
-        result = Generation(list(job.prompt))
+        reused = self.cache.shared(job.slot, job.prompt) if reuse else 0
+        result = Generation(list(job.prompt), reused=reused)
+        if reused:
+            job = replace(job, prompt=job.prompt[reused:], start_position=reused)
         if job.sampling is None and len(job.end_ids) <= MAX_END_IDS:
             self.run(job, [result], on_token)
             result.stopped = self.stopped(job, result)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["CheckpointError", "HardwareError", "ImageError", "JobError", "SessionClosedError", "VerificationError"]
+__all__ = [
+    "CheckpointError", "HardwareError", "ImageError", "JobError", "SessionClosedError", "Terminated",
+    "VerificationError",
+]
 
 
 class CheckpointError(ValueError):
@@ -27,3 +30,7 @@ class SessionClosedError(RuntimeError):
 
 class ImageError(ValueError):
     """The image is damaged or was packed for another build, or the file is not an image. Exit code 2."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, which end the program as Ctrl-C does, also where Ctrl-C ends only an answer."""

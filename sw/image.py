@@ -32,7 +32,7 @@ from sw.model_shape import ModelShape
 __all__ = ["ImageWriter", "ModelImage", "VERSION", "image_header", "write_mem"]
 
 MAGIC = b"BN158IMG"
-VERSION = 3
+VERSION = 4
 
 _FIXED = struct.Struct("<8sIIQQI")  # magic, version, regions, build id, total bytes, JSON bytes
 _REGION = struct.Struct("<8sQQI")  # name, offset, bytes, CRC-32

@@ -110,10 +110,10 @@ def _stream(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
 
 
 def _lm_head(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
-    stride, start = plan.lm_head_group_bytes, plan.config.header_bytes
+    stride, start = plan.head_layout.group_bytes, plan.config.header_bytes
     for first, groups in _rows(read, stride, plan.lm_head_packet.payload_bytes // stride, start):
         good = _floats(_words(groups[:, : plan.config.stream_bytes]), _POSITIVE)
-        yield f"region head, scales from row {first * plan.lm_head_group_rows} on,", good
+        yield f"region head, scales from row {first * plan.head_layout.group_rows} on,", good
 
 
 def _embed(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:

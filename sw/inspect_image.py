@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hw.contract.config import PRESETS, ceil_div
+from hw.contract.config import PRESETS, AccelConfig, ceil_div
 from hw.contract.isa import Opcode
 from sw.errors import ImageError
 from sw.image import ModelImage, image_header
@@ -32,13 +32,17 @@ def token_bytes(plan: ModelPlan) -> dict[str, Any]:
     return {"required": required, "read": read, "overhead": sum(read.values()) / sum(required.values()) - 1}
 
 
-def describe_image(path: Path) -> dict[str, Any]:
-    """The contents of an image of a preset. All of it is read and checked; raises ImageError."""
-    build_id = image_header(path).build_id
-    config = next((c for c in PRESETS.values() if c.build_id == build_id), None)
+def describe_image(path: Path, config: AccelConfig | None = None) -> dict[str, Any]:
+    """The contents of an image of a configuration; None: of whichever preset it was packed for.
+
+    All of it is read and checked; raises ImageError.
+    """
+    header = image_header(path)
+    build_id = header.build_id
+    config = config or next((c for c in PRESETS.values() if c.build_id == build_id), None)
     if config is None:
-        raise ImageError(f"{path} was packed for build {build_id:016x}, which no preset of this release has: pack it "
-                         "again")
+        raise ImageError(f"{path} was packed for {header.preset}, build {build_id:016x}, which no preset of this "
+                         "release has: name its TOML file with --preset, or pack it again")
     image = ModelImage.open(path, config)
     image.verify()
     return {

@@ -123,7 +123,7 @@ async def execute(
     result.cycles = look["cycles"]
     counters = look.values if look.values.keys() >= COUNTERS.keys() else await machine.read(*COUNTERS)
     result.counters = {name: counters[name] for name in COUNTERS if name != "cycles"}
-    rows = 0 if request.logits_mode is LogitsMode.NONE else request.lm_heads(seen)
+    rows = 0 if request.logits_mode is LogitsMode.NONE else request.logit_rows(seen)
     if rows:
         area = await bus.read_memory(layout.logits, rows * layout.row_bytes)
         result.logits = list(area.view("<f4").reshape(rows, -1)[:, : plan.shape.vocab].copy())
@@ -161,6 +161,7 @@ def _registers(plan: ModelPlan, request: Request, layout: Layout) -> dict[str, i
     end = layout.used_end(request)
     return {
         "image_base": layout.image, "kv_base": layout.kv, "slot_stride": plan.slot_stride,
+        "kv_port_stride": plan.kv_port_stride,
         "prompt_address": layout.prompt, "tokens_address": layout.tokens, "logits_address": layout.logits,
         "read_base": layout.image, "read_end": end, "write_base": layout.kv, "write_end": end,
         "stream_offset": regions["stream"].offset, "stream_beats": regions["stream"].size // config.stream_bytes,
@@ -170,5 +171,5 @@ def _registers(plan: ModelPlan, request: Request, layout: Layout) -> dict[str, i
         "logits_beats": layout.row_bytes // config.beat_bytes, "context": shape.context,
         "max_new_tokens": min(request.max_new_tokens, shape.context), "vocabulary": shape.vocab,
         "end_count": len(request.end_ids), **{f"end_id_{n}": token for n, token in enumerate(request.end_ids)},
-        "logits_mode": request.logits_mode.value,
+        "logits_mode": request.logits_mode.value, "interrupt_enable": 1,
     }

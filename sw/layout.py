@@ -52,5 +52,5 @@ class Layout:
 
     def used_end(self, request: Request) -> int:
         """End address of the memory that a request uses, a multiple of 4 KiB. Logits count only if requested."""
-        rows = 0 if request.logits_mode is LogitsMode.NONE else request.lm_heads(request.most_tokens)
+        rows = 0 if request.logits_mode is LogitsMode.NONE else request.logit_rows(request.most_tokens)
         return _after(self.logits, min(rows, self.rows) * self.row_bytes)

@@ -150,8 +150,7 @@ class MachineThread:
         """
         work = Work(do, self)
         with self._lock:
-            if self.closed:
-                raise SessionClosedError("the session is closed: open another one")
+            self.check_open()
             self._orders.put(work)
         return work
 
@@ -170,6 +169,11 @@ class MachineThread:
     def is_current_thread(self) -> bool:
         """Whether this is the thread of the machine."""
         return threading.current_thread() is self._thread
+
+    def check_open(self) -> None:
+        """Raises SessionClosedError after `close`."""
+        if self.closed:
+            raise SessionClosedError("the session is closed: open another one")
 
     def check_alive(self) -> None:
         """Raises HardwareError if the machine thread has ended."""

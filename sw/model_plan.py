@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
-from hw.contract.config import BLOCK_POSITIONS, MAX_KV_HEADS, STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
+from hw.contract.config import STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
+from hw.contract.head_layout import HeadLayout
 from hw.contract.isa import Flags, Opcode
+from hw.contract.kv_layout import KvLayout
 from hw.contract.machine_float import float32_code
 from hw.contract.payloads import BATCH_ENTRY
 from sw.errors import HardwareError
+from sw.head_padding import padded_head
 from sw.layout import ALIGNMENT, Layout
+from sw.model_fit import attention_width, misfits
 from sw.model_shape import ModelShape
 from sw.packet import Packet
 
@@ -57,50 +62,56 @@ class ModelPlan:
                                   "the image, but offsets have 32 bits")
 
     def _check_sizes(self) -> None:
-        config, shape = self.config, self.shape
-        for what, value, most in (
-            ("hidden size", shape.hidden, config.max_hidden),
-            ("FFN size", shape.intermediate, config.max_intermediate),
-            ("attention width (heads x head_dim)", shape.heads * shape.head_dim, config.max_hidden),
-            ("vocabulary", shape.vocab, config.max_vocab),
-            ("head_dim", shape.head_dim, config.max_head_dim),
-            ("number of query heads per KV head", shape.heads // shape.kv_heads, config.max_group),
-            ("context", shape.context, config.max_positions),
-            ("number of KV heads", shape.kv_heads, MAX_KV_HEADS),
-        ):
-            if value > most:
-                raise ConfigError(f"the model's {what} is {value}, but preset {config.name} supports at most {most}: "
-                                  "use a larger preset")
-        for what, value, unit in (
-            ("hidden size", shape.hidden, config.vector),
-            ("FFN size", shape.intermediate, config.vector),
-            ("head_dim", shape.head_dim, 2 * config.vector),
-            ("row of cached elements in bytes", shape.head_dim * config.kv_bytes, config.beat_bytes),
-        ):
-            if value % unit:
-                raise ConfigError(f"the model's {what} is {value}, but preset {config.name} needs a multiple of "
-                                  f"{unit}: use another preset")
+        found = misfits(self.config, self.shape)
+        if found:
+            raise ConfigError(found[0].sentence(self.config.name))
+
+    # ---- heads ----
+    @cached_property
+    def head_dim(self) -> int:
+        """Elements of a head with its padding."""
+        return padded_head(self.shape.head_dim)
+
+    @cached_property
+    def width(self) -> int:
+        """Elements of all query heads of a token."""
+        return attention_width(self.shape)
 
     # ---- KV cache ----
     @cached_property
+    def kv_layout(self) -> KvLayout:
+        """Where the elements of a KV head lie."""
+        return KvLayout(self.config, self.head_dim)
+
+    @cached_property
     def head_stride(self) -> int:
-        """Bytes from one KV head's cache to the next."""
-        return ceil_div(self.shape.context, BLOCK_POSITIONS) * self.config.kv_block_bytes(self.shape.head_dim)
+        """Bytes from one KV head's cache to the next, on one port."""
+        return self.kv_layout.head_bytes(self.shape.context)
 
     @cached_property
     def layer_stride(self) -> int:
-        """Bytes from one layer's cache to the next."""
+        """Bytes from one layer's cache to the next, on one port."""
         return self.shape.kv_heads * self.head_stride
 
     @cached_property
     def slot_stride(self) -> int:
-        """Bytes of the KV cache of one sequence, which is one slot."""
+        """Bytes of the KV cache of one sequence, which is one slot, on one port."""
         return self.shape.layers * self.layer_stride
 
     @cached_property
+    def kv_port_stride(self) -> int:
+        """Bytes from the KV cache of one port to that of the next; 0 with one port.
+
+        The same place of the cache has other addresses modulo 64 KiB on each port, as the stripes of the stream do.
+        """
+        if self.config.ports == 1:
+            return 0
+        return ceil_div(self.shape.sequences * self.slot_stride, 4 * STRIPE_BYTES) * 4 * STRIPE_BYTES + STRIPE_BYTES
+
+    @cached_property
     def kv_bytes(self) -> int:
-        """Bytes of the KV cache of all sequences."""
-        return self.shape.sequences * self.slot_stride
+        """Bytes of the KV cache of all sequences on all ports."""
+        return (self.config.ports - 1) * self.kv_port_stride + self.shape.sequences * self.slot_stride
 
     # ---- tables ----
     @cached_property
@@ -112,7 +123,7 @@ class ModelPlan:
     @cached_property
     def rope_stride(self) -> int:
         """Bytes of one position: head_dim/2 float32 cosines, then as many sines."""
-        return self._beats(4 * self.shape.head_dim)
+        return self._beats(4 * self.head_dim)
 
     @cached_property
     def logits_stride(self) -> int:
@@ -124,28 +135,17 @@ class ModelPlan:
         """Tokens, and rows of logits, for which a run has memory: one per position, and at least one per column."""
         return max(self.shape.context, self.config.columns)
 
-    # ---- LM head: groups of a beat of row scales and as many rows ----
+    # ---- LM head ----
     @cached_property
-    def lm_head_group_rows(self) -> int:
-        """Rows of a group, whose float32 scales are one beat of the packet stream."""
-        return self.config.stream_bytes // 4
-
-    @cached_property
-    def lm_head_row_bytes(self) -> int:
-        """A row of int8 codes, padded."""
-        return self._stream_beats(self.shape.hidden)
-
-    @cached_property
-    def lm_head_group_bytes(self) -> int:
-        """A group: scales, then rows."""
-        return self.config.stream_bytes + self.lm_head_group_rows * self.lm_head_row_bytes
+    def head_layout(self) -> HeadLayout:
+        """Where the rows of the LM head lie in their packet."""
+        return HeadLayout(self.config, self.shape.hidden, self.shape.vocab)
 
     @cached_property
     def lm_head_packet(self) -> Packet:
         """The packet of the LM head, without the content of its payload."""
-        size = ceil_div(self.shape.vocab, self.lm_head_group_rows) * self.lm_head_group_bytes
         operands = {"hidden": self.shape.hidden, "vocabulary": self.shape.vocab}
-        return Packet(Opcode.LM_HEAD, payload_bytes=size, operands=operands)
+        return Packet(Opcode.LM_HEAD, payload_bytes=self.head_layout.payload_bytes, operands=operands)
 
     # ---- layers ----
     @cached_property
@@ -157,7 +157,7 @@ class ModelPlan:
     @cached_property
     def _first(self) -> tuple[Packet, ...]:
         """Packets before the layers."""
-        operands = {"hidden": self.shape.hidden, "head_dim": self.shape.head_dim}
+        operands = {"hidden": self.shape.hidden, "head_dim": self.head_dim}
         return (self._norm("model.layers.0.input_layernorm", self.shape.hidden),
                 Packet(Opcode.EMBED, Flags.STATISTICS, operands=operands))
 
@@ -170,24 +170,25 @@ class ModelPlan:
         """The packets of one layer. Every layer has the same number of packets, with the same lengths."""
         shape, at = self.shape, f"model.layers.{number}."
         hidden, ffn = shape.hidden, shape.intermediate
-        width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        width, kv_width = self.width, shape.kv_heads * self.head_dim
         k_offset = self.config.padded(width)
         v_offset = k_offset + self.config.padded(kv_width)
         following = "model.norm" if number == shape.layers - 1 else f"model.layers.{number + 1}.input_layernorm"
         return (
             self._quantize(hidden),
-            self._matmul(at + "self_attn.q_proj", hidden, width),
-            self._matmul(at + "self_attn.k_proj", hidden, kv_width, destination=k_offset),
-            self._matmul(at + "self_attn.v_proj", hidden, kv_width, destination=v_offset),
-            self._norm(at + "self_attn.attn_sub_norm", width),
+            self._matmul(at + "self_attn.q_proj", hidden, width, heads="outputs"),
+            self._matmul(at + "self_attn.k_proj", hidden, kv_width, destination=k_offset, heads="outputs"),
+            self._matmul(at + "self_attn.v_proj", hidden, kv_width, destination=v_offset, heads="outputs"),
+            self._norm(at + "self_attn.attn_sub_norm", width, heads="inputs"),
             Packet(Opcode.ATTEND, Flags.STATISTICS, operands={
-                "head_dim": shape.head_dim, "group": shape.heads // shape.kv_heads, "kv_heads": shape.kv_heads,
+                "head_dim": self.head_dim, "group": shape.heads // shape.kv_heads, "kv_heads": shape.kv_heads,
                 "softmax_scale": self._softmax_scale, "kv_head_stride": self.head_stride,
                 "k_offset": k_offset, "v_offset": v_offset, "layer_offset": number * self.layer_stride,
             }),
-            self._quantize(width, Flags.WORK),
+            self._quantize(width, Flags.WORK, shape.heads * shape.head_dim),
             self._norm(at + "post_attention_layernorm", hidden),
-            self._matmul(at + "self_attn.o_proj", width, hidden, Flags.RESIDUAL | Flags.STATISTICS),
+            self._matmul(
+                at + "self_attn.o_proj", width, hidden, Flags.RESIDUAL | Flags.STATISTICS, heads="inputs"),
             self._quantize(hidden),
             self._matmul(at + "mlp.gate_proj", hidden, ffn),
             self._norm(at + "mlp.ffn_sub_norm", ffn),
@@ -201,18 +202,23 @@ class ModelPlan:
     def _softmax_scale(self) -> int:
         return float32_code(self.shape.head_dim**-0.5 * np.log2(np.e))
 
-    def _norm(self, name: str, k: int) -> Packet:
-        return Packet(Opcode.LOAD_NORM, None, self._stream_beats(2 * k), name + ".weight", {"elements": k})
+    def _norm(self, name: str, k: int, heads: Literal["", "inputs"] = "") -> Packet:
+        operands = {"elements": k}
+        return Packet(Opcode.LOAD_NORM, None, self._stream_beats(2 * k), name + ".weight", operands, heads)
 
-    def _quantize(self, k: int, flags: Flags | None = None) -> Packet:
-        return Packet(Opcode.QUANTIZE, flags, operands={"elements": k, "per_n": float32_code(1 / k)})
+    def _quantize(self, k: int, flags: Flags | None = None, count: int = 0) -> Packet:
+        """`count` are the elements without padding, if there is any."""
+        return Packet(Opcode.QUANTIZE, flags, operands={"elements": k, "per_n": float32_code(1 / (count or k))})
 
-    def _matmul(self, name: str, k: int, m: int, flags: Flags | None = None, destination: int = 0) -> Packet:
+    def _matmul(
+        self, name: str, k: int, m: int, flags: Flags | None = None, destination: int = 0,
+        heads: Literal["", "outputs", "inputs"] = "",
+    ) -> Packet:
         blocks, beats = ceil_div(m, self.config.rows), ceil_div(k, self.config.inputs)
         return Packet(Opcode.MATMUL, flags, blocks * beats * self.config.stream_bytes, name + ".weight", {
             "in_features": k, "out_features": m, "destination": destination, "block_beats": beats,
             "row_blocks": blocks,
-        })
+        }, heads)
 
     # ---- image ----
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,33 @@ from hw.contract.config import AccelConfig
 from sw.checkpoint import Checkpoint
 from sw.doubts import Doubts
 from sw.errors import ImageError
+from sw.hub import HubName
 from sw.image import ModelImage
 from sw.pack import model_shape, pack
 from sw.special_tokens import SpecialTokens
+from sw.tensor_file import SINGLE_FILE
 from sw.text import CheckpointText
 
-__all__ = ["ModelSource", "Packing", "pack_and_warn"]
+__all__ = ["ModelSource", "Packing", "located", "pack_and_warn"]
 
 Packing = Callable[[str, int], None]
 """Called with the name of a region of the image and bytes that were added to it."""
+
+
+def located(model: str | Path) -> Path:
+    """Where a model lies that a user names.
+
+    A file or folder of that name comes first; the folder is meant where the file is `model.safetensors`. Else
+    `org/name` or `org/name@revision` is a checkpoint on the Hugging Face hub, which is downloaded into the cache.
+    Another name is returned as it is, and opening it says what is wrong.
+
+    Raises CheckpointError: the hub does not have it or does not answer.
+    """
+    path = Path(model)
+    if path.name == SINGLE_FILE and path.is_file():
+        return path.parent
+    name = None if os.path.lexists(path) else HubName.parse(str(model))
+    return path if name is None else name.fetch()
 
 
 def pack_and_warn(
@@ -47,11 +66,12 @@ class ModelSource:
     text: CheckpointText
 
     @classmethod
-    def open(cls, path: Path, image: Path | None = None) -> ModelSource:
-        """Open the folder of a checkpoint, optionally with its packed image; or an image alone.
+    def open(cls, model: str | Path, image: Path | None = None) -> ModelSource:
+        """Open a checkpoint that `located` finds, optionally with its packed image; or an image alone.
 
         Raises CheckpointError; warns of files of a checkpoint that contradict each other.
         """
+        path = located(model)
         if path.is_file():
             return cls(path, None, image or path, CheckpointText(SpecialTokens(end_ids=()), None))
         return cls.of(Checkpoint.open(path), image)

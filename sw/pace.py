@@ -23,7 +23,7 @@ def patience(plan: ModelPlan, request: Request) -> int:
     """Clocks without a beat of the packet stream after which a run counts as hung.
 
     The longest regular pause is an ATTEND at full context, in which each query head of each column reads the cache of
-    its KV head. If memory does not respond, the machine reports an error long before this limit.
+    its KV head at most once. If memory does not respond, the machine reports an error long before this limit.
     """
     cache_beats = plan.head_stride // plan.config.beat_bytes
     return PATIENCE_CLOCKS + plan.config.timeout_cycles + 4 * request.columns * plan.shape.heads * cache_beats
@@ -70,13 +70,15 @@ class Pace:
         self._kind = type(request), request.columns
         regions = (plan.regions[name] for name in ("stream", "head"))
         self._stream, self._lm_head = (region.size // plan.config.stream_bytes for region in regions)
+        self._together = plan.config.head_columns
         self._step = request.columns if isinstance(request, Batch) else 1  # tokens of a pass
         self._token = (0, 0, 0)  # tokens, clocks and beats when the last token was seen
         self._seen_beats = -1
 
     def _beats(self, tokens: int) -> int:
         """Beats of the packet stream until `tokens` tokens have been generated."""
-        return self._request.passes(tokens) * self._stream + self._request.lm_heads(tokens) * self._lm_head
+        heads = self._request.lm_heads(tokens, self._together)
+        return self._request.passes(tokens) * self._stream + heads * self._lm_head
 
     def due(self, tokens: int) -> int:
         """How many tokens there are when the next ones are made."""

@@ -9,26 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
+from hw.contract.head_layout import HeadLayout
 from hw.contract.isa import Opcode
 from hw.contract.machine_float import float32_code, float32_codes
 from sw.checkpoint import EMBEDDING, LM_HEAD, Checkpoint, to_bf16
 from sw.doubts import SAMPLED_ROWS, Doubts
+from sw.head_padding import pad_inputs, pad_outputs, padded_weights
 from sw.image import ImageWriter
+from sw.model_config import ModelConfig
 from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
 from sw.ternary import TritCounts, count_trits
 from sw.weights import pack_matrix
 from sw.whole_file import whole_file
 
-__all__ = ["model_shape", "pack"]
+__all__ = ["config_shape", "head_groups", "model_shape", "pack"]
 
 PACK_CHUNK_ELEMENTS = 1 << 17
 """Elements of the embedding or head that are converted at a time: what a processor's cache holds."""
 
 
 def model_shape(checkpoint: Checkpoint, context: int | None = None, sequences: int = 1) -> ModelShape:
-    """Shape of the image; context defaults to the model's own and may not exceed it."""
-    c = checkpoint.config
+    """Shape of the image of a checkpoint, as `config_shape`."""
+    return config_shape(checkpoint.config, context, sequences)
+
+
+def config_shape(c: ModelConfig, context: int | None = None, sequences: int = 1) -> ModelShape:
+    """Shape of the image; context defaults to the model's own and may not exceed it. Raises ConfigError."""
     if context is not None and not 1 <= context <= c.max_position_embeddings:
         raise ConfigError(f"context must be 1 to {c.max_position_embeddings}, the model's positions, not {context}")
     if not 1 <= sequences <= MAX_SLOTS:
@@ -80,9 +87,10 @@ def pack(
 def _layers(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
     config = plan.config
     eps = float32_code(ckpt.config.rms_norm_eps)
+    padding = {"": lambda matrix, head_dim: matrix, "inputs": pad_inputs, "outputs": pad_outputs}
     for packet in plan.layer_packets:
         if packet.opcode is Opcode.MATMUL:
-            matrix = ckpt.ternary(packet.tensor)
+            matrix = padding[packet.heads](ckpt.ternary(packet.tensor), plan.shape.head_dim)
             yield packet.header(config, float32_code(matrix.scale))
             counts = matrix.counts or TritCounts()
             for rows in matrix.blocks(config.rows):
@@ -97,6 +105,8 @@ def _layers(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes
         if packet.opcode is Opcode.LOAD_NORM:
             weights = ckpt.float(packet.tensor)
             doubts.norm(packet.tensor, weights)
+            if packet.heads:
+                weights = padded_weights(weights, plan.shape.head_dim)
             yield to_bf16(weights, packet.tensor).tobytes().ljust(packet.payload_bytes, b"\0")
 
 
@@ -121,20 +131,27 @@ def _chunks(
         yield rows
 
 
+def head_groups(layout: HeadLayout, codes: NDArray[np.integer], scales: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Rows of int8 codes [n, hidden] and the float32 bits of their scales [n] as whole groups, one behind the other."""
+    groups, ports, rows = ceil_div(len(codes), layout.group_rows), layout.config.ports, layout.port_rows
+    padded = np.zeros((groups * layout.group_rows, layout.row_beats * layout.config.beat_bytes), dtype=np.int8)
+    padded[: len(codes), : layout.hidden] = codes
+    words = np.zeros(len(padded), dtype="<u4")
+    words[: len(scales)] = scales
+    out = np.empty((groups, layout.group_beats, ports, layout.config.beat_bytes), dtype=np.uint8)
+    out[:, 0] = np.ascontiguousarray(words.reshape(groups, rows, ports).swapaxes(1, 2)).view(np.uint8)
+    by_port = padded.view(np.uint8).reshape(groups, rows, ports, layout.row_beats, -1).swapaxes(2, 3)
+    out[:, 1:] = by_port.reshape(groups, layout.group_beats - 1, ports, -1)
+    return out
+
+
 def _lm_head(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
-    config, shape, group = plan.config, plan.shape, plan.lm_head_group_rows
+    config, shape, layout = plan.config, plan.shape, plan.head_layout
     yield plan.lm_head_packet.header(config)
     name, new = (EMBEDDING, None) if ckpt.config.tie_word_embeddings else (LM_HEAD, doubts)
-    for rows in _chunks(ckpt, name, shape, new, group):
-        padded = np.zeros((ceil_div(len(rows), group) * group, shape.hidden), dtype=np.float32)
-        padded[: len(rows)] = rows
-        codes, scales = _row_codes(padded, 8)
-        out = np.zeros((len(padded) // group, plan.lm_head_group_bytes), dtype=np.uint8)
-        out[:, : config.stream_bytes] = scales.view(np.uint8).reshape(len(out), -1)
-        body = np.zeros((len(padded), plan.lm_head_row_bytes), dtype=np.uint8)
-        body[:, : shape.hidden] = codes.astype(np.int8).view(np.uint8)
-        out[:, config.stream_bytes :] = body.reshape(len(out), -1)
-        yield out.tobytes()
+    for rows in _chunks(ckpt, name, shape, new, layout.group_rows):
+        codes, scales = _row_codes(rows, 8)
+        yield head_groups(layout, codes, scales).tobytes()
 
 
 def _embedding(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
@@ -163,5 +180,6 @@ def _rope(ckpt: Checkpoint, plan: ModelPlan) -> Iterator[bytes]:
     inverse = (ckpt.config.rope_theta ** (-np.arange(0, d, 2) / d)).astype(np.float32)
     for position in range(plan.shape.context):
         angle = (np.float32(position) * inverse).astype(np.float64)
-        row = float32_codes(np.concatenate([np.cos(angle), np.sin(angle)]))
+        pad = np.zeros((plan.head_dim - d) // 2)
+        row = float32_codes(np.concatenate([np.cos(angle), pad, np.sin(angle), pad]))
         yield row.tobytes().ljust(plan.rope_stride, b"\0")

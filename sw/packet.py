@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hw.contract.config import AccelConfig, ConfigError, ceil_div
 from hw.contract.isa import LAYOUTS, Flags, Opcode, encode_header
@@ -15,13 +16,17 @@ MODEL_FLOAT = {Opcode.QUANTIZE: "eps", Opcode.MATMUL: "weight_scale"}
 
 @dataclass(frozen=True)
 class Packet:
-    """A command: operands of its header by name, and the size of its payload, which is made from `tensor` if named."""
+    """A command: operands of its header by name, and the size of its payload, which is made from `tensor` if named.
+
+    `heads` says what of the tensor is padded as heads are: "outputs" or "inputs", or nothing.
+    """
 
     opcode: Opcode
     flags: Flags | None = None
     payload_bytes: int = 0
     tensor: str = ""
     operands: dict[str, int] = field(default_factory=dict)
+    heads: Literal["", "outputs", "inputs"] = ""
 
     def header(self, config: AccelConfig, model_float: int = 0) -> bytes:
         """The header, padded to a beat; `model_float` is the operand of MODEL_FLOAT, if it has one.

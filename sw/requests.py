@@ -60,9 +60,16 @@ class Job:
         """Passes over the layers until then."""
         return ceil_div(len(self.prompt), self.chunk) + max(made - 1, 0)
 
-    def lm_heads(self, made: int) -> int:
-        """Passes over the LM head until then: as many as rows of logits, where there are any."""
+    def logit_rows(self, made: int) -> int:
+        """Rows of logits until then."""
         return self.fed(made) if self.all_logits else made
+
+    def lm_heads(self, made: int, together: int) -> int:
+        """Passes over the LM head until then, if so many columns share one."""
+        if not self.all_logits:
+            return made
+        chunks, rest = divmod(len(self.prompt), self.chunk)
+        return chunks * ceil_div(self.chunk, together) + ceil_div(rest, together) + max(made - 1, 0)
 
 
 @dataclass(frozen=True)
@@ -115,9 +122,13 @@ class Batch:
         """Passes over the layers until then."""
         return made // self.columns
 
-    def lm_heads(self, made: int) -> int:
-        """Passes over the LM head until then: as many as rows of logits, where there are any."""
+    def logit_rows(self, made: int) -> int:
+        """Rows of logits until then."""
         return made
+
+    def lm_heads(self, made: int, together: int) -> int:
+        """Passes over the LM head until then, if so many columns share one."""
+        return self.passes(made) * ceil_div(self.columns, together)
 
 
 Request = Job | Batch

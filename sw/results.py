@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ class Completion:
         stopped: the reason for the end, in a few words.
         logits: [positions, vocabulary], a row per position fed, prompt first, if all were requested; else None. Natural
             logarithms of unnormalised probabilities, as the accelerator computes them. Not compared by `==`.
+        reused: first tokens of the prompt that were not fed, because the KV cache held them from an earlier turn of a
+            conversation. Not compared by `==`.
     """
 
     prompt_ids: tuple[int, ...]
@@ -32,6 +35,7 @@ class Completion:
     text: str | None
     stopped: str
     logits: NDArray[np.float32] | None = field(default=None, compare=False)
+    reused: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,11 @@ class Score:
 
 
 class Stream:
-    """Iterator over the pieces of a text; `result` is the whole. Closing or deleting the stream ends its run."""
+    """Iterator over the pieces of a text; `result` is the whole. Closing or deleting the stream ends its run.
+
+    It is an asynchronous iterator and context manager, too: with `async for`, a thread of the event loop's default
+    executor waits for the next piece, and the loop continues. Cancelling the task that waits ends the run.
+    """
 
     def __init__(self, work: Work[int, Completion], text: CheckpointText) -> None:
         self._work, self._text = work, text.stream()
@@ -101,6 +109,20 @@ class Stream:
         self._at_end = True
         return Piece(None, self._text.end())
 
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> Piece:
+        """As `__next__`."""
+        try:
+            piece = await asyncio.to_thread(next, self, None)
+        except asyncio.CancelledError:
+            self._work.ask()
+            raise
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
     @property
     def result(self) -> Completion:
         """Wait for the end and return the whole. Raises SessionClosedError if the stream was closed before its end."""
@@ -115,3 +137,9 @@ class Stream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)

@@ -115,12 +115,15 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def _inside(name: str, folder: Path) -> bool:
-    """Whether the file, with links followed, is in the folder or in the blob folder of the Hugging Face cache."""
+    """Whether the file, with links followed, is in the folder or in a blob folder of the Hugging Face cache: that of
+    the model, or the one that models share, which has a folder for each first byte of a hash."""
     if not name.isprintable() or len(name.encode()) > 255 or name.startswith(".") or set(name) & set("/\\:"):
         return False
-    home = folder.resolve()
-    homes = [home, home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [home]
-    return bool(name) and (folder / name).resolve().parent in homes
+    home, holder = folder.resolve(), (folder / name).resolve().parent
+    if home.parent.name == "snapshots" and (holder == home.parents[1] / "blobs"
+                                            or holder.parent == home.parents[1].parent / "blobs"):
+        return True
+    return bool(name) and holder == home
 
 
 def read_shards(folder: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:

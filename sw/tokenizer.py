@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,20 +24,26 @@ MAX_BYTES = 32_000_000
 
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
+_DESCRIPTOR_2 = threading.RLock()
+
 T = TypeVar("T")
 
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Discard output on descriptor 2: the library's Rust code prints a panic there before it raises an exception."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
+    """Discard output on descriptor 2: the library's Rust code prints a panic there before it raises an exception.
+
+    One thread at a time: a second one would keep /dev/null as the descriptor to restore.
+    """
+    with _DESCRIPTOR_2:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(nowhere)
+            os.close(kept)
 
 
 class CheckpointTokenizer:
@@ -75,6 +82,21 @@ class CheckpointTokenizer:
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids of a text, which must be valid Unicode; with what is put around it, or the text alone."""
         return self._call(lambda: self._tokenizer.encode(text, add_special_tokens=special).ids)
+
+    def spans(self, text: str) -> list[tuple[int, int, int]]:
+        """Token ids of the text alone, each with where its characters begin and end in the text."""
+        def encode() -> list[tuple[int, int, int]]:
+            encoded = self._tokenizer.encode(text, add_special_tokens=False)
+            return [(token, *span) for token, span in zip(encoded.ids, encoded.offsets, strict=True)]
+
+        return self._call(encode)
+
+    @cached_property
+    def added(self) -> dict[int, tuple[str, bool]]:
+        """Tokens that are found in a text as a whole, before it is split: text, and whether the file calls it special.
+        """
+        found = self._call(self._tokenizer.get_added_tokens_decoder)
+        return {token: (one.content, one.special) for token, one in found.items()}
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, without special tokens; ids that the tokenizer does not know are left out."""

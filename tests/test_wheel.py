@@ -1,4 +1,4 @@
-"""A wheel holds every file of the four packages that the repository has, the module for programs, and nothing else."""
+"""A wheel holds every file of its packages that the repository has, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"hw", "sw", "sim", "boards"}
+PACKAGES = {"bitnet_fpga", "hw", "sw", "sim", "boards"}
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
@@ -40,7 +40,7 @@ def wheel(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files(wheel: Path, tracked: list[str]) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     found = {name for name in names if ".dist-info/" not in name}
-    assert found == {name for name in tracked if name.partition("/")[0] in PACKAGES} | {"bitnet_fpga.py"}
+    assert found == {name for name in tracked if name.partition("/")[0] in PACKAGES}
     assert {f"{name}/py.typed" for name in PACKAGES} <= found
     assert [name for name in names if name.endswith("/licenses/LICENSE")]
 
@@ -51,4 +51,5 @@ def test_metadata(wheel: Path) -> None:
     fields = Parser().parsestr(archive.read(name).decode())
     assert fields["Name"] == "bitnet-fpga"
     assert fields["License-Expression"] == "Apache-2.0"
-    assert set(fields.get_all("Provides-Extra", [])) == {"verilog", "sim", "board", "test"}
+    assert set(fields.get_all("Provides-Extra", [])) == {
+        "verilog", "sim", "board", "server", "plot", "notebook", "test"}

@@ -34,7 +34,7 @@ LONG_TEXT = ["--prompt", "ROMEO:", "--max-new-tokens", "48"]
 RUNS = {
     "tiny": ["--backend", "sim", "--preset", "tiny", *LONG_TEXT],
     "medium": ["--backend", "sim", "--preset", "medium", *LONG_TEXT],
-    "wide4": ["--backend", "sim", "--preset", "wide4", *LONG_TEXT],
+    "kv260": ["--backend", "sim", "--preset", "kv260", *LONG_TEXT],
     "tiny, drawn": ["--backend", "sim", "--preset", "tiny", *LONG_TEXT, "--temperature", "1", "--top-k", "1"],
     "ulx3s": ["--board", "ulx3s", "--simulate", "--context", "64", "--prompt", "ROMEO:", "--max-new-tokens", "8"],
 }

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from boards.kv260 import KV260
 from hw.contract.tables import with_table
 from sw.whole_file import whole_file
 
@@ -29,6 +30,7 @@ BOARD_TESTS = {
 }
 BAUD = 1_000_000
 """Of every board here."""
+KV260_MHZ = KV260.clock_hz / 1e6
 
 
 def bitstreams() -> dict[str, dict[str, Any]]:
@@ -85,8 +87,8 @@ def rows(measured: dict[str, Any]) -> list[tuple[str, str, str]]:
          f"tokens and {tiny['new_tokens']} new ones; the last one is not fed)", per_token["tiny"], command["tiny"]),
         ("of these clocks: packet stream consumed, attention, LM head (which also consumes the packet stream)",
          f"{share['stream']}, {share['attention']}, {share['lm_head']}", "same"),
-        ("the same on `medium`, on `wide4`", f"{per_token['medium']}, {per_token['wide4']}",
-         "same with `--preset medium`, `--preset wide4`"),
+        ("the same on `medium`, on `kv260`", f"{per_token['medium']}, {per_token['kv260']}",
+         "same with `--preset medium`, `--preset kv260`"),
         ("the same text on `tiny`, sampled with top-k 1: additional clocks per new token", f"{drawn:.0f}",
          "same with `--temperature 1 --top-k 1`"),
         ("`tiny` mapped by Yosys for UltraScale+: LUTs, flip-flops", f"{area['LUT']:,.0f}, {area['FF']:,.0f}",
@@ -128,6 +130,91 @@ def projection(measured: dict[str, Any]) -> list[str]:
     return lines
 
 
+def performance() -> list[str]:
+    """The results of `make bench`, a column for each preset with a memory; nothing before the first."""
+    file = RESULTS / "performance.json"
+    record: dict[str, dict[str, Any]] = json.loads(file.read_text()) if file.exists() else {}
+    found = [performance_rows(one) for one in record.values()]
+    if not found:
+        return []
+    names = list(dict.fromkeys(name for rows in found for name in rows))
+    made = ", ".join(dict.fromkeys(f"{one['made']['date']}, commit {one['made']['commit']}" for one in record.values()))
+    return [
+        "From one and two layers in simulation, as wide as those of bitnet-b1.58-2B-4T, or as the largest ones that a",
+        "smaller preset can run. Rows with *projected* are calculated: 30 layers and the whole LM head.", "",
+        f"| preset, memory | {' | '.join(f'`{name}`' for name in record)} |",
+        f"| --- |{' ---: |' * len(found)}",
+        *(f"| {name} | {' | '.join(rows.get(name, '') for rows in found)} |" for name in names), "",
+        f"`make bench`, {made}: [performance.json](docs/results/performance.json).", "",
+        *speeds(record),
+    ]
+
+
+def speeds(record: dict[str, dict[str, Any]]) -> list[str]:
+    """Projected tokens per second of bitnet-b1.58-2B-4T on the KV260 beside what others measured."""
+    projected = [
+        (f"this project, *projected*: {mhz:g} MHz, {memory}", "KV260", "bitnet-b1.58-2B-4T", *row)
+        for memory, mhz in (("ideal", KV260_MHZ), ("ddr4-2133", 250.0), ("ddr4-2400", 250.0))
+        if f"kv260, {memory}" in record for row in projected_speeds(record[f"kv260, {memory}"], mhz)
+    ]
+    others = [
+        (f"{one['system']}: {one['source']}", one["board"], one["model"], one["context"],
+         *(format(speed, "g") if speed else "" for speed in (one["decode_tokens_per_s"], one["prefill_tokens_per_s"])))
+        for one in json.loads((RESULTS / "peers.json").read_text())
+    ]
+    if not projected:
+        return []
+    return [
+        "Tokens per second of a whole model: the clock divided by the projected clocks per token, or by 30 times the",
+        "clocks of a layer per token of the prompt, and the LM head once. The figures of others were measured on their",
+        "hardware.", "",
+        *([f"At the {KV260_MHZ:g} MHz of the board file, the four ports carry 12.8 GB/s, which is less than the DRAM",
+           "does, so the clocks are those with `ideal`.", ""] if "kv260, ideal" in record else []),
+        "| system | board | model | cached positions | decode, tokens/s | prefill, tokens/s |",
+        "| --- | --- | --- | ---: | ---: | ---: |",
+        *(f"| {' | '.join(row)} |" for row in (*projected, *others)), "",
+    ]
+
+
+def projected_speeds(one: dict[str, Any], mhz: float) -> list[tuple[str, str, str]]:
+    """Cached positions, or tokens of a prompt; tokens per second of decode; of prefill."""
+    rows = [(f"{int(cached):,}", f"{1e6 * mhz / decode['projection']['cycles_per_token']:.1f}", "")
+            for cached, decode in one["decode"].items()]
+    head = next(iter(one["decode"].values()))["projection"]["lm_head_cycles"]
+    for prompt, prefill in one["prefill"].items():
+        cycles = one["model"]["layers"] * prefill["layer_cycles"] + head
+        rows.append((f"prompt of {int(prompt):,}: first token after {cycles / mhz / 1e6:.2f} s", "",
+                     f"{1e6 * mhz * int(prompt) / cycles:.0f}"))
+    return rows
+
+
+def performance_rows(one: dict[str, Any]) -> dict[str, str]:
+    """The figures of a preset with a memory, by what they are."""
+    attend, norms, model = one["attend"], one["norm_cycles_per_layer"], one["model"]
+    rows = {"model: hidden, FFN, heads, KV heads, head size": ", ".join(
+        f"{model[name]:,}" for name in ("hidden", "intermediate", "heads", "kv_heads", "head_dim"))}
+    for cached, decode in one["decode"].items():
+        rows[f"stream efficiency of a layer behind {int(cached):,} positions"] = f"{decode['layer_efficiency']:.3f}"
+        rows[f"stream efficiency of a token behind {int(cached):,} positions, *projected*"] = (
+            f"{decode['projection']['stream_efficiency']:.3f}")
+    rows |= {
+        "ATTEND: clocks per position and layer": f"{attend['cycles_per_position_and_layer']:.1f}",
+        "ATTEND at one position: clocks per layer": f"{attend['cycles_at_one_position']:,}",
+        "norms and quantisation: clocks per layer, one token": f"{norms['decode']:,}",
+        "the same for a chunk of all columns": f"{norms['chunk']:,}",
+    }
+    for prompt, prefill in one["prefill"].items():
+        estimated = ", *estimated* from pieces of it" if len(prefill["cycles_by_first_position"]) > 1 else ""
+        rows[f"array utilization, prompt of {int(prompt):,}{estimated}"] = f"{prefill['array_utilization']:.3f}"
+    for number, batch in one.get("batch", {}).items():
+        what = f"{number} sequences behind {batch['cached']:,} positions: tokens/s against one, *projected*"
+        rows[what] = f"{batch['projection']['speedup']:.2f}"
+    return rows | {
+        "demo model: clocks per position": f"{one['demo']['cycles_per_position']:,.0f}",
+        "simulated clocks per second": f"{one['simulated_cycles_per_second']:,.0f}",
+    }
+
+
 def markdown() -> str:
     """The text of README.md with the tables of today."""
     measured = json.loads((RESULTS / "measured.json").read_text())
@@ -140,6 +227,7 @@ def markdown() -> str:
         "clocks, because attention reads more of the KV cache. The OrangeCrab runs the same accelerator as the",
         "ECPIX-5, so the simulated clocks of the ECPIX-5 are used for both.", "",
         *projection(measured), "",
+        *performance(),
         f"Simulated numbers: `{made['command']}`, {made['date']}, commit {made['commit']}. Bitstreams:",
         "[boards.md](docs/results/boards.md). Tests: [tests.md](docs/results/tests.md). Area:",
         "[same-machine.json](docs/results/same-machine.json).",

@@ -52,7 +52,7 @@ from tests.system.test_sim_equals_golden import awkward
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "results" / "same-machine.json"
 SAVED = ROOT / "build" / "same-machine"
-NAMES = ("tiny", "tiny-kv16", "ulx3s", "medium", "wide4")
+NAMES = ("tiny", "tiny-kv16", "ulx3s", "medium", "kv260")
 SEEDS = (0, 3)
 CONTEXT = 48
 PROMPT = (50, 47, 45, 37, 47, 26, 199, 41, 456, 305, 285)

@@ -13,7 +13,7 @@ mkdir "$work/source" "$work/run"
 pip() { "$work/venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
 pip wheel --no-deps --wheel-dir "$work" "$work/source"
 wheel=$(ls "$work"/*.whl)
-pip install "$wheel[sim,board]"
+pip install "$wheel[sim,board,server]"
 export BITNET_FPGA_CACHE="$work/cache"
 unset PYTHONPATH YOSYS
 cd "$work/run"
@@ -35,6 +35,23 @@ cmp golden.json sim.json
 "$work/venv/bin/python" -c 'import sys; from bitnet_fpga import Session
 with Session(sys.argv[1]) as session: print(session.generate("ROMEO:", max_new_tokens=8).text)' "$model"
 cat sim.json
+"$bitnet" serve "$model" --port 0 2> serve.txt &
+served=$!
+"$work/venv/bin/python" - <<'END'
+import re, time, urllib.request
+for _ in range(300):
+    time.sleep(0.2)
+    said = open("serve.txt").read()
+    if "ready" in said:
+        break
+url = re.search(r"http://\S+:\d+", said)[0]
+assert b"<!doctype html>" in urllib.request.urlopen(url).read()
+asked = urllib.request.Request(url + "/v1/completions", b'{"prompt": "ROMEO:", "max_tokens": 8}',
+                               {"Content-Type": "application/json"})
+print(urllib.request.urlopen(asked).read().decode())
+END
+kill "$served"
+wait "$served"
 written=$(find "$work/venv" -newer "$work/installed" ! -type d ! -name '*.pyc' | head -n 3)
 [ -z "$written" ] || { echo "written into the installation: $written" >&2; exit 1; }
 echo "the wheel works: $(basename "$wheel")"

@@ -42,6 +42,7 @@ set_property -dict [list \
     CONFIG.PSU__FPGA_PL0_ENABLE 1 \
     CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ $clock_mhz \
     CONFIG.PSU__USE__FABRIC__RST 1 \
+    CONFIG.PSU__USE__IRQ0 1 \
     CONFIG.PSU__NUM_FABRIC_RESETS 1 \
 ] $ps
 # S_AXI_HP0_FPD is S_AXI_GP2 in the names of its parameters, and so on.
@@ -61,6 +62,7 @@ connect_bd_net [get_bd_pins ps/pl_clk0] {*}[pins $clocked]
 connect_bd_net [get_bd_pins ps/pl_resetn0] [get_bd_pins reset/ext_reset_in]
 connect_bd_net [get_bd_pins reset/interconnect_aresetn] [get_bd_pins bridge/aresetn]
 connect_bd_net [get_bd_pins reset/peripheral_aresetn] [get_bd_pins core/aresetn]
+connect_bd_net [get_bd_pins core/irq] [get_bd_pins ps/pl_ps_irq0]
 
 connect_bd_intf_net [get_bd_intf_pins ps/M_AXI_HPM0_FPD] [get_bd_intf_pins bridge/S00_AXI]
 connect_bd_intf_net [get_bd_intf_pins bridge/M00_AXI] [get_bd_intf_pins core/s_axi_ctrl]

@@ -76,7 +76,7 @@ def build_simulator(board: Board) -> Path:
 
     It is the design of the bitstream but for the bit rate. Raises ToolError where a tool is missing or fails.
     """
-    name = f"board-{name_of(_SOURCES_DIGEST, board.name, BUILD_ARGS)}"
+    name = f"board-{name_of(_SOURCES_DIGEST, board.name, board.config.design_hash, BUILD_ARGS)}"
     return cached(name, lambda folder, log: _build(board, folder, log)) / PROGRAM
 
 

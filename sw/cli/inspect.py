@@ -64,10 +64,13 @@ def _report(path: Path, as_json: bool) -> None:
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a model image.")],
+    model: Annotated[str, typer.Argument(help="Folder with config.json and model.safetensors, org/name[@revision] on "
+                                         "the Hugging Face hub, or a model image.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     thorough: Annotated[bool, typer.Option("--check", help="Read every tensor of a checkpoint and list errors and "
                                            "implausible values, instead of the tables.")] = False,
+    preset_name: Annotated[str | None, typer.Option("--preset", help="Configuration of an image: a name or a TOML "
+                                                    "file; default: the preset that it was packed for.")] = None,
 ) -> None:
     """Show configuration, tensors and ternary weights of a checkpoint, or model, regions and traffic of an image.
 
@@ -76,19 +79,25 @@ def inspect(
     """
     from rich.console import Console
 
+    from hw.contract.preset_file import find_preset
     from sw.checkpoint import Checkpoint
     from sw.image import image_header
     from sw.inspect import describe, render
     from sw.inspect_image import describe_image, image_lines
+    from sw.model_source import located
 
+    path = located(model)
     image = path.is_file()
+    if preset_name is not None and not image:
+        raise JobError("--preset applies to a model image, and a checkpoint has no preset: leave out --preset")
+    config = None if preset_name is None else find_preset(preset_name)
     if thorough:
         if image:
             image_header(path)  # raises ImageError, which names the file, if it is not an image
             raise JobError("--check applies to checkpoints, and an image is always checked: leave out --check")
         _report(path, as_json)
         return
-    description = describe_image(path) if image else describe(Checkpoint.open(path))
+    description = describe_image(path, config) if image else describe(Checkpoint.open(path))
     if as_json:
         print(json.dumps(description, indent=2))
     elif image:

@@ -6,8 +6,6 @@ import enum
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,9 +17,8 @@ if TYPE_CHECKING:
     from hw.contract.config import AccelConfig
     from sw.checkpoint import Checkpoint
     from sw.image import ModelImage
-    from sw.model_source import Packing
 
-__all__ = ["Form", "pack", "packing_bars"]
+__all__ = ["Form", "pack"]
 
 
 class Form(enum.Enum):
@@ -31,17 +28,8 @@ class Form(enum.Enum):
     MEM = "mem"
 
 
-@contextmanager
-def packing_bars() -> Iterator[Packing]:
-    """A progress bar on stderr for each region of an image."""
-    from sw.cli.progress import bars
-
-    with bars(speed=True) as shown:
-        tasks = {name: shown.add_task(f"pack {name}", total=None) for name in ("stream", "head", "embed", "rope")}
-        yield lambda name, size: shown.advance(tasks[name], size)
-
-
 def _pack(checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int) -> None:
+    from sw.cli.progress import packing_bars
     from sw.model_source import pack_and_warn
 
     with packing_bars() as packing:
@@ -49,11 +37,13 @@ def _pack(checkpoint: Checkpoint, output: Path, config: AccelConfig, context: in
 
 
 def pack(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors.")],
+    checkpoint: Annotated[str, typer.Argument(help="Folder with config.json and model.safetensors; or "
+                                              "org/name[@revision] on the Hugging Face hub.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Image file to write.")],
-    preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration; default: "
-                                                    "tiny.")] = None,
-    board_name: Annotated[str | None, typer.Option("--board", help="Board whose preset is used.")] = None,
+    preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration: a name or a TOML "
+                                                    "file; default: tiny.")] = None,
+    board_name: Annotated[str | None, typer.Option("--board", help="Board whose preset is used, unless --preset names "
+                                                   "another.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     sequences: Annotated[int, typer.Option(help="KV slots, one for each sequence of a batch.")] = 1,
     form: Annotated[Form, typer.Option("--format", help="mem: $readmemh text, one beat per line.")] = Form.IMAGE,
@@ -63,10 +53,11 @@ def pack(
     from sw.checkpoint import Checkpoint
     from sw.cli.target import choose_target
     from sw.image import ModelImage, write_mem
+    from sw.model_source import located
     from sw.whole_file import whole_file
 
     config, _ = choose_target(board_name, preset=preset_name)
-    opened = Checkpoint.open(checkpoint)
+    opened = Checkpoint.open(located(checkpoint))
     _check_text(opened)
     if form is Form.IMAGE:
         _pack(opened, output, config, context, sequences)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw.contract.config import AccelConfig
+from hw.contract.register_map import CAUSES
 from sw.links.link import RunStats
 from sw.results import Completion
 
@@ -26,7 +27,7 @@ class Counted:
         self.sequences += 1
         self.prompt_tokens += len(result.prompt_ids)
         self.new_tokens += len(result.tokens)
-        self.positions_fed += len(result.prompt_ids) + max(len(result.tokens) - 1, 0)
+        self.positions_fed += len(result.prompt_ids) - result.reused + max(len(result.tokens) - 1, 0)
 
 
 def summary(config: AccelConfig, counted: Counted, total: RunStats) -> dict[str, Any]:
@@ -45,11 +46,7 @@ def summary(config: AccelConfig, counted: Counted, total: RunStats) -> dict[str,
         "cycles": total.cycles,
         "cycles_per_token": total.cycles / counted.positions_fed,
         **traffic,
-        "stall_cycles": {
-            "stream_starved": counters["stream_starved"],
-            "stream_waiting": counters["stream_waiting"],
-            "array_waiting": counters["array_waiting"],
-        },
+        "stall_cycles": {name: counters[name] for name in CAUSES if name != "stream_busy"},
         "busy_cycles": {
             name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "lm_head")
         },

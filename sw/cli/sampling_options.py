@@ -10,7 +10,10 @@ from sw.errors import JobError
 from sw.model_config import CheckpointError, read_json
 from sw.sampling import Sampling
 
-__all__ = ["choose_sampling"]
+__all__ = ["OPTIONS", "choose_sampling"]
+
+OPTIONS = ("temperature", "top_k", "top_p", "seed")
+"""Settings that the command line has. Those that it does not have keep their defaults, at which they have no effect."""
 
 DEFAULTS: dict[str, Any] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 """Defaults of Hugging Face transformers for values that generation_config.json does not set."""
@@ -32,7 +35,7 @@ def choose_sampling(
         JobError: an option is invalid.
         CheckpointError: generation_config.json is invalid.
     """
-    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    options = dict(zip(OPTIONS, (temperature, top_k, top_p, seed), strict=True))
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     found = _read(checkpoint / "generation_config.json") if generation_config else {"temperature": 0.0}
     if given and not generation_config and temperature is None:

@@ -12,18 +12,19 @@ __all__ = ["verilog"]
 
 
 def verilog(
-    preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration.")] = "tiny",
+    preset_name: Annotated[str, typer.Option("--preset", help="Accelerator configuration: a name or a TOML "
+                                          "file.")] = "tiny",
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to.")] = Path("build/verilog"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Write accelerator.v, a JSON description of its ports, and the licence notices. Same preset, same bytes."""
     from hw.accelerator import Accelerator
-    from hw.contract.config import preset
+    from hw.contract.preset_file import find_preset
     from hw.notice import NOTICE, notice
     from hw.verilog import generate_verilog
     from sw.whole_file import whole_file
 
-    config = preset(preset_name)
+    config = find_preset(preset_name)
     output.mkdir(parents=True, exist_ok=True)
     path = output / "accelerator.v"
     with (whole_file(path) as text, whole_file(path.with_suffix(".json")) as description,

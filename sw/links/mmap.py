@@ -3,6 +3,8 @@
 Registers are 32-bit words of a window that the kernel maps uncached. Memory is one contiguous buffer, mapped cached:
 copies run at full speed and may have any alignment. The accelerator does not access the caches, so each copy is
 synchronised with the driver's `sync_for_cpu` and `sync_for_device`, which also order it with register accesses.
+
+If the UIO device has an interrupt, a pause ends with the run; otherwise the driver polls.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import mmap
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from hw.contract.register_map import ADDRESS_BITS
 from sw.errors import HardwareError
 from sw.layout import ALIGNMENT
 from sw.links.found import Found, Identity
+from sw.links.interrupt import Interrupt
 from sw.links.machine import piece_checksums
 from sw.registers import read_build_id
 
@@ -44,6 +48,10 @@ MAX_BUFFER_BYTES = (1 << 32) - 16
 """The kernel's driver takes ranges with offset and size of 32 bits, a multiple of 16."""
 
 PAUSE_S = 0.0005
+"""A pause in which nothing is expected, and every pause without an interrupt."""
+
+INTERRUPT_PAUSE_S = 0.02
+"""Longest pause with an interrupt, which comes at the end of a run: the tokens before it are seen this late at most."""
 
 
 def _open(path: Path, flags: int) -> int:
@@ -134,6 +142,8 @@ class MmapBus:
             raise HardwareError(f"UIO device {uio} has a window of {size} bytes; the registers take {REGISTER_BYTES}")
         self._registers = _map(root / "dev" / device, REGISTER_BYTES).view("<u4")
         self.memory = DmaBuffer(buffer, root)
+        interrupts = root / "sys/class/uio" / device / "device/of_node/interrupts"
+        self._interrupt = Interrupt(root / "dev" / device) if interrupts.exists() else None
         self.base = ceil_div(self.memory.address, ALIGNMENT) * ALIGNMENT
         self.memory_bytes = self.memory.address + self.memory.size - self.base
         self._described = f"UIO device {device}, {self.memory_bytes:,} bytes of memory at {self.base:#x}"
@@ -178,11 +188,16 @@ class MmapBus:
         return piece_checksums(await self.read_memory(address, size))
 
     async def pause(self, clocks: int) -> None:
-        """Pause briefly, whatever `clocks` is, because a poll takes only a few microseconds."""
-        await asyncio.sleep(PAUSE_S)
+        """Pause until the run has ended, at most briefly whatever `clocks` is, as a poll takes a few microseconds."""
+        if self._interrupt is None:
+            await asyncio.sleep(PAUSE_S)
+        else:
+            await self._interrupt.wait(INTERRUPT_PAUSE_S if clocks else PAUSE_S)
 
     def close(self) -> None:
-        """Do nothing: the mappings are released with the object."""
+        """Close the interrupt. The mappings are released with the object."""
+        if self._interrupt is not None:
+            self._interrupt.close()
 
 
 def find(root: Path = Path("/")) -> list[Found]:
@@ -192,7 +207,8 @@ def find(root: Path = Path("/")) -> list[Found]:
         return []
     at = f"/dev/{device}"
     try:
-        return [Found(at, Identity(asyncio.run(read_build_id(MmapBus(root=root)))))]
+        with closing(MmapBus(root=root)) as bus:
+            return [Found(at, Identity(asyncio.run(read_build_id(bus))))]
     except HardwareError as error:
         return [Found(at, problem=str(error))]
 

@@ -91,12 +91,12 @@ def test_on_the_chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     """The KV260 looks at itself."""
     monkeypatch.setattr(serial, "_ports", list)
     kv260 = board("kv260")
-    ChipInFolder(tmp_path, kv260.config, 1 << 20)
     find = mmap.find
     monkeypatch.setattr(mmap, "find", lambda: find(tmp_path))
-    (answer,) = states(tmp_path, capsys)["kv260"]["connected"]
-    assert answer == {"at": "/dev/uio7", "build_id": f"{kv260.config.build_id:016x}", "this_board": True,
-                      "current": True, "problem": None}
-    (tmp_path / "sys/class/uio/uio7/maps/map0/size").write_text("16\n")
-    (answer,) = states(tmp_path, capsys)["kv260"]["connected"]
-    assert "has a window of 16 bytes" in answer["problem"]
+    with ChipInFolder(tmp_path, kv260.config, 1 << 20):
+        (answer,) = states(tmp_path, capsys)["kv260"]["connected"]
+        assert answer == {"at": "/dev/uio7", "build_id": f"{kv260.config.build_id:016x}", "this_board": True,
+                          "current": True, "problem": None}
+        (tmp_path / "sys/class/uio/uio7/maps/map0/size").write_text("16\n")
+        (answer,) = states(tmp_path, capsys)["kv260"]["connected"]
+        assert "has a window of 16 bytes" in answer["problem"]

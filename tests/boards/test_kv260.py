@@ -118,7 +118,9 @@ def test_one_clock_and_its_reset_reach_everything(calls: list[list[str]]) -> Non
     assert nets["ps/pl_resetn0"] == {"reset/ext_reset_in"}
     assert nets["reset/peripheral_aresetn"] == {"core/aresetn"}
     assert nets["reset/interconnect_aresetn"] == {"bridge/aresetn"}
-    assert len(nets) == 4
+    assert nets["core/irq"] == {"ps/pl_ps_irq0"}
+    assert options(calls)["PSU__USE__IRQ0"] == "1"
+    assert len(nets) == 5
     assert float(options(calls)["PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ"]) == KV260.clock_hz / 1e6
 
 
@@ -202,6 +204,7 @@ def test_wrapper_has_every_pin_with_its_interface(project: Path) -> None:
         assert their_direction == direction
         assert info == {
             "aclk": "xilinx.com:signal:clock:1.0 aclk CLK", "aresetn": "xilinx.com:signal:reset:1.0 aresetn RST",
+            "irq": "xilinx.com:signal:interrupt:1.0 irq INTERRUPT",
         }.get(name, f"xilinx.com:interface:aximm:1.0 {interface} {member.upper()}")
         of_ps = {"id": 6, "addr": 49} if interface.startswith("m_axi") else {}
         expected = next((bits for end, bits in of_ps.items() if re.fullmatch(f"(ar|aw|r|b){end}", member)), width)
@@ -210,8 +213,9 @@ def test_wrapper_has_every_pin_with_its_interface(project: Path) -> None:
     assert busif
     assert busif[1].split(":") == [*masters(project), "s_axi_ctrl"]
     modes = re.findall(r"XIL_INTERFACENAME (m_axi_\d),.* READ_WRITE_MODE (\w+),", text)
-    assert modes == [("m_axi_0", "READ_WRITE"), *((f"m_axi_{n}", "READ_ONLY") for n in range(1, SMALL.config.ports))]
-    assert text.count("X_INTERFACE_PARAMETER") == 2 + SMALL.config.ports + 1
+    assert modes == [(f"m_axi_{n}", "READ_WRITE") for n in range(SMALL.config.ports)]
+    assert "XIL_INTERFACENAME irq, SENSITIVITY LEVEL_HIGH" in text
+    assert text.count("X_INTERFACE_PARAMETER") == 3 + SMALL.config.ports + 1
 
 
 def test_wrapper_fits_the_verilog(project: Path, tmp_path: Path) -> None:
@@ -225,7 +229,7 @@ def test_wrapper_fits_the_verilog(project: Path, tmp_path: Path) -> None:
 
 
 def test_the_board_fits_its_machine() -> None:
-    """Of wide4 itself, without generating it: as many ports as there are, as wide as they can be."""
+    """Of kv260 itself, without generating it: as many ports as there are, as wide as they can be."""
     config, machine = KV260.config, Accelerator(KV260.config)
     widths = {pin_name("__".join(map(str, path))): len(Value.cast(value))
               for path, _, value in machine.signature.flatten(machine)}
@@ -248,6 +252,8 @@ def test_overlay_agrees_with_driver_and_block_design(calls: list[list[str]]) -> 
     assert node[1] == UIO_NAME
     assert int(node[2], 16) == int(node[3], 16) == KV260.ctrl_address
     assert int(node[4], 16) == REGISTER_BYTES == 1 << ADDRESS_BITS == int(parameters(KV260)["ctrl_bytes"])
+    # UG1085: pl_ps_irq0 is 121 to 128 of the chip, and shared interrupts of the GIC are counted from 32; a level
+    assert f"interrupts = <0 {121 - 32} 4>;" in text
     buffer = re.search(r'device-name = "(\S+)";\s+size = <0x0 (\w+)>;\s+dma-mask = <(\d+)>;', text)
     assert buffer
     assert buffer[1] == BUFFER_NAME

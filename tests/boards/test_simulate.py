@@ -9,17 +9,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 pytest.importorskip("litedram")
 pytest.importorskip("serial")
 
+from bitnet_fpga import Session
 from boards import board
 from hw.contract.config import preset
 from sim.boards import simulator as simulator_module
@@ -33,6 +36,7 @@ from sw.cli.doctor.examine import examine
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.pack import pack
+from tests.serving import serving
 from tests.sw.links.test_serial import DEMO
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]  # builds a simulator of everything, loads bit by bit
@@ -116,6 +120,32 @@ def test_demo_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert found == run([*command, "--preset", "ulx3s"], capsys)
 
 
+def test_users_of_a_server(checkpoint: Path, tmp_path: Path) -> None:
+    """Two at a time, over HTTP and the serial line, and one that hangs up."""
+    prompts = [[3, 17, 29], [5] * 9]
+    with Session(checkpoint, preset="ulx3s") as golden:
+        expected = [" ".join(map(str, golden.generate(one, max_new_tokens=6).tokens)) for one in prompts]
+    found = dict[int, str]()
+    with serving(tmp_path, "--board", "ulx3s", "--simulate", model=checkpoint, wait_s=1800) as server:
+        def ask(number: int) -> None:
+            answer = httpx.post(server.url + "/v1/completions", timeout=600, json={
+                "prompt": prompts[number], "temperature": 0, "max_tokens": 6})
+            found[number] = answer.json()["choices"][0]["text"].strip()
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(2)]
+        with httpx.stream("POST", server.url + "/v1/completions", timeout=600, json={
+                "prompt": [7], "max_tokens": 50, "stream": True}) as leaving:
+            assert next(leaving.iter_text())
+            for thread in threads:
+                thread.start()
+        for thread in threads:
+            thread.join()
+        machine = httpx.get(server.url + "/v1/models").json()["data"][0]["machine"]
+        assert (machine["board"], machine["simulated"], machine["clock_hz"]) == ("ulx3s", True, board("ulx3s").clock_hz)
+        assert server.end() == 0
+    assert [found[number] for number in range(2)] == expected
+
+
 def test_doctor_finds_nothing_wrong(image: ModelImage) -> None:
     """Its memory tests and known answers, on the board's own memory, checksums and machine."""
     with closing(SimulatedBoardLink(image, board("ulx3s"))) as link, link._machine() as machine:
@@ -197,7 +227,7 @@ def test_what_the_model_says_is_told(tmp_path: Path) -> None:
     (["--simulate", "--board", "ulx3s", "--port", "/dev/ttyUSB0"],
      "--simulate uses a simulated serial port: leave out --port"),
     (["--simulate", "--board", "kv260"], "AMD Kria KV260, 4 GiB DDR4 cannot be simulated as a whole board: use "
-                                         "--backend sim --preset wide4, which simulates its accelerator"),
+                                         "--backend sim --preset kv260, which simulates its accelerator"),
 ])
 def test_refusals(arguments: list[str], sentence: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", str(checkpoint), "--prompt-ids", "1", *arguments]) == 2

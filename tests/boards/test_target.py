@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""`--board` of `generate` and `pack`: preset and backend come from the board, and from nowhere else."""
+"""`--board` of `generate` and `pack`: the backend is the board's, and the preset unless another one is given."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("amaranth_boards")
 pytest.importorskip("serial")
 
-from boards import BOARDS
+from boards import BOARDS, board
+from hw.contract.config import ConfigError
 from sw.__main__ import main
 from sw.links.mmap import UIO_NAME
 from tests.sw.links.test_serial import DEMO, PtyBoard, pty_board
@@ -22,9 +23,9 @@ GENERATE = ["generate", str(DEMO), "--prompt", "A"]
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--board", "ulx3s", "--backend", "serial"],
-     "--board ulx3s sets preset ulx3s and backend serial: leave out --backend"),
-    (["--board", "kv260", "--preset", "tiny", "--backend", "golden"],
-     "--board kv260 sets preset wide4 and backend mmap: leave out --preset and --backend"),
+     "--board ulx3s sets backend serial: leave out --backend"),
+    (["--board", "kv260", "--preset", "tiny"],
+     "preset tiny has ports = 1, but the memory of board kv260 needs 4: set ports to 4"),
     (["--board", "kv260", "--port", "/dev/ttyUSB0"], "--port applies to --backend serial, not to mmap"),
     (["--board", "none"], f"there is no board 'none': use {', '.join(BOARDS)}"),
 ])
@@ -53,5 +54,19 @@ def test_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pack", str(DEMO), "-o", str(one), "--board", "ulx3s"]) == 0
     assert main(["pack", str(DEMO), "-o", str(two), "--preset", "ulx3s"]) == 0
     assert one.read_bytes() == two.read_bytes()
-    assert main(["pack", str(DEMO), "-o", str(one), "--board", "ulx3s", "--preset", "ulx3s"]) == 2
-    assert "--board ulx3s sets preset ulx3s: leave out --preset" in capsys.readouterr().err
+    assert main(["pack", str(DEMO), "-o", str(one), "--board", "ulx3s", "--preset", "tiny"]) == 0
+    assert main(["pack", str(DEMO), "-o", str(two), "--preset", "tiny"]) == 0
+    assert one.read_bytes() == two.read_bytes()
+    assert main(["pack", str(DEMO), "-o", str(one), "--board", "ulx3s", "--preset", "medium"]) == 2
+    assert "preset medium has port_bits = 128, but the memory of board ulx3s needs 64" in capsys.readouterr().err
+
+
+def test_another_preset_on_a_board(tmp_path: Path) -> None:
+    """Its build has a folder of its own, whatever its name is; the board's own stays the board's."""
+    ulx3s = board("ulx3s")
+    own, wide = ulx3s.config, ulx3s.config.replace(columns=1)
+    assert ulx3s.with_config(own) is ulx3s
+    other = ulx3s.with_config(wide)
+    assert (ulx3s.folder, other.folder, other.config) == ("ulx3s", f"ulx3s-{wide.build_id:016x}", wide)
+    with pytest.raises(ConfigError, match="address_bits = 36, but the memory of board ulx3s needs 40"):
+        ulx3s.with_config(own.replace(address_bits=36))

@@ -188,7 +188,7 @@ def run(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str, st
 
 @pytest.fixture
 def kv260(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChipInFolder]:
-    with chip_in_folder(tmp_path / "root", PRESETS["wide4"], SIZE, monkeypatch) as chip:
+    with chip_in_folder(tmp_path / "root", PRESETS["kv260"], SIZE, monkeypatch) as chip:
         monkeypatch.setattr("sw.links.mmap.MmapBus", partial(MmapBus, root=chip.root))
         yield chip
 

@@ -17,7 +17,8 @@ from sw.cli.doctor import host, usb
 
 ROOT = Path(__file__).parents[2]
 CHECKS = [
-    "Python", "bitnet-fpga", "packages", "extra verilog", "extra sim", "extra board", "extra test", "g++", "make",
+    "Python", "bitnet-fpga", "packages", "extra verilog", "extra sim", "extra board", "extra server", "extra plot",
+    "extra notebook", "extra test", "g++", "make",
     "Verilator", "Yosys", "nextpnr-ecp5", "ecppack", "openFPGALoader", "Vivado", "temporary files", "cache",
     "working folder",
 ]

@@ -175,13 +175,18 @@ def test_shard_that_is_a_link_inside(tmp_path: Path) -> None:
 
 
 def test_links_of_the_hub_cache(tmp_path: Path) -> None:
-    """MODEL/snapshots/REVISION holds links to MODEL/blobs; those lead out of the folder, but not out of the model."""
+    """MODEL/snapshots/REVISION holds links to MODEL/blobs; those lead out of the folder, but not out of the model.
+    Files that models share lie in CACHE/blobs."""
     folder = write(tmp_path / "model" / "snapshots" / "revision", shards=2)
-    blobs = tmp_path / "model" / "blobs"
+    blobs, shared = tmp_path / "model" / "blobs", tmp_path / "blobs" / "ab"
     blobs.mkdir()
+    shared.mkdir(parents=True)
     for file in list(folder.iterdir()):
         file.rename(blobs / f"sha-{file.name}")
         file.symlink_to(f"../../blobs/sha-{file.name}")
+    Checkpoint.open(folder).float(NORM)
+    (blobs / f"sha-{SECOND}").rename(shared / "abcd")
+    (blobs / f"sha-{SECOND}").symlink_to("../../blobs/ab/abcd")
     Checkpoint.open(folder).float(NORM)
     (folder / SECOND).unlink()
     (tmp_path / "outside").write_bytes((blobs / f"sha-{SECOND}").read_bytes())

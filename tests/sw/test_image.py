@@ -197,8 +197,8 @@ def test_stripes_are_undone(tmp_path: Path) -> None:
 
 
 def test_more_kv_heads_than_the_hardware_counts_are_refused(tmp_path: Path) -> None:
-    """Heads of four elements: 512 of them fit the vectors of the preset, but no counter of KV heads."""
+    """512 heads of four elements, padded to 16, fit the vectors of the configuration, but no counter of KV heads."""
     write_random_checkpoint(tmp_path / "m", hidden=2048, intermediate=64, layers=1, heads=512, kv_heads=512, vocab=16,
                             positions=16, seed=1)
     with pytest.raises(ConfigError, match="number of KV heads is 512, but preset tiny-kv16 supports at most 256"):
-        pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", PRESETS["tiny-kv16"])
+        pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", PRESETS["tiny-kv16"].replace(max_hidden=8192))

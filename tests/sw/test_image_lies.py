@@ -31,7 +31,7 @@ CONFIGS = {
     "tiny": TINY,
     "striped": TINY.replace(name="striped", ports=2, rows=4),
     "12 bit": TINY.replace(name="12 bit", embedding_bits=12),
-    "wide4": PRESETS["wide4"],
+    "kv260": PRESETS["kv260"],
 }
 FIXED, REGION = struct.Struct("<8sIIQQI"), struct.Struct("<8sQQI")
 NAMES = ("stream", "head", "embed", "rope")
@@ -212,7 +212,7 @@ TABLES: dict[str, Callable[[Forged], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["tiny", "wide4"])
+@pytest.mark.parametrize("name", ["tiny", "kv260"])
 @pytest.mark.parametrize("change", TABLES.values(), ids=TABLES.keys())
 def test_tables(change: Callable[[Forged], None], name: str, forge: Callable[..., Forged]) -> None:
     image = forge(name)
@@ -302,7 +302,7 @@ def test_a_wrong_float_is_told_as_a_number(
     refused(image, f"{opcode.name}, has {field} {told}")
 
 
-@pytest.mark.parametrize("name", ["tiny", "striped", "wide4"])
+@pytest.mark.parametrize("name", ["tiny", "striped", "kv260"])
 @pytest.mark.parametrize("field", ["opcode", "flags", "hidden", "vocabulary", "payload_beats"])
 def test_packet_of_the_head(field: str, name: str, forge: Callable[..., Forged]) -> None:
     image = forge(name)
@@ -321,7 +321,7 @@ def test_bits_that_an_opcode_does_not_use(forge: Callable[..., Forged]) -> None:
 
 
 def test_padding_of_a_header(forge: Callable[..., Forged]) -> None:
-    image = forge("wide4")
+    image = forge("kv260")
     image.poke("stream", image.packet(Opcode.ATTEND) + 40, b"\1")
     refused(image, "packet 7, ATTEND, has bits set in its header that ATTEND does not use")
 
@@ -343,16 +343,16 @@ def test_every_bit_of_every_header_counts(forge: Callable[..., Forged]) -> None:
 NUMBERS: dict[str, tuple[str, str, Callable[[Forged], int], bytes, str]] = {
     "infinite norm": ("tiny", "stream", lambda i: i.packet(Opcode.LOAD_NORM, 3) + 32 + 10, b"\x80\x7f",
                       "model.layers.0.mlp.ffn_sub_norm.weight in region stream"),
-    "norm that is no number": ("wide4", "stream", lambda i: i.packet(Opcode.LOAD_NORM) + 64, b"\xc1\xff",
+    "norm that is no number": ("kv260", "stream", lambda i: i.packet(Opcode.LOAD_NORM) + 64, b"\xc1\xff",
                                "model.layers.0.input_layernorm.weight in region stream"),
     "head scale that is infinite": ("tiny", "head", lambda i: 32 + 4, b"\0\0\x80\x7f",
                                   "region head, scales from row 0 on"),
-    "head scale below 0": ("wide4", "head", lambda i: 64, b"\0\0\x80\xbf", "region head, scales from row 0 on"),
+    "head scale below 0": ("kv260", "head", lambda i: 64, b"\0\0\x80\xbf", "region head, scales from row 0 on"),
     "infinite embedding": ("tiny", "embed", lambda i: 40 * 192 + 190, b"\x80\xff", "region embed, from row 0 on"),
     "row scale that is no number": ("12 bit", "embed", lambda i: 3 * 152, b"\0\0\xc0\x7f",
                                     "region embed, from row 0 on"),
     "cosine above 1": ("tiny", "rope", lambda i: 128, b"\x80\0\x80\x3f", "region rope, from row 0 on"),
-    "sine that is too fine": ("wide4", "rope", lambda i: 23 * 128 + 124, b"\1\0\0\x3f", "region rope, from row 0 on"),
+    "sine that is too fine": ("kv260", "rope", lambda i: 23 * 128 + 124, b"\1\0\0\x3f", "region rope, from row 0 on"),
 }
 
 

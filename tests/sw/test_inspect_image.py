@@ -28,7 +28,7 @@ def test_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     described = json.loads(capsys.readouterr().out)
     assert (described["preset"], described["image_bytes"]) == ("medium", path.stat().st_size)
     assert (described["shape"]["layers"], described["shape"]["context"], described["shape"]["sequences"]) == (4, 100, 3)
-    assert described["kv_bytes"] == 3 * 4 * 7 * 16 * (8 + 2 * 64)
+    assert described["kv_bytes"] == 3 * 4 * 2 * 64 * (8 + 2 * 64)
     assert list(described["regions"]) == ["stream", "head", "embed", "rope"]
     assert main(["inspect", str(path)]) == 0
     text = capsys.readouterr().out
@@ -53,7 +53,7 @@ def test_images_that_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "nor a model image (a file that `bitnet-fpga pack` wrote)" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["medium", "wide4"])
+@pytest.mark.parametrize("name", ["medium", "kv260"])
 def test_bytes_of_a_full_size_token(name: str) -> None:
     """30 layers of 2 * 2560 * 2560 + 2 * 2560 * 640 + 3 * 2560 * 6912 weights; a head of 128256 rows."""
     plan = ModelPlan(PRESETS[name], FULL)

@@ -152,8 +152,8 @@ def test_values() -> None:
     run(bus)
     values = dict(bus.written)
     assert values == {
-        "IMAGE_BASE_LO": 0, "IMAGE_BASE_HI": 0, "KV_BASE_LO": LAYOUT.kv, "KV_BASE_HI": 0,
-        "SLOT_STRIDE_LO": PLAN.slot_stride, "SLOT_STRIDE_HI": 0,
+        "INTERRUPT": 1, "IMAGE_BASE_LO": 0, "IMAGE_BASE_HI": 0, "KV_BASE_LO": LAYOUT.kv, "KV_BASE_HI": 0,
+        "SLOT_STRIDE_LO": PLAN.slot_stride, "SLOT_STRIDE_HI": 0, "KV_PORT_STRIDE_LO": 0, "KV_PORT_STRIDE_HI": 0,
         "STREAM_OFFSET": 4096, "STREAM_BEATS": 36 * 4 + 16 + 2 * (72 + 128 + 64 + 64 + 128 + 192 + 192 + 160),
         "LM_HEAD_OFFSET": 24576, "LM_HEAD_BEATS": 4 + 17 * (1 + 2 * 8),
         "EMBED_OFFSET": 28672, "EMBED_STRIDE": 128, "ROPE_OFFSET": 36864, "ROPE_STRIDE": 64,

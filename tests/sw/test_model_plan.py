@@ -14,7 +14,7 @@ SHAPE = ModelShape(
     hidden=96, intermediate=72, layers=3, heads=3, kv_heads=1, head_dim=32, vocab=41, context=40, sequences=2,
 )
 CONFIGS = {
-    "tiny": PRESETS["tiny"], "wide4": PRESETS["wide4"],
+    "tiny": PRESETS["tiny"], "kv260": PRESETS["kv260"],
     "striped": PRESETS["tiny"].replace(name="striped", ports=2, rows=4),
     "12 bit": PRESETS["tiny"].replace(name="12 bit", embedding_bits=12),
 }
@@ -50,7 +50,7 @@ def test_each_tensor_of_the_layers_has_its_packet() -> None:
     assert [packet.operands["layer_offset"] for packet in plan.layer_packets if packet.opcode.name == "ATTEND"] == [
         0, plan.layer_stride, 2 * plan.layer_stride,
     ]
-    assert plan.slot_stride == 3 * plan.layer_stride == 3 * 3 * 16 * (8 + 2 * 32)
+    assert plan.slot_stride == 3 * plan.layer_stride == 3 * 64 * (8 + 2 * 32)
 
 
 def test_a_plan_is_worked_out_once_and_stays() -> None:

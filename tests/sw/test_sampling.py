@@ -134,6 +134,36 @@ def test_of_equal_logits_the_lower_ids_stay() -> None:
         assert draw(row, value, 1.0, None, 0.4) in (1, 3)
 
 
+def test_min_p_is_a_share_of_the_largest_probability() -> None:
+    """At any temperature, of the probabilities, and after top-k and top-p."""
+    row = np.log(np.array([8, 4, 2, 1, 1], dtype=np.float32))
+
+    def drawn(**settings: float) -> set[int]:
+        sampler = Sampler(Sampling(**settings))
+        return {sampler.draw(row) for _ in range(500)}
+
+    assert drawn(temperature=1.0, min_p=0.2) == {0, 1, 2}
+    assert drawn(temperature=0.5, min_p=0.2) == {0, 1}
+    assert drawn(temperature=1.0, min_p=1.0) == {0}
+    assert drawn(temperature=1.0, min_p=0.2, top_k=2) == {0, 1}
+    assert drawn(temperature=1.0, min_p=0.01, top_p=0.8) == {0, 1, 2}
+
+
+def test_penalties_count_what_was_drawn() -> None:
+    """Of the largest logit each time; drawn tokens alone count, once or as often as they were drawn."""
+    row = np.array([2.0, 1.5, 0.9], dtype=np.float32)
+
+    def drawn(**settings: float) -> list[int]:
+        sampler = Sampler(Sampling(temperature=1.0, top_k=1, **settings))
+        return [sampler.draw(row) for _ in range(5)]
+
+    assert drawn() == [0, 0, 0, 0, 0]
+    assert drawn(presence_penalty=1.0) == [0, 1, 0, 0, 0]
+    assert drawn(frequency_penalty=0.6) == [0, 1, 0, 1, 2]
+    assert drawn(presence_penalty=-2.0) == [0, 0, 0, 0, 0]
+    assert row.tolist() == pytest.approx([2.0, 1.5, 0.9])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_not_finite(value: float) -> None:
     row = np.zeros(8, dtype=np.float32)
@@ -152,6 +182,10 @@ def test_logits_that_are_not_finite(value: float) -> None:
     ({"temperature": 1.0, "top_p": 0.0}, "top-p must be above 0 and at most 1, not 0.0"),
     ({"temperature": 1.0, "top_p": 1.01}, "top-p must be above 0 and at most 1, not 1.01"),
     ({"temperature": 1.0, "top_p": math.nan}, "top-p must be above 0 and at most 1, not nan"),
+    ({"temperature": 1.0, "min_p": -0.1}, "min-p must be 0 to 1, not -0.1"),
+    ({"temperature": 1.0, "min_p": math.nan}, "min-p must be 0 to 1, not nan"),
+    ({"temperature": 1.0, "presence_penalty": 2.5}, "the presence penalty must be -2 to 2, not 2.5"),
+    ({"temperature": 1.0, "frequency_penalty": math.nan}, "the frequency penalty must be -2 to 2, not nan"),
     ({"temperature": 1.0, "seed": -1}, "seed must be 0 to 18446744073709551615, not -1"),
     ({"temperature": 1.0, "seed": 1 << 64}, "seed must be 0 to 18446744073709551615"),
 ])

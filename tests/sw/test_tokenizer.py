@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,14 @@ def test_a_tokenizer_that_fails(parts: dict[str, Any], tmp_path: Path, capfd: py
     with pytest.raises(CheckpointError, match="is not usable"):
         CheckpointTokenizer(path).encode(TEXT)
     assert capfd.readouterr().err == ""
+
+
+def test_several_threads_leave_stderr_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    tokenizer = CheckpointTokenizer(DEMO / "tokenizer.json")
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(map(tuple, threads.map(tokenizer.encode, [TEXT * 50] * 1000)))) == 1
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
 
 
 def test_huge(tmp_path: Path) -> None:

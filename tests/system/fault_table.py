@@ -16,24 +16,29 @@ __all__ = ["ACCESSES", "OTHERS", "OUTCOMES", "Access", "Outcome", "cells", "code
 
 @dataclass(frozen=True)
 class Access:
-    """A kind of access: region or area of memory it goes to, bursts of it that pass before the faulty one, and whether
-    these are writes, or of one beat."""
+    """A kind of access: the place in memory it goes to, bursts of it that pass before the faulty one, and whether these
+    are writes, or of one beat, or of every port. `place` is a region, an area of the layout or a part of the KV cache.
+    """
 
     name: str
     place: str
     skip: int
     writes: bool = False
     one_beat: bool = False
+    every_port: bool = False
 
 
 ACCESSES = (
-    Access("packets of the layers", "stream", 5),
-    Access("packets of the head", "head", 2),
+    Access("packets of the layers", "stream", 5, every_port=True),
+    Access("packets of the head", "head", 2, every_port=True),
     Access("prompt", "prompt", 1, one_beat=True),
     Access("embedding row", "embed", 1),
     Access("RoPE row", "rope", 1),
-    Access("KV block", "kv", 3),
-    Access("KV row, write", "kv", 2, writes=True),
+    Access("keys", "keys", 1, every_port=True),
+    Access("values", "values", 1, every_port=True),
+    Access("key row, write", "key row", 0, writes=True, every_port=True),
+    Access("transposed value row, write", "values", 1, writes=True, every_port=True),
+    Access("scale pair, write", "scale pair", 0, writes=True, every_port=True),
     Access("logits, write", "logits", 1, writes=True),
     Access("tokens, write", "tokens", 1, writes=True),
 )
@@ -85,9 +90,10 @@ def codes(kind: FaultKind, access: Access) -> list[str]:
     return [f"{'WRITE' if access.writes else 'READ'}_{error}" for error in errors]
 
 
-def cells() -> list[tuple[Access, FaultKind]]:
-    """All that can go wrong with a burst."""
-    return [(access, kind) for access in ACCESSES for kind in OUTCOMES if codes(kind, access)]
+def cells(ports: int) -> list[tuple[Access, FaultKind]]:
+    """All that can go wrong with a burst; with several ports only those accesses that all of them do."""
+    return [(access, kind) for access in ACCESSES for kind in OUTCOMES
+            if codes(kind, access) and (ports == 1 or access.every_port)]
 
 
 OTHERS = (
@@ -96,6 +102,8 @@ OTHERS = (
     ("an address outside of its window: corrupt packet, table or register",
      "READ_RANGE, WRITE_RANGE; the burst is not issued", "abort",
      "tests/system/test_faults.py::test_addresses_outside_of_memory"),
+    ("a KV cache of which the part of one port lies outside of a window", "READ_RANGE, WRITE_RANGE with the port",
+     "abort", "tests/system/test_faults.py::test_kv_windows_of_every_port"),
     ("an address inside of its window without memory", "READ_DECERR, WRITE_DECERR", "abort",
      "tests/system/test_faults.py::test_addresses_outside_of_memory"),
     ("a corrupt header in memory", "HEADER_CRC, before the command is executed", "abort, load the image again",
@@ -141,7 +149,8 @@ logits as the golden model.
 
 The first table lists the error code for each kind of access (rows) and each kind of fault (columns), applied to one
 burst. `tests/system/test_fault_table.py` runs every cell on the whole accelerator in Verilator, with a memory of fixed
-and of random timing.
+and of random timing. Accesses of every port are also run on the first and the last port of an accelerator with four
+ports, and the error names the port; all other accesses are of port 0.
 
 {codes}
 
@@ -164,8 +173,9 @@ def markdown() -> str:
     """The text of docs/faults.md."""
     return _TEXT.format(
         codes=_table(
-            ["access", *(kind.name for kind in OUTCOMES)],
-            *([access.name, *(" or ".join(codes(kind, access)) or "-" for kind in OUTCOMES)] for access in ACCESSES),
+            ["access", "ports", *(kind.name for kind in OUTCOMES)],
+            *([access.name, "every" if access.every_port else "0",
+               *(" or ".join(codes(kind, access)) or "-" for kind in OUTCOMES)] for access in ACCESSES),
         ),
         outcomes=_table(
             ["fault", "behaviour of the memory", "clocks to the error, at most", "recovery"],

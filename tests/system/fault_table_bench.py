@@ -19,10 +19,11 @@ from sw.job import JobResult, execute
 from sw.registers import Machine
 from tests.system import faults_bench
 from tests.system.fault_table import Access, cells
-from tests.system.faults_bench import PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
+from tests.system.faults_bench import CONFIG, PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
 from tests.words import ABORT, START
 
 POLL_CLOCKS = 200
+PORT = PARAMETERS["port"]
 
 
 class FaultyBus(ChangedBus):
@@ -47,9 +48,27 @@ class FaultyBus(ChangedBus):
         await ClockCycles(self._dut.aclk, POLL_CLOCKS)
 
 
+def kv_places() -> dict[str, tuple[int, int]]:
+    """Parts of the first block of a KV head on the port; row and scales are those of a position of the second group."""
+    plan, beat = image().plan, CONFIG.beat_bytes
+    kv = plan.kv_layout
+    head = plan.layout().kv + PORT * plan.kv_port_stride + REQUEST.slot * plan.slot_stride
+    group = head + kv.key_group_beats * beat  # the second
+    values = head + kv.block_bytes + kv.keys_beats * beat
+    return {
+        "keys": (head, head + kv.keys_beats * beat),
+        "values": (values, values + kv.values_beats * beat),
+        "scale pair": (group, group + beat),
+        "key row": (group + beat, group + kv.key_group_beats * beat),
+    }
+
+
 def places(access: Access) -> dict[str, int]:
     """Addresses of the bursts that are spoiled."""
-    layout, regions = image().plan.layout(), image().plan.regions
+    layout, regions, kv = image().plan.layout(), image().plan.regions, kv_places()
+    if access.place in kv:
+        first, end = kv[access.place]
+        return {"first": first, "end": end}
     if access.place in regions:
         region = regions[access.place]
         return {"first": region.offset, "end": region.offset + region.area}
@@ -60,7 +79,7 @@ def places(access: Access) -> dict[str, int]:
 
 async def stop(dut: Any, bus: SimulatedBus, access: Access, kind: FaultKind) -> tuple[str, int]:
     """Error of a run with a fault, and clocks from the address of the spoiled burst to it; aborted if possible."""
-    fault, spoiled = memory_fault(dut), []
+    fault, spoiled = memory_fault(dut, PORT), []
     fault.inject(kind, writes=access.writes, skip=access.skip, **places(access))
 
     async def look() -> None:
@@ -95,7 +114,7 @@ async def every_fault(dut: Any) -> None:
     bus = await start(dut, faults_bench.LIMIT_CYCLES)
     await run_as_golden(bus)
     found = {}
-    for access, kind in cells():
+    for access, kind in cells(CONFIG.ports):
         error, clocks = await stop(dut, bus, access, kind)
         recovery = "abort"
         if "then the abort did not end" in error:

@@ -18,6 +18,7 @@ from sw.image import ModelImage
 from sw.pack import pack
 from sw.requests import Job
 from sw.scheduler import generate_batch
+from tests.system.cache_reads import cache_bytes
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
 TINY = PRESETS["tiny"]
@@ -112,7 +113,7 @@ def test_clocks_of_a_batch(tmp_path: Path) -> None:
         assert driver.total.traffic
         clocks[name], read = driver.total.cycles, driver.total.traffic.read_bytes
         assert read["stream"] == image.plan.regions["stream"].size * (len(some) + 8)
-        blocks = len(some) * (2 + 8) * image.plan.shape.layers * image.plan.shape.kv_heads
-        assert read["kv"] == blocks * TINY.kv_block_bytes(image.plan.shape.head_dim)
+        alone = [[range(2)]] * len(some)
+        assert read["kv"] == cache_bytes(image.plan, alone + [[[position]] * len(some) for position in range(2, 10)])
     print(f"\n{clocks}")
     assert clocks["both"] < 0.8 * (clocks["first"] + clocks["second"])

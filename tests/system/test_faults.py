@@ -35,6 +35,7 @@ TINY = PRESETS["tiny"]
 SLOW = TINY.replace(columns=4, outstanding=1, burst_beats=16, stream_fifo_beats=1024, timeout_cycles=600)
 """One burst at a time, so that a slow memory holds up everything."""
 TWO_PORTS = TINY.replace(name="two ports", ports=2, rows=4)
+FOUR_PORTS = TINY.replace(name="four ports", ports=4, rows=8, timeout_cycles=4000)
 JOB = Job(prompt=(3, 1, 30, 4, 15), max_new_tokens=4, chunk=2, slot=1, all_logits=True)
 
 
@@ -173,17 +174,29 @@ def test_windows_are_exact(tmp_path: Path) -> None:
     simulate(tmp_path, "windows_are_exact")
 
 
+@pytest.mark.parametrize("config", [pytest.param(TINY, id="tiny"),
+                                    pytest.param(FOUR_PORTS, id="four ports", marks=pytest.mark.long)])
+def test_kv_windows_of_every_port(config: AccelConfig, tmp_path: Path) -> None:
+    simulate(tmp_path, "kv_windows_of_every_port", config=config)
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_abort_at_any_moment(seed: int, tmp_path: Path) -> None:
     simulate(tmp_path, "abort_at_any_moment", seed=seed, aborts=12)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("seed", "latency"), [(1, 200), (2, 32), (3, 5), (4, 80)])
-def test_abort_at_any_moment_of_two_ports(seed: int, latency: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("config", "seed", "latency"), [
+    pytest.param(config, seed, latency, id=f"{config.name}, {seed}, {latency}") for config, seed, latency in (
+        (TWO_PORTS, 1, 200), (TWO_PORTS, 2, 32), (TWO_PORTS, 3, 5), (TWO_PORTS, 4, 80), (FOUR_PORTS, 1, 60),
+        (FOUR_PORTS, 4, 5))
+])
+def test_abort_at_any_moment_of_several_ports(
+    config: AccelConfig, seed: int, latency: int, tmp_path: Path
+) -> None:
     """Random latency and order, pauses on all five channels, and each of the four moments at which the memory may look
     at reads and writes."""
-    simulate(tmp_path, "abort_at_any_moment", config=TWO_PORTS, seed=seed, latency=latency, aborts=6)
+    simulate(tmp_path, "abort_at_any_moment", config=config, seed=seed, latency=latency, aborts=6)
 
 
 def test_abort_at_any_moment_of_a_batch(tmp_path: Path) -> None:
@@ -217,6 +230,10 @@ def test_read_errors_of_every_port(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_memory_that_never_answers(tmp_path: Path) -> None:
     simulate(tmp_path, "memory_that_never_answers", config=SLOW, latency=1 << 30)
+
+
+def test_interrupt(tmp_path: Path) -> None:
+    simulate(tmp_path, "interrupt")
 
 
 @pytest.mark.parametrize("seed", [0, 1])

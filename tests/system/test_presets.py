@@ -18,7 +18,7 @@ from tests.system.test_sim_equals_golden import assert_same, awkward, golden, im
 
 pytestmark = pytest.mark.timeout(1800)  # the first test of a preset builds its simulator
 
-WIDE = ("medium", "wide4")
+WIDE = ("medium", "kv260")
 NARROW = ("tiny", "ulx3s")
 SHAPES: dict[str, dict[str, Any]] = {
     "FFN 6912, one query head per KV head": {

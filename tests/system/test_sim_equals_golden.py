@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hw.contract.config import BLOCK_POSITIONS, PRESETS, AccelConfig
+from hw.contract.config import PRESETS, AccelConfig
+from sim.golden.attention import KvHead
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
 from sim.random_checkpoint import write_random_checkpoint
@@ -18,6 +19,7 @@ from sw.driver import Driver, Generation
 from sw.image import ModelImage
 from sw.pack import pack
 from sw.requests import Job
+from tests.system.cache_reads import cache_bytes
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
 PROMPT = (50, 47, 45, 37, 47, 26, 199)
@@ -66,15 +68,15 @@ def test_demo_model(preset: str, tmp_path: Path) -> None:
 
 
 def test_bytes_read_are_the_bytes_needed(tmp_path: Path) -> None:
-    """Nothing is fetched twice: what is not stream, head or table is each position's blocks, once per KV head."""
+    """Nothing is fetched twice: what is not stream, head or table is each position's cache, once per KV head and pass.
+    """
     config = PRESETS["tiny"]
     image = image_of(DEMO, config, tmp_path)
     link = SimulatedLink(image)
     result = Driver(link).generate(Job(prompt=PROMPT, max_new_tokens=14, chunk=2))
     fed = len(PROMPT) + len(result.tokens) - 1
-    blocks = sum(position // BLOCK_POSITIONS + 1 for position in range(fed))
-    shape = image.plan.shape
-    expected = blocks * shape.layers * shape.kv_heads * config.kv_block_bytes(shape.head_dim)
+    prompt = [[list(range(start, min(start + 2, len(PROMPT))))] for start in range(0, len(PROMPT), 2)]
+    expected = cache_bytes(image.plan, [*prompt, *([[position]] for position in range(len(PROMPT), fed))])
     assert link.stats
     assert link.stats.traffic
     assert link.stats.traffic.read_bytes["kv"] == expected
@@ -220,11 +222,11 @@ def test_last_positions_of_a_full_context(tmp_path: Path) -> None:
     image = image_of(tmp_path / "m", config, tmp_path)
     link, twin = SimulatedLink(image), GoldenLink(image)
     rng = np.random.default_rng(11)
-    blocks = rng.integers(1, 256, size=(256, config.kv_block_bytes(64)), dtype=np.uint8)
-    scales = np.float32(2.0) ** rng.integers(-9, -4, size=(256, 32)).astype(np.float32)
-    blocks[:, :128] = scales.view(np.uint8)
-    twin.machine.kv[0] = blocks.ravel()
-    link.write_memory(link.layout.kv, blocks.tobytes())
+    cache = KvHead.view(config, twin.machine.kv[None], 64)
+    cache.keys[...] = rng.integers(-127, 128, cache.keys.shape)
+    cache.values[...] = rng.integers(-127, 128, cache.values.shape)
+    cache.scales[...] = np.float32(2.0) ** rng.integers(-9, -4, cache.scales.shape)
+    link.write_memory(link.layout.kv, twin.machine.kv.tobytes())
     job = Job(prompt=(1, 2, 3), max_new_tokens=9, chunk=2, all_logits=True, start_position=4091)
     got, expected = (Driver(device).generate(job) for device in (link, twin))
     assert expected.stopped == "context of 4096 full"

@@ -62,6 +62,8 @@ def _examine_host(as_json: bool) -> None:
 def doctor(
     board_name: Annotated[str | None, typer.Option("--board", help="Connected board to check; without it, this "
                                                    "computer is checked.")] = None,
+    preset_name: Annotated[str | None, typer.Option("--preset", help="Accelerator configuration of its bitstream; "
+                                                    "default: the board's own.")] = None,
     port: Annotated[str, typer.Option(help="Serial port; auto: the first with a board.")] = "auto",
     full: Annotated[bool, typer.Option("--full", help="Also write and read all memory; slow on a serial link.")]
     = False,
@@ -77,13 +79,15 @@ def doctor(
     board's memory. Each check relies on the checks before it, so the first failure ends the examination.
     """
     if board_name is None:
-        if full or port != "auto":
-            raise JobError(f"{'--full' if full else '--port'} checks a connected board: give --board as well")
+        if full or port != "auto" or preset_name is not None:
+            option = "--full" if full else "--port" if port != "auto" else "--preset"
+            raise JobError(f"{option} checks a connected board: give --board as well")
         _examine_host(as_json)
         return
-    from boards import board as board_of
+    from sw.cli.target import choose_target
 
-    board = board_of(board_name)
+    _, board = choose_target(board_name, preset=preset_name)
+    assert board is not None
     found: list[Finding] = []
     for finding in _findings(board, port, full):
         found.append(finding)

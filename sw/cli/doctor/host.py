@@ -27,9 +27,12 @@ from sw.installed import NAME, ROOT, Package, commit, packages, requires_python,
 __all__ = ["examine_host"]
 
 USES = {
-    "verilog": "`verilog`, `build`, `generate --backend sim`",
-    "sim": "`generate --backend sim`, `generate --simulate`",
+    "verilog": "`verilog`, `build`, `profile`, `generate --backend sim`",
+    "sim": "`generate --backend sim`, `generate --simulate`, `profile`",
     "board": "`build`, `flash`, and a board on a serial port",
+    "plot": "`profile --plot`",
+    "server": "`serve`",
+    "notebook": "the notebooks in `examples/`, and progress bars in a notebook",
     "test": "`make test`",
 }
 """Commands that need each extra of the package."""

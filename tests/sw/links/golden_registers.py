@@ -53,7 +53,8 @@ class GoldenRegisters:
         request = self._golden.request()
         self._tokens = [token for token in self._golden.run() if token is not None]
         stream, head = self._values["STREAM_BEATS"], self._values["LM_HEAD_BEATS"]
-        self._beats = [request.passes(made) * stream + request.lm_heads(made) * head
+        together = self.config.head_columns
+        self._beats = [request.passes(made) * stream + request.lm_heads(made, together) * head
                        for made in range(1, len(self._tokens) + 1)] or [request.passes(0) * stream]
         self._started = self._clock()
         self.runs += 1

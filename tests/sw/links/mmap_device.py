@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +35,20 @@ WAIT_S = 20.0
 class ChipInFolder:
     """`memory` is what the accelerator sees. Used as a context: its thread plays the register protocol inside.
 
-    `stuck`: no run that is started ends or moves; an abort ends it.
+    `stuck`: no run that is started ends or moves; an abort ends it. `with_interrupt`: the UIO device has an interrupt,
+    and `interrupts` counts how often it came; `deaf` loses it.
     """
 
     def __init__(self, folder: Path, config: AccelConfig, size: int) -> None:
         self.root, self.config, self.stuck = folder, config, False
         self.memory = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
         self.error: str | None = None
-        self.runs = 0
+        self.runs = self.interrupts = 0
+        self.deaf = self._armed = False
+        self._host, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._host.setblocking(False)
+        self._kernel.setblocking(False)
+        self._open = os.open
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._play, daemon=True)
         self._golden = GoldenMachine(config, folder, self.register, self._area)
@@ -83,6 +91,30 @@ class ChipInFolder:
             self.memory[part] = self._cache[part]
         return len(word)
 
+    def with_interrupt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Gives the device an interrupt. Reads and writes of its file go to a socket, as a file has no interrupts."""
+        node = self.root / "sys/class/uio/uio7/device/of_node/interrupts"
+        node.parent.mkdir(parents=True)
+        node.write_bytes(bytes(12))
+        monkeypatch.setattr(os, "open", self.open)
+
+    def open(self, path: Path, flags: int) -> int:
+        """Stands for `os.open`."""
+        if path == self.root / "dev/uio7" and flags & os.O_NONBLOCK:
+            return os.dup(self._host.fileno())
+        return self._open(path, flags)
+
+    def _interrupt(self) -> None:
+        """The level of `irq` at an input of the interrupt controller that the host enables each time anew."""
+        with suppress(BlockingIOError):
+            word = self._kernel.recv(16)
+            assert word == (1).to_bytes(4, sys.byteorder)
+            self._armed = True
+        if self._armed and self.register("STATUS") & DONE and self.register("INTERRUPT") and not self.deaf:
+            self._armed = False
+            self.interrupts += 1
+            self._kernel.send(self.interrupts.to_bytes(4, sys.byteorder))
+
     def settled(self) -> None:
         """A command register of silicon acts in a few clocks; this one when its thread gets to it. Clocks pass."""
         end = time.monotonic() + WAIT_S
@@ -102,6 +134,8 @@ class ChipInFolder:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self._host.close()
+        self._kernel.close()
         assert self.error is None, self.error
 
     def _play(self) -> None:
@@ -117,6 +151,7 @@ class ChipInFolder:
                     self._set("CONTROL", 0)
                 if command & START and not self.stuck:
                     self._run()
+                self._interrupt()
         except BaseException:
             self.error = traceback.format_exc()
 

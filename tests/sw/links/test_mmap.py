@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,13 +17,14 @@ import numpy as np
 import pytest
 
 from hw.contract.config import PRESETS
-from sim.random_checkpoint import write_random_checkpoint
+from hw.contract.register_map import find
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.machine import MachineLink
 from sw.links.mmap import BUFFER_NAME, CACHE_LINE_BYTES, MmapBus
+from sw.links.stop import Stopped
 from sw.pack import pack
 from sw.requests import Job
 from tests.sw.links.mmap_device import PHYSICAL, ChipInFolder, chip_in_folder
@@ -37,14 +41,6 @@ def chip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChipInFold
     with chip_in_folder(tmp_path / "root", CONFIG, SIZE, monkeypatch) as chip:
         monkeypatch.setattr("sw.links.mmap.MmapBus", partial(MmapBus, root=chip.root))
         yield chip
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_checkpoint(
-        tmp_path_factory.mktemp("small"), hidden=64, intermediate=96, layers=2, heads=2, kv_heads=1, vocab=33,
-        positions=32, seed=1,
-    )
 
 
 def packed(checkpoint: Path, path: Path) -> ModelImage:
@@ -163,6 +159,71 @@ def test_memory_that_forgets_is_noticed(
     monkeypatch.setattr(os, "pwrite", forgetful)
     with pytest.raises(HardwareError, match=f"does not keep the image: the byte at {BASE + 5000:#x}"):
         MachineLink(image, bus).load()
+
+
+# ---- interrupt
+
+
+def test_the_interrupt_ends_the_wait(
+    chip: ChipInFolder, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pauses longer than the test may take, every run is seen to end."""
+    monkeypatch.setattr("sw.links.mmap.PAUSE_S", 1000)
+    monkeypatch.setattr("sw.links.mmap.INTERRUPT_PAUSE_S", 1000)
+    chip.with_interrupt(monkeypatch)
+    with closing(MmapBus(root=chip.root)) as bus:
+        link = MachineLink(packed(small, tmp_path / "i"), bus)
+        for runs in (1, 2, 3):
+            assert len(list(link.run(Job(prompt=(1,), max_new_tokens=3, chunk=1)))) == 3
+            assert chip.runs == runs
+    assert chip.interrupts == 3
+
+
+def test_a_lost_interrupt_costs_time_alone(
+    chip: ChipInFolder, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chip.with_interrupt(monkeypatch)
+    chip.deaf = True
+    with closing(MmapBus(root=chip.root)) as bus:
+        link = MachineLink(packed(small, tmp_path / "i"), bus)
+        assert len(list(link.run(Job(prompt=(1,), max_new_tokens=3, chunk=1)))) == 3
+    assert chip.interrupts == 0
+
+
+def test_a_wait_for_an_interrupt_can_be_stopped(
+    chip: ChipInFolder, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread does it, in the middle of a pause that would last longer than the test."""
+    chip.with_interrupt(monkeypatch)
+    chip.stuck = True
+    bus = MmapBus(root=chip.root)
+    link = MachineLink(packed(small, tmp_path / "i"), bus)
+    link.load()
+    with monkeypatch.context() as change:
+        change.setattr("sw.links.mmap.PAUSE_S", 1000)
+        timer = threading.Timer(0.2, lambda: (change.setattr("sw.links.mmap.PAUSE_S", 0.001), link.stop.ask()))
+        timer.start()
+        with pytest.raises(Stopped):
+            list(link.run(Job(prompt=(1,), max_new_tokens=3, chunk=1)))
+        timer.join()
+    chip.settled()
+    assert asyncio.run(bus.read_registers([find("STATUS").address])) == [0]
+    bus.close()
+    bus.close()
+    with pytest.raises(HardwareError, match="was closed"):
+        asyncio.run(bus.pause(0))
+
+
+def test_an_interrupt_that_fails(chip: ChipInFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, word: bytes) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    chip.with_interrupt(monkeypatch)
+    with closing(MmapBus(root=chip.root)) as bus:
+        monkeypatch.setattr(os, "write", refuse)
+        with pytest.raises(HardwareError, match=r"interrupt of .*uio7 failed: Input/output error; load"):
+            asyncio.run(bus.pause(0))
+        monkeypatch.undo()
 
 
 # ---- what is not there
