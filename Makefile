@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test test-all sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
-.PHONY: families units same measured bench full-token server-load readme wheel-check clean
+.PHONY: families area same measured bench full-token server-load readme wheel-check clean
 PRESET ?= tiny
 FULL_PRESET ?= kv260
 MEMORY ?= ideal
@@ -81,8 +81,8 @@ netlist: setup  ## docs/results/netlist.md: the ECP5 netlist of a small accelera
 families: setup  ## docs/results/families.md: what Yosys makes of a small accelerator for FPGAs without a board here
 	$(BIN)/python -m boards.families
 
-units: setup  ## docs/results/units.json: resources and logic depth of the units of kv260; half an hour
-	$(BIN)/python -m boards.units
+area: setup  ## docs/results/area.md: resources and logic depth of every unit, against the record before; an hour
+	$(BIN)/python -m boards.area
 
 same: setup  ## whether the machine does exactly what docs/results/same-machine.json says; some minutes
 	$(BIN)/python -m tools.same_machine compare

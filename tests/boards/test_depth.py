@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from boards.area import RESULT, TARGETS, UNITS, mapped, measured
 from boards.depth import LIMIT, longest
-from boards.units import RESULT, UNITS, mapped, measured
-from hw.contract.config import PRESETS
 
 OVER = {"vectors": 10.6, "attention.rows": 10.5, "attention.control": 9.8}
 """Units whose depth is beyond LIMIT, with what they had when they were measured: to be made shorter, and never longer.
@@ -80,8 +80,9 @@ def test_a_loop(tmp_path: Path) -> None:
 
 def test_a_unit_as_it_is(tmp_path: Path) -> None:
     """The record is what Yosys makes of it today, and below the limit."""
-    mapped("rope_rows", PRESETS["kv260"], tmp_path)
-    found, recorded = measured(tmp_path), json.loads(RESULT.read_text())["rope_rows"]
+    target = TARGETS["kv260"]
+    mapped("rope_rows", target, tmp_path)
+    found, recorded = measured(target, tmp_path), json.loads(RESULT.read_text())["kv260"]["rope_rows"]
     assert found["depth"]["levels"] <= LIMIT
     assert (found["used"], found["inside"]) == (recorded["used"], recorded["inside"])
 
@@ -89,11 +90,13 @@ def test_a_unit_as_it_is(tmp_path: Path) -> None:
 def test_elements_beside_their_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Yosys ends with an error on ports of two lanes, such as `a[0]` and `a[1]` beside `a`, unless these are hidden."""
     monkeypatch.setitem(UNITS, "rope", "hw.attention.rope:Rope")
-    mapped("rope", PRESETS["kv260"].replace(vector=2), tmp_path)
-    assert measured(tmp_path)["used"]["DSP"] == 4
+    kv260 = TARGETS["kv260"]
+    target = replace(kv260, config=kv260.config.replace(vector=2))
+    mapped("rope", target, tmp_path)
+    assert measured(target, tmp_path)["used"]["DSP"] == 4
 
 
-@pytest.mark.parametrize(("name", "record"), json.loads(RESULT.read_text()).items())
+@pytest.mark.parametrize(("name", "record"), json.loads(RESULT.read_text())["kv260"].items())
 def test_recorded_units_keep_the_limit(name: str, record: dict[str, Any]) -> None:
     assert name in UNITS
     assert record["depth"]["levels"] <= OVER.get(name, LIMIT)
