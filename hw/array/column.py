@@ -10,17 +10,15 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.array.negative_counts import array_weights, negative_counts
 from hw.array.ternary_dot import TernaryDot
 from hw.bound import bounded
 from hw.contract.config import AccelConfig
-from hw.contract.payloads import Trit
 from hw.delay import delayed
 from hw.streams import Queue
 from hw.watch import watch_fifo, watch_range, watch_stream
 
-__all__ = [
-    "ACTIVATION_READ_LATENCY", "OUTPUT_BLOCKS", "ArrayColumn", "activation_write", "array_control", "array_weights",
-]
+__all__ = ["ACTIVATION_READ_LATENCY", "OUTPUT_BLOCKS", "ArrayColumn", "activation_write", "array_control"]
 
 ACTIVATION_READ_LATENCY = 2
 """Clocks from an address to its activations (memory, then a register). Control leads the weights by as many."""
@@ -39,11 +37,6 @@ def array_control(config: AccelConfig) -> data.StructLayout:
     })
 
 
-def array_weights(config: AccelConfig) -> data.ArrayLayout:
-    """The trits of one beat: R rows of Kc inputs."""
-    return data.ArrayLayout(data.ArrayLayout(Trit, config.inputs), config.rows)
-
-
 def activation_write(config: AccelConfig) -> data.StructLayout:
     """A word of activations for one column."""
     return data.StructLayout({
@@ -60,7 +53,7 @@ class ArrayColumn(wiring.Component):
                                          v
         i_weights ------------------> R x TernaryDot -> R accumulators -> OUTPUT_BLOCKS row blocks -> o
             |
-            +-> one register -> o_control, o_weights of the next column
+            +-> one register -> o_control, o_weights, o_negatives of the next column
 
     Rules: the column never stalls. The caller starts a row block only if the column can store one more
     (`OUTPUT_BLOCKS`).
@@ -72,7 +65,8 @@ class ArrayColumn(wiring.Component):
         i_enabled: results of this column are wanted; steady during a command.
         i_control: control of a beat.
         i_weights: the weights of that beat, `ACTIVATION_READ_LATENCY` clocks after its control.
-        o_control, o_weights: `i_control` and `i_weights`, one clock later.
+        i_negatives: what `NegativeCounts` makes of these weights.
+        o_control, o_weights, o_negatives: `i_control`, `i_weights` and `i_negatives`, one clock later.
         o: finished sums, V rows at a time, R/V words per row block.
     """
 
@@ -85,8 +79,10 @@ class ArrayColumn(wiring.Component):
             "i_enabled": In(1),
             "i_control": In(array_control(config)),
             "i_weights": In(array_weights(config)),
+            "i_negatives": In(negative_counts(config)),
             "o_control": Out(array_control(config)),
             "o_weights": Out(array_weights(config)),
+            "o_negatives": Out(negative_counts(config)),
             "o": Out(stream.Signature(data.ArrayLayout(signed(config.accumulator_bits), config.vector))),
         })
 
@@ -94,7 +90,9 @@ class ArrayColumn(wiring.Component):
         m = Module()
         watch_stream(m, platform, self.o, "o")
         config = self.config
-        m.d.sync += [self.o_control.eq(self.i_control), self.o_weights.eq(self.i_weights)]
+        m.d.sync += [
+            self.o_control.eq(self.i_control), self.o_weights.eq(self.i_weights), self.o_negatives.eq(self.i_negatives),
+        ]
 
         # Activations: memory, then a register, because a block RAM alone leaves no time for the first adder.
         values = data.ArrayLayout(signed(8), config.inputs)
@@ -121,7 +119,10 @@ class ArrayColumn(wiring.Component):
         m.d.sync += finished.eq(valid & last & self.i_enabled)
         for row, dot in enumerate(self.dots):
             m.submodules[f"dot_{row}"] = dot
-            m.d.comb += [dot.i_activations.eq(word), dot.i_weights.eq(self.i_weights[row])]
+            m.d.comb += [
+                dot.i_activations.eq(word), dot.i_weights.eq(self.i_weights[row]),
+                dot.i_negatives.eq(self.i_negatives[row]),
+            ]
             with m.If(valid):
                 total = Mux(first, 0, accumulators[row]) + dot.o
                 m.d.sync += accumulators[row].eq(total)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Signal, unsigned
+from collections.abc import Iterable
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.payloads import Trit
-from hw.contract.trit_code import ESCAPE, TRITS_PER_BYTE
+from hw.contract.trit_code import ESCAPE, PAIR, THREE, TRITS_PER_BYTE
 
 __all__ = ["TritDecoder"]
-
-_TRITS = (Trit.MINUS, Trit.ZERO, Trit.PLUS)
 
 
 class TritDecoder(wiring.Component):
     """Decodes one byte of packed weights.
 
-    Rules: bytes that are no code give zeros. Latency: none, the unit is combinational.
+    The signs are bits of the byte, so only the group and `nonzero` of each trit take logic: eight LUTs of six inputs.
+
+    Latency: none, the unit is combinational.
 
     Members:
         i: the byte.
@@ -29,24 +31,21 @@ class TritDecoder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        high, low = self.i[3:], self.i[:3]
-        escaped, unused = Signal(), Signal()
-        long_three = Signal(6)
-        three, two = Signal(5), Signal(4)
-        m.d.comb += [
-            escaped.eq(high >= ESCAPE),
-            long_three.eq(Cat(low, (high - ESCAPE)[:3])),
-            unused.eq(escaped & (long_three > 26)),
-            three.eq(high),
-            two.eq(low),
-        ]
-        with m.If(escaped):
-            m.d.comb += [three.eq(long_three), two.eq(8)]
-        with m.If(unused):
-            m.d.comb += [three.eq(13), two.eq(4)]
+        pair, signs, high = self.i[:3], self.i[3:5], self.i[5:]
+        group = Signal(3)
+        m.d.comb += group.eq(Mux(high == ESCAPE, pair, high))
 
-        for position in range(TRITS_PER_BYTE):
-            index, digit, size = (three, position, 27) if position < 3 else (two, position - 3, 9)
-            table = Array(_TRITS[n // 3**digit % 3].value for n in range(size))
-            m.d.comb += self.o[position].as_value().eq(table[index])
+        for position, sign in enumerate((signs[0], signs[1], group[2], pair[0], pair[1])):
+            trit = self.o[position]
+            if position < 3:
+                nonzero = _bits(entry[position] for entry in THREE).bit_select(Cat(signs, group), 1)
+            else:
+                nonzero = _bits(entry[position - 3] for entry in PAIR).bit_select(pair, 1) & (high != ESCAPE)
+            m.d.comb += [trit.nonzero.eq(nonzero), trit.negate.eq(sign)]
         return m
+
+
+def _bits(trits: Iterable[str]) -> Const:
+    """A bit for each trit: whether it is not zero."""
+    bits = [trit != "0" for trit in trits]
+    return Const(sum(bit << n for n, bit in enumerate(bits)), len(bits))

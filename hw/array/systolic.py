@@ -12,9 +12,9 @@ from hw.array.column import (
     ArrayColumn,
     activation_write,
     array_control,
-    array_weights,
 )
 from hw.array.decoder import TritDecoder
+from hw.array.negative_counts import NegativeCounts, array_weights
 from hw.bound import bounded
 from hw.contract.config import AccelConfig, ceil_div
 from hw.contract.payloads import acc_word, stream_beat
@@ -36,7 +36,9 @@ def array_command(config: AccelConfig) -> data.StructLayout:
 class SystolicArray(wiring.Component):
     """Computes the exact sums of a ternary matrix times the int8 vectors of up to T tokens.
 
-        i_weights -> TritDecoder -> column 0 -> column 1 -> ... -> column T-1
+        i_weights -> TritDecoder --> NegativeCounts
+                                |      |
+                                +-> column 0 -> column 1 -> ... -> column T-1
                                        |           |                  |
                                        +-----------+-------> o <------+    one column after the other
 
@@ -129,6 +131,8 @@ class SystolicArray(wiring.Component):
         decoded = Cat(decoder.o.as_value() for decoder in decoders)
         m.d.sync += weights.as_value().eq(delayed(m, decoded, ACTIVATION_READ_LATENCY - 1, name="decoded"))
 
+        m.submodules.counts = counts = NegativeCounts(config)
+        m.d.comb += counts.i_weights.eq(weights)
         for n, column in enumerate(self.columns):
             m.submodules[f"column_{n}"] = column
             before = self.columns[n - 1]
@@ -138,6 +142,7 @@ class SystolicArray(wiring.Component):
                 column.i_enabled.eq(n < command.columns),
                 column.i_control.eq(before.o_control if n else control),
                 column.i_weights.eq(before.o_weights if n else weights),
+                column.i_negatives.eq(before.o_negatives if n else counts.o),
             ]
 
         self._collect(m, command, running, credit_back, [word, blocks_in])

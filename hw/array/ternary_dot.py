@@ -17,8 +17,8 @@ __all__ = ["TernaryDot"]
 class TernaryDot(wiring.Component):
     """Sums `inputs` products of a trit and an int8. The result is exact.
 
-    A trit of -1 contributes the one's complement of its activation, which is 1 too small. A second, narrow adder tree
-    counts the negative trits, and their number is added at the end. This needs no negation per input.
+    A trit of -1 contributes the one's complement of its activation, which is 1 too small. The number of negative trits
+    is added at the end. This needs no negation per input; `NegativeCounts` counts once for all columns.
 
     Latency: `latency` clocks from the inputs to `o`: a register per tree level, and one after the last addition.
     Throughput: one sum per clock.
@@ -26,6 +26,7 @@ class TernaryDot(wiring.Component):
     Members:
         i_activations: an int8 per input.
         i_weights: a trit per input.
+        i_negatives: how many of these trits are -1, one clock less than `latency` later.
         o: the signed sum.
     """
 
@@ -37,6 +38,7 @@ class TernaryDot(wiring.Component):
         super().__init__({
             "i_activations": In(data.ArrayLayout(signed(8), inputs)),
             "i_weights": In(data.ArrayLayout(Trit, inputs)),
+            "i_negatives": In(unsigned(inputs.bit_length())),
             "o": Out(signed(self.sum_bits)),
         })
 
@@ -47,19 +49,14 @@ class TernaryDot(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        terms, negatives = [], []
+        terms = []
         for n in range(self.inputs):
-            weight = self.i_weights[n].as_value()
-            nonzero, negate = weight[0], weight[1]
-            term, negative = Signal(signed(8), name=f"term_{n}"), Signal(unsigned(1), name=f"negative_{n}")
+            nonzero, negate = self.i_weights[n].nonzero, self.i_weights[n].negate
+            term = Signal(signed(8), name=f"term_{n}")
             # All operands unsigned: a signed one would be widened and the masks zero-extended.
             activation = self.i_activations[n].as_unsigned()
-            m.d.comb += [
-                term.eq((activation ^ negate.replicate(8)) & nonzero.replicate(8)),
-                negative.eq(negate & nonzero),
-            ]
+            m.d.comb += term.eq((activation ^ negate.replicate(8)) & nonzero.replicate(8))
             terms.append(term)
-            negatives.append(negative)
-        m.d.sync += self.o.eq(pipelined_tree(m, terms) + pipelined_tree(m, negatives))
+        m.d.sync += self.o.eq(pipelined_tree(m, terms) + self.i_negatives)
         bounded(platform, self.o, "sum of one beat and row", "128 Kc", 128 * self.inputs, -128 * self.inputs)
         return m

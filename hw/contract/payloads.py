@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.lib import data
 
 from hw.contract.config import AccelConfig
 from hw.contract.kv_layout import KvLayout
@@ -23,12 +23,8 @@ BATCH_ENTRY = data.StructLayout({
 """A sequence of a batch as it lies in the prompt area, 16 bytes little endian (docs/registers.md, BATCH)."""
 
 
-class Trit(enum.Enum, shape=2):
-    """A ternary weight inside the array: bit 0 non-zero, bit 1 negate."""
-
-    ZERO = 0b00
-    PLUS = 0b01
-    MINUS = 0b11
+Trit = data.StructLayout({"nonzero": unsigned(1), "negate": unsigned(1)})
+"""A ternary weight inside the array; `negate` means nothing where it is zero."""
 
 
 def beat(config: AccelConfig) -> data.ArrayLayout:

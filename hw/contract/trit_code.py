@@ -1,9 +1,13 @@
 """The packing of five ternary weights into one byte. This file is the only place that knows the code.
 
-A byte holds two table indices: `three` (t0, t1, t2, base 3, 0 to 26) and `two` (t3, t4, base 3, 0 to 8). Most codes
-are the plain pair `three:5, two:3`; `two == 8` does not fit in three bits and escapes to the 40 codes from 27 << 3 on,
-of which 27 are used. Splitting such a byte back into its two indices takes nine LUTs, a base-3 ROM takes far more.
-The 13 unused codes decode to five zeros.
+A byte has three fields: `group` (bits 7 to 5), `signs` (4 and 3) and `pair` (2 to 0). `group` and `signs` select the
+trits t0, t1, t2 of `THREE`, `pair` selects t3, t4 of `PAIR`. `PAIR` has no room for two zeros: group 7 stands for them,
+and then the group of the first three trits is in `pair`.
+
+The code is made for the decoder. The sign of a trit that is not zero is a bit of the byte: bit 3 of t0, bit 4 of t1,
+bit 2 of the group of t2, bit 0 of t3, bit 1 of t4. So the decoder takes eight LUTs for a byte, three for the group and
+one for each trit; a code of base-3 numbers takes 33 with the same escape, and a ROM far more. 243 of the 256 bytes are
+used; the others are read by the same rules, with zeros where `THREE` has no entry.
 """
 
 from __future__ import annotations
@@ -12,40 +16,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "DECODE", "ENCODE", "ESCAPE", "TRITS_PER_BYTE", "ZERO_BYTE", "decode_bytes", "decode_indices", "encode_trits",
+    "DECODE", "ENCODE", "ESCAPE", "PAIR", "THREE", "TRITS_PER_BYTE", "ZERO_BYTE", "decode_bytes", "encode_trits",
 ]
 
 TRITS_PER_BYTE = 5
 """Weights in one byte."""
 
-ESCAPE = 27
-"""Values of the upper five bits from here on mean: two == 8, and the index `three` is in the other bits."""
+ESCAPE = 7
+"""The group that means: t3 and t4 are zero, and the group is in `pair`."""
 
+THREE = (
+    "000", "00+", "0-+", "-00",  # group 0, signs 0 to 3
+    "+00", "0+0", "0-0", "-0+",
+    "+0+", "0++", "+-0", "--0",
+    "+++", "-++", "+-+", "--+",
+    "00-", "-+0", "0--", "-0-",
+    "++0", "0+-", "+0-", "---",
+    "++-", "-+-", "+--", "000",  # group 6; its last entry is not used
+    "000", "000", "000", "000",  # group 7, only in `pair`: not used
+)
+"""[4 * group + signs]: t0, t1, t2."""
 
-def _encode_one(three: int, two: int) -> int:
-    """The byte of a pair of table indices."""
-    if two < 8:
-        return three << 3 | two
-    return (ESCAPE + (three >> 3)) << 3 | (three & 7)
+PAIR = ("0+", "-0", "+0", "0-", "++", "-+", "+-", "--")
+"""[pair]: t3, t4."""
 
-
-def decode_indices(byte: int) -> tuple[int, int]:
-    """The pair (three, two) of a byte; an unused code gives the indices of five zeros."""
-    high, low = byte >> 3, byte & 7
-    three, two = (high, low) if high < ESCAPE else (8 * (high - ESCAPE) + low, 8)
-    return (three, two) if three < 27 else (13, 4)
+_VALUES = {"+": 1, "0": 0, "-": -1}
 
 
 def _decode_one(byte: int) -> list[int]:
-    three, two = decode_indices(byte)
-    return [three % 3 - 1, three // 3 % 3 - 1, three // 9 - 1, two % 3 - 1, two // 3 - 1]
+    group, signs, pair = byte >> 5, byte >> 3 & 3, byte & 7
+    last = PAIR[pair]
+    if group == ESCAPE:
+        group, last = pair, "00"
+    return [_VALUES[trit] for trit in THREE[4 * group + signs] + last]
 
 
 DECODE: NDArray[np.int8] = np.array([_decode_one(byte) for byte in range(256)], dtype=np.int8)
 """[256, 5]: the trits t0 to t4 of every byte."""
 
-ENCODE: NDArray[np.uint8] = np.array([_encode_one(n % 27, n // 27) for n in range(243)], dtype=np.uint8)
-"""[243]: the byte of the base-3 number sum((t[i] + 1) * 3**i)."""
+_FIRST = {tuple(DECODE[byte].tolist()): byte for byte in reversed(range(256))}
+ENCODE: NDArray[np.uint8] = np.array(
+    [_FIRST[tuple(n // 3**position % 3 - 1 for position in range(TRITS_PER_BYTE))] for n in range(243)], dtype=np.uint8)
+"""[243]: the byte of the base-3 number sum((t[i] + 1) * 3**i), the smallest where several decode to it."""
 
 ZERO_BYTE = int(ENCODE[121])
 """The byte of five zeros; padding."""

@@ -5,12 +5,9 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from hw.array.decoder import TritDecoder
-from hw.contract.payloads import Trit
 from hw.contract.trit_code import DECODE
 from tests.hw.simulation import SIMULATORS
 from tests.hw.steps import Step, run_steps
-
-VALUES = {Trit.ZERO.value: 0, Trit.PLUS.value: 1, Trit.MINUS.value: -1}
 
 
 class RegisteredDecoder(wiring.Component):
@@ -33,4 +30,5 @@ def test_every_code(simulator):
     steps = [Step(set={"i": byte}, read=["o"]) for byte in range(256)]
     run = run_steps(RegisteredDecoder(), [*steps, Step(read=["o"])], outputs=[], simulator=simulator)
     for byte, (trits,) in enumerate(run.read[1:]):
-        assert [VALUES[trit] for trit in trits] == DECODE[byte].tolist(), f"byte {byte}"
+        values = [(-1 if trit["negate"] else 1) * trit["nonzero"] for trit in trits]
+        assert values == DECODE[byte].tolist(), f"byte {byte}"

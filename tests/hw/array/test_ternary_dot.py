@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 
 from hw.array.ternary_dot import TernaryDot
-from hw.contract.payloads import Trit
 from tests.hw.steps import Step, run_steps
-
-CODES = {0: Trit.ZERO, 1: Trit.PLUS, -1: Trit.MINUS}
 
 
 def named_cases(inputs):
@@ -18,13 +15,18 @@ def named_cases(inputs):
     return corners + [(random.integers(-128, 128, inputs), random.integers(-1, 2, inputs)) for _ in range(50)]
 
 
+def codes(trits):
+    """Trits as the decoder gives them: the sign bit of a zero may be either."""
+    return [{"nonzero": int(t != 0), "negate": int(t < 0) if t else n & 1} for n, t in enumerate(trits.tolist())]
+
+
 def check(inputs, simulator="pysim"):
     dut, cases = TernaryDot(inputs), named_cases(inputs)
-    steps = [
-        Step(set={"i_activations": activations.tolist(), "i_weights": [CODES[t] for t in trits.tolist()]}, read=["o"])
-        for activations, trits in cases
-    ]
-    run = run_steps(dut, steps + [Step(read=["o"])] * dut.latency, outputs=[], simulator=simulator)
+    steps = [Step(read=["o"]) for _ in range(len(cases) + dut.latency)]
+    for n, (activations, trits) in enumerate(cases):
+        steps[n].set.update(i_activations=activations.tolist(), i_weights=codes(trits))
+        steps[n + dut.latency - 1].set["i_negatives"] = int((trits < 0).sum())
+    run = run_steps(dut, [*steps, Step(read=["o"])], outputs=[], simulator=simulator)
     for n, (activations, trits) in enumerate(cases):
         assert run.read[n + dut.latency] == [int(activations @ trits)], f"case {n}"
 
