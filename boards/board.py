@@ -106,7 +106,6 @@ class Board(AnyBoard):
         lut_memories: modules of the design, with `*` as wildcard, whose memories are made of LUTs to save block RAM.
             By default the tools use block RAM for 64 words or more.
         block_rams: DP16KD of the chip that the memory leaves to the accelerator.
-        placer: nextpnr's. `static` needs less wire than `heap`, nextpnr's default; which clock is faster differs.
     """
 
     backend: ClassVar[str] = "serial"
@@ -117,7 +116,6 @@ class Board(AnyBoard):
     link: Callable[[Board], wiring.Component]
     lut_memories: tuple[str, ...] = ()
     block_rams: int = 208  # of an ECP5-85F
-    placer: str = "static"
 
     def ram_use(self, design: Inventory) -> dict[str, tuple[float, int]]:
         """Without the memories that become LUTs, and without the buffers of link and DRAM controller."""

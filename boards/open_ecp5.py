@@ -54,6 +54,9 @@ BAD_NETLIST = {
 }
 """Patterns in the log of Yosys that show a fault of the design, with the description for the error message."""
 
+PLACER, ROUTER = "static", "router1"
+"""Of nextpnr; docs/decisions/0006 says why these."""
+
 BUILD_TIMEOUT_S = 4 * 3600
 
 
@@ -105,7 +108,7 @@ def build(board: Board, top: Elaboratable, folder: Path, seed: int = 1) -> Bitst
     versions = {package: version(package) for package in PACKAGES}
     files = plan(
         board, top, ecppack_opts="--compress",
-        nextpnr_opts=f"--placer {board.placer} --router router2 --seed {seed} --timing-allow-fail "
+        nextpnr_opts=f"--placer {PLACER} --router {ROUTER} --seed {seed} --timing-allow-fail "
                      "--report top.report.json",
     )
     digest = hashlib.sha256(json.dumps([versions, files.digest().hex()]).encode()).hexdigest()
