@@ -1,4 +1,4 @@
-"""Writes docs/results/boards.md from the reports of the bitstreams in build/: `python -m boards.results`."""
+"""Writes docs/results/boards.json and boards.md from the reports in build/: `python -m boards.results`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from boards.board import Board
 from hw.contract.config import ConfigError
 from hw.extras import as_program
 
-__all__ = ["machine", "main", "results"]
+__all__ = ["PAGE", "RESULT", "machine", "main", "results"]
 
-PAGE = Path("docs/results/boards.md")
+RESULT, PAGE = Path("docs/results/boards.json"), Path("docs/results/boards.md")
 
 
 def machine() -> str:
@@ -27,14 +27,14 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model}"
 
 
-def results(reports: list[dict[str, Any]], made: str) -> str:
-    """The page for reports of `bitnet-fpga build`; `made` says when and where."""
+def results(reports: list[dict[str, Any]]) -> str:
+    """The page for the record, reports of `bitnet-fpga build` with `made`: when and where."""
     lines = [
         "# Bitstreams", "",
         "Written by `make board-results` from nextpnr's reports after routing. No FPGA has been programmed with them.",
-        "", made, "",
-        "| board, preset | LUT | FF | block RAM | DSP | clocks: reached, needed | seed |",
-        "| --- | ---: | ---: | ---: | ---: | --- | ---: |",
+        "",
+        "| board, preset | LUT | FF | block RAM | DSP | clocks: reached, needed | seed | made |",
+        "| --- | ---: | ---: | ---: | ---: | --- | ---: | --- |",
     ]
     for report in reports:
         cells = [f"{used['used']:,} ({100 * used['used'] // used['available']} %)"
@@ -42,7 +42,7 @@ def results(reports: list[dict[str, Any]], made: str) -> str:
         clocks = ", ".join(f"{name} {clock['fmax_mhz']} MHz, {clock['required_mhz']}"
                            for name, clock in report["clocks"].items())
         lines.append(f"| {board(report['board']).title}, `{report['preset']}` | {' | '.join(cells)} | {clocks} | "
-                     f"{report['seed']} |")
+                     f"{report['seed']} | {report['made']} |")
     lines += ["", "The slowest path of each clock, from register to register, and from each clock to another:", ""]
     for report in reports:
         lines += [f"- {report['board']}, {path['clock']}: `{path['from']}` to `{path['to']}`, {path['ns']} ns, "
@@ -57,13 +57,18 @@ def results(reports: list[dict[str, Any]], made: str) -> str:
 
 
 def main() -> None:
-    """All boards that have been built by the open tools."""
-    files = [path for name in BOARDS if isinstance(board(name), Board)
-             and (path := Path("build") / name / "report.json").is_file()]
+    """The reports of all boards that the open tools have built here replace those of the record; the others stay."""
+    known: dict[str, dict[str, Any]] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    files = {name: path for name in BOARDS if isinstance(board(name), Board)
+             and (path := Path("build") / name / "report.json").is_file()}
     if not files:
         raise ConfigError("no board has been built here by the open tools: run `make bitstream BOARD=...` first")
-    built = datetime.fromtimestamp(max(path.stat().st_mtime for path in files), UTC)
-    PAGE.write_text(results([json.loads(path.read_text()) for path in files], f"{built:%Y-%m-%d}, {machine()}."))
+    for name, path in files.items():
+        built = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        known[name] = {"made": f"{built:%Y-%m-%d}, {machine()}", **json.loads(path.read_text())}
+    record = {name: known[name] for name in BOARDS if name in known}
+    RESULT.write_text(json.dumps(record, indent=1) + "\n")
+    PAGE.write_text(results([*record.values()]))
 
 
 if __name__ == "__main__":

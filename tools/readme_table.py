@@ -34,16 +34,13 @@ KV260_MHZ = KV260.clock_hz / 1e6
 
 
 def bitstreams() -> dict[str, dict[str, Any]]:
-    """The rows of boards.md by the board's name: clock reached and needed in MHz, shares of the FPGA."""
-    text = (RESULTS / "boards.md").read_text()
-    titles = {"ULX3S 85F, 32 MB": "ulx3s", "ECPIX-5": "ecpix5", "OrangeCrab": "orangecrab",
-              "ULX3S 85F, block RAM": "ulx3s-bram"}
+    """By the board's name: clock of the accelerator reached and needed in MHz, shares of the FPGA."""
     found = {}
-    for start, name in titles.items():
-        (row,) = re.findall(rf"^\| {re.escape(start)}.*$", text, re.M)
-        lut, _, ram, dsp = re.findall(r"\((\d+) %\)", row)
-        ((reached, needed),) = re.findall(r"accelerator\S+ ([\d.]+) MHz, ([\d.]+)", row)
-        found[name] = {"reached": float(reached), "needed": float(needed), "share": f"{lut} %, {ram} %, {dsp} %"}
+    for name, report in json.loads((RESULTS / "boards.json").read_text()).items():
+        (clock,) = (one for net, one in report["clocks"].items() if net.startswith("accelerator."))
+        share = {kind: f"{100 * one['used'] // one['available']} %" for kind, one in report["resources"].items()}
+        found[name] = {"reached": clock["fmax_mhz"], "needed": clock["required_mhz"],
+                       "share": f"{share['lut']}, {share['block_ram']}, {share['dsp']}"}
     return found
 
 
