@@ -9,7 +9,7 @@ PRESET ?= tiny
 FULL_PRESET ?= kv260
 MEMORY ?= ideal
 BOARD ?= ulx3s
-SEED ?= 1
+SEED ?=
 UNIT ?= array
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,8 +55,8 @@ build/clients/.ready: requirements-clients.lock
 	build/clients/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-clients.lock
 	@touch $@
 
-bitstream: $(VENV)/.board  ## build/BOARD/BOARD.bit and report.json (BOARD=ulx3s, SEED=1), or a Vivado project (kv260)
-	$(BIN)/python -m sw build --board $(BOARD) --seed $(SEED)
+bitstream: $(VENV)/.board  ## build/BOARD/BOARD.bit and report.json (BOARD=ulx3s, SEED of place and route), or a Vivado project (kv260)
+	$(BIN)/python -m sw build --board $(BOARD)$(if $(SEED), --seed $(SEED))
 
 board-results: bitstream  ## docs/results/boards.md of all boards that have been built
 	$(BIN)/python -m boards.results

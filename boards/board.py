@@ -86,7 +86,7 @@ class AnyBoard:
         """Estimated RAM primitives that a design takes, and those that the chip has for it, by name."""
         raise NotImplementedError
 
-    def build(self, folder: Path, seed: int) -> Built:
+    def build(self, folder: Path, seed: int | None) -> Built:
         """Build the bitstream with the board's toolchain; see `Toolchain.build`."""
         return self.toolchain.build(self, folder, seed)
 
@@ -106,6 +106,7 @@ class Board(AnyBoard):
         lut_memories: modules of the design, with `*` as wildcard, whose memories are made of LUTs to save block RAM.
             By default the tools use block RAM for 64 words or more.
         block_rams: DP16KD of the chip that the memory leaves to the accelerator.
+        seed: of nextpnr, where none is given.
     """
 
     backend: ClassVar[str] = "serial"
@@ -116,6 +117,7 @@ class Board(AnyBoard):
     link: Callable[[Board], wiring.Component]
     lut_memories: tuple[str, ...] = ()
     block_rams: int = 208  # of an ECP5-85F
+    seed: int = 1
 
     def ram_use(self, design: Inventory) -> dict[str, tuple[float, int]]:
         """Without the memories that become LUTs, and without the buffers of link and DRAM controller."""

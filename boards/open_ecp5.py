@@ -221,9 +221,9 @@ class OpenEcp5(Toolchain[Board]):
         """After the board."""
         return f"{board.name}.bit"
 
-    def build(self, board: Board, folder: Path, seed: int) -> Built:
+    def build(self, board: Board, folder: Path, seed: int | None) -> Built:
         """Raises BuildError, ToolError, and what the parts of the machine raise."""
-        made = build(board, Soc(board), folder / "work", seed)
+        made = build(board, Soc(board), folder / "work", board.seed if seed is None else seed)
         with_controller = (folder / "work" / f"{MODULE}.v").is_file()
         report, used = made.report, made.report["resources"]
         return Built(

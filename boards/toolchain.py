@@ -35,8 +35,8 @@ class Toolchain(ABC, Generic[Declared_contra]):
         """Name of the file that a build makes."""
 
     @abstractmethod
-    def build(self, board: Declared_contra, folder: Path, seed: int) -> Built:
-        """Build the bitstream. Inputs and logs of the tools are in `folder`.
+    def build(self, board: Declared_contra, folder: Path, seed: int | None) -> Built:
+        """Build the bitstream, with the board's seed of place and route if it is None. Inputs and logs are in `folder`.
 
         Raises:
             ConfigError: the design is faulty or misses its clock.

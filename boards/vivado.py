@@ -61,14 +61,14 @@ class Vivado(Toolchain[ZynqBoard]):
         """Name of the file for the kernel's firmware loader."""
         return "bitnet.bit.bin"
 
-    def build(self, board: ZynqBoard, folder: Path, seed: int) -> Built:
+    def build(self, board: ZynqBoard, folder: Path, seed: int | None) -> Built:
         """Write the project, and run Vivado if it is installed, which writes the bitstream and report.json.
 
         Raises:
             ConfigError: a seed was given, which Vivado does not support.
             ToolError: Vivado failed, or the design misses its clock; see vivado.log in the folder.
         """
-        if seed != 1:
+        if seed is not None:
             raise ConfigError(f"{board.name} is built by Vivado, which has no seed for place and route: leave it out")
         folder.mkdir(parents=True, exist_ok=True)
         busy = f"another process builds in {folder}: wait for it, or choose another --output"

@@ -17,7 +17,7 @@ def build(
                                                     "file; default: the board's own.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder in which the board's own folder is made.")]
     = Path("build"),
-    seed: Annotated[int, typer.Option(help="Seed of place and route.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Seed of place and route; default: the board's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Build the bitstream and write report.json. Fails if a clock misses its required frequency. Takes many minutes.

@@ -60,6 +60,18 @@ def test_same_seed_same_bytes(tmp_path: Path) -> None:
     assert log.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, 5), (1, 1)])
+def test_seed_of_the_board(given: int | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(board: Board, top: object, folder: Path, seed: int) -> None:
+        raise BuildError(f"{board.name}, seed {seed}")
+
+    monkeypatch.setattr("boards.open_ecp5.build", built)
+    ulx3s = board("ulx3s")
+    assert isinstance(ulx3s, Board)
+    with pytest.raises(BuildError, match=f"ulx3s, seed {expected}"):
+        dataclasses.replace(ulx3s, seed=5).build(tmp_path, given)
+
+
 def test_refuses_a_clock_that_is_too_fast(tmp_path: Path) -> None:
     fast = dataclasses.replace(board("ulx3s"), clock_hz=400e6)
     with pytest.raises(BuildError, match=r"clock \S+ reaches [\d.]+ MHz, but needs 400: try another --seed"):

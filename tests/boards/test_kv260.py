@@ -295,7 +295,7 @@ def test_nothing_is_left_to_fill(project: Path) -> None:
 
 def test_without_vivado_the_project_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    built = SMALL.build(tmp_path / "p", seed=1)
+    built = SMALL.build(tmp_path / "p", seed=None)
     assert not built.files
     assert "to go on, run `vivado -mode batch -source build.tcl`" in built.lines[0]
     with pytest.raises(ConfigError, match=r"kv260 is built by Vivado, which has no seed .*: leave it out"):
@@ -316,23 +316,24 @@ def test_with_vivado_it_is_built(project: Path, tmp_path: Path, monkeypatch: pyt
     for name, value in (("RECORD", tmp_path / "r"), ("RUN", tmp_path), ("WNS", "0.1"), ("BOARD_PART", "kv260_som"),
                         ("PATH", f"{tmp_path}:{os.environ['PATH']}")):
         monkeypatch.setenv(name, str(value))
-    built = SMALL.build(tmp_path / "p", seed=1)
+    built = SMALL.build(tmp_path / "p", seed=None)
     assert built.lines == [f"{tmp_path}/p/bitnet.bit.bin: built, 0.1 ns of slack at 200 MHz"]
     assert built.report == json.loads((tmp_path / "p" / "report.json").read_text())
     assert built.report["build_id"] == f"{SMALL.config.build_id:016x}"
     monkeypatch.setenv("WNS", "-0.1")
     with pytest.raises(ToolError, match=r"exit code 1: ERROR: the bitstream misses 200 MHz by 0\.1 ns"):
-        SMALL.build(tmp_path / "p", seed=1)
+        SMALL.build(tmp_path / "p", seed=None)
     assert not (tmp_path / "p" / "report.json").exists()  # nor is the old one taken for it
     with only_one(tmp_path / "p" / "lock", 0, "busy"), pytest.raises(ToolError, match="another process builds in"):
-        SMALL.build(tmp_path / "p", seed=1)
+        SMALL.build(tmp_path / "p", seed=None)
 
 
 @pytest.mark.parametrize("board", BOARDS)
 def test_make_bitstream(board: str) -> None:
-    command_line = ["make", "--no-print-directory", "-n", "bitstream", f"BOARD={board}"]  # also where make runs tests
-    recipe = subprocess.run(command_line, cwd=FILES.parents[1], capture_output=True, text=True, check=True).stdout
-    assert recipe.splitlines()[-1] == f".venv/bin/python -m sw build --board {board} --seed 1"
+    for more, seed in (([], ""), (["SEED=3"], " --seed 3")):
+        command_line = ["make", "--no-print-directory", "-n", "bitstream", f"BOARD={board}", *more]  # also in make test
+        recipe = subprocess.run(command_line, cwd=FILES.parents[1], capture_output=True, text=True, check=True).stdout
+        assert recipe.splitlines()[-1] == f".venv/bin/python -m sw build --board {board}{seed}"
 
 
 def test_load_script(project: Path, tmp_path: Path) -> None:
