@@ -21,6 +21,7 @@ def test_the_page_is_that_of_the_record() -> None:
 
 def test_a_build_replaces_its_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = json.loads((ROOT / RESULT).read_text())
+    known["ulx3s"]["made"] = "before"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(results, "RESULT", tmp_path / "boards.json")
     monkeypatch.setattr(results, "PAGE", tmp_path / "boards.md")
@@ -35,5 +36,5 @@ def test_a_build_replaces_its_board(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [*found] == ["ulx3s", "ecpix5"]
     assert found["ecpix5"] == known["ecpix5"]
     assert found["ulx3s"]["seed"] == 77
-    assert found["ulx3s"]["made"] != known["ulx3s"]["made"]
+    assert found["ulx3s"]["made"] != "before"
     assert (tmp_path / "boards.md").read_text() == page([*found.values()])
