@@ -136,7 +136,8 @@ def runs_of(name: str, folder: Path) -> Iterator[tuple[str, Any]]:
 
 def faults(seed: int, folder: Path) -> Any:
     """Error, clocks to it, and what helped, of every fault on every access."""
-    simulate(folder, "every_fault", bench="tests.system.fault_table_bench", seed=seed, found=str(folder / "found"))
+    simulate(folder, "every_fault", bench="tests.system.fault_table_bench", seed=seed, port=0,
+             found=str(folder / "found"))
     return json.loads((folder / "found").read_text())
 
 
