@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from boards.depth import LIMIT, longest
-from boards.resources import KINDS, ULTRASCALE, read_netlist, share_modules, usage
+from boards.kv260 import KV260
+from boards.resources import KINDS, ULTRASCALE, numbers, read_netlist, share_modules, usage
 from boards.results import machine
 from hw.contract.config import PRESETS, AccelConfig
 from hw.extras import as_program
@@ -77,8 +78,7 @@ class Target:
 
 
 def _k26(config: AccelConfig) -> Target:
-    return Target(config, "K26", f"{ULTRASCALE} -noiopad -noclkbuf", KINDS,
-                  {"LUT": 117_120, "FF": 234_240, "RAMB36": 144, "URAM": 64, "DSP": 1_248}, ultra_ram=True, depth=True)
+    return Target(config, "K26", f"{ULTRASCALE} -noiopad -noclkbuf", KINDS, KV260.resources, ultra_ram=True, depth=True)
 
 
 TARGETS = {
@@ -132,7 +132,7 @@ def _total(units: Mapping[str, Any], target: Target) -> dict[str, float]:
 
 
 def _row(name: str, used: Mapping[str, float], more: str) -> str:
-    return f"| {name} | " + " | ".join(f"{value:,.1f}".removesuffix(".0") for value in used.values()) + f" |{more}"
+    return f"| {name} | " + numbers(used) + f" |{more}"
 
 
 def _per_mac(record: Mapping[str, Any]) -> list[str]:
@@ -176,7 +176,7 @@ def page(record: Mapping[str, Any]) -> str:
         if units.keys() == UNITS.keys():
             total = _total(units, target)
             lines.append(_row("**sum**", total, " |" if target.depth else ""))
-            shares = " | ".join(f"{total[kind] / target.available[kind]:.0%}" for kind in target.kinds)
+            shares = " | ".join(f"{100 * total[kind] / target.available[kind]:.0f} %" for kind in target.kinds)
             lines.append(f"| share of the {target.fpga} | {shares} |" + (" |" if target.depth else ""))
     lines += ["", "## LUTs per ternary MAC and clock", "",
               "The array with decoders, accumulators, results and control (`SystolicArray`), and all units together.",

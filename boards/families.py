@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from boards.resources import Netlist, read_netlist, resources, usage
+from boards.resources import Netlist, numbers, read_netlist, resources, usage
 from boards.results import machine
 from hw.accelerator import Accelerator
 from hw.contract.config import PRESETS
@@ -115,9 +115,8 @@ def page(rows: Sequence[Row], made: str) -> str:
     ]
     for row in rows:
         used = usage(row.netlist, TOP, row.family.kinds)
-        numbers = " | ".join(f"{value:,.1f}".removesuffix(".0") for value in used.values())
         family = row.family
-        lines.append(f"| {family.name}: {family.boards} | `{family.synth}` | {row.seconds:.0f} | {numbers} |")
+        lines.append(f"| {family.name}: {family.boards} | `{family.synth}` | {row.seconds:.0f} | {numbers(used)} |")
     for row in rows:
         kinds = row.family.kinds
         counted = {cell for cells in kinds.values() for cell in cells}

@@ -17,7 +17,7 @@ from pathlib import Path
 from hw.extras import as_program
 from hw.yosys import HIDE_ELEMENTS, run_yosys
 
-__all__ = ["KINDS", "ULTRASCALE", "read_netlist", "resources", "share_modules", "table", "usage"]
+__all__ = ["KINDS", "ULTRASCALE", "numbers", "read_netlist", "resources", "share_modules", "table", "usage"]
 
 KINDS: Mapping[str, Mapping[str, float]] = {
     "LUT": {f"LUT{n}": 1 for n in range(1, 7)} | {
@@ -94,6 +94,11 @@ def usage(netlist: Netlist, module: str, kinds: Mapping[str, Mapping[str, float]
     return found
 
 
+def numbers(used: Mapping[str, float]) -> str:
+    """The amounts as cells of a Markdown table."""
+    return " | ".join(f"{value:,.1f}".removesuffix(".0") for value in used.values())
+
+
 def _units(netlist: Netlist, module: str, depth: int, level: int = 0) -> Iterator[tuple[str, dict[str, float]]]:
     """The module and, down to `depth`, what is in it, the largest first."""
     yield "  " * level + module.rpartition(".")[2], usage(netlist, module)
@@ -110,8 +115,8 @@ def table(netlist: Netlist, top: str, depth: int) -> str:
     lines = ["| unit | " + " | ".join(KINDS) + " |", "| --- |" + " ---: |" * len(KINDS)]
     for name, used in _units(netlist, top, depth):
         indent = len(name) - len(name.lstrip())
-        numbers = " | ".join(f"{value:,.1f}".removesuffix(".0") for value in used.values())
-        lines.append(f"| {'&nbsp;' * indent}{name.lstrip()} | {numbers} |")
+        cells = numbers(used)
+        lines.append(f"| {'&nbsp;' * indent}{name.lstrip()} | {cells} |")
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ __all__ = ["TritDecoder"]
 class TritDecoder(wiring.Component):
     """Decodes one byte of packed weights.
 
-    The signs are bits of the byte, so only the group and `nonzero` of each trit take logic: eight LUTs of six inputs.
+    The signs are bits of the byte, so only the group and `nonzero` of each trit take logic: nine LUTs.
 
     Latency: none, the unit is combinational.
 

@@ -5,8 +5,8 @@ trits t0, t1, t2 of `THREE`, `pair` selects t3, t4 of `PAIR`. `PAIR` has no room
 and then the group of the first three trits is in `pair`.
 
 The code is made for the decoder. The sign of a trit that is not zero is a bit of the byte: bit 3 of t0, bit 4 of t1,
-bit 2 of the group of t2, bit 0 of t3, bit 1 of t4. So the decoder takes eight LUTs for a byte, three for the group and
-one for each trit; a code of base-3 numbers takes 33 with the same escape, and a ROM far more. 243 of the 256 bytes are
+bit 2 of the group of t2, bit 0 of t3, bit 1 of t4. So the decoder takes nine LUTs for a byte, mostly for the group and
+for whether each trit is zero; base-3 numbers with an escape take 33 (docs/decisions/0012). 243 of the 256 bytes are
 used; the others are read by the same rules, with zeros where `THREE` has no entry.
 """
 
