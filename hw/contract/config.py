@@ -63,6 +63,7 @@ CHOICES = {
     "vector": (1, 2, 4),
     "kv_bits": (8, 16),
     "embedding_bits": (8, 12, 16),
+    "shortlist": (0, 64),
 }
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
@@ -96,6 +97,8 @@ class AccelConfig:
         query_rows: D, query rows (query heads of the columns) that share a beat of keys or values: 1 to 16.
         kv_bits: 8 or 16, bits of a cached key or value element.
         embedding_bits: 16 (bf16), 12 or 8 bits per element of the input embedding table.
+        shortlist: best rows of a column that the LM head lists for the host, with the sum of the powers of all rows, so
+            that a token can be drawn without the row of logits: 0 (no lists) or 64.
         max_hidden: largest hidden size.
         max_intermediate: largest FFN size.
         max_vocab: largest vocabulary.
@@ -120,6 +123,7 @@ class AccelConfig:
     query_rows: int = 4
     kv_bits: int = 8
     embedding_bits: int = 16
+    shortlist: int = 0
     max_hidden: int = 2048
     max_intermediate: int = 2048
     max_vocab: int = 8192
@@ -300,8 +304,11 @@ class AccelConfig:
 
     @property
     def design_hash(self) -> str:
-        """SHA-256 over every field that shapes the hardware or the image; the name is left out."""
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "name"}
+        """SHA-256 over every field that shapes the hardware or the image; the name is left out.
+
+        So is `shortlist` where there are none: what was built before there were lists keeps its hash.
+        """
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and (v or k != "shortlist")}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property
