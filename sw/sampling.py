@@ -12,12 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.contract.shortlist import SHORTLIST_ROWS
 from sw.errors import HardwareError, JobError
+from sw.shortlist import Shortlist, log_sum_error
 
 __all__ = ["Sampler", "Sampling"]
 
 FIRST_COUNT = 256
 """Tokens that are sorted to find the smallest set of a mass; eight times as many whenever they do not suffice."""
+
+MARGIN = 1e-12
+"""Relative, of sums of weights: more than the rounding of float64, whose order of summation is not ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,12 @@ class Sampling:
         if not 0 <= self.seed < 1 << 64:
             raise JobError(f"seed must be 0 to {(1 << 64) - 1}, not {self.seed}")
 
+    @property
+    def from_list(self) -> bool:
+        """Whether a shortlist may determine the tokens (`Sampler.draw_listed`). Without one of these it does not,
+        unless it holds the whole vocabulary."""
+        return (self.top_k is not None and self.top_k <= SHORTLIST_ROWS) or self.top_p < 1 or self.min_p > 0
+
 
 class Sampler:
     """Draws the tokens of a sequence, one after the other."""
@@ -78,32 +89,115 @@ class Sampler:
         if not np.isfinite(row).all():
             raise HardwareError("the logits contain NaN or infinity, because memory or its connection is faulty: run "
                                 "`bitnet-fpga doctor --board NAME`")
-        token = self._draw(self._penalised(row.astype(np.float64)))
+        scores = row.astype(np.float64)
+        for token, penalty in self._penalties().items():
+            scores[token] -= penalty
+        return self._draw(*self._kept(np.arange(len(scores)), scores))
+
+    def draw_listed(self, shortlist: Shortlist) -> int | None:
+        """Draw the token id that `draw` would draw from the row that a list is of, with the same random number.
+
+        None if the list does not determine that token: no random number is taken, and `draw` is to be called.
+        """
+        kept = self._kept_of_list(shortlist)
+        return None if kept is None else self._draw(*kept)
+
+    def _penalties(self) -> dict[int, float]:
+        """By id: what is subtracted from the logits of tokens that were drawn before."""
+        presence, frequency = self._sampling.presence_penalty, self._sampling.frequency_penalty
+        if not presence and not frequency:
+            return {}
+        return {token: presence + frequency * count for token, count in self._drawn.items()}
+
+    def _kept(
+        self, ids: NDArray[np.intp], scores: NDArray[np.float64], whole: float | None = None
+    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """What top-k, top-p and min-p leave of these tokens, and their weights; that of the largest score is 1. All in
+        order of ids. `whole`: what top-p is a share of, if that is not the weight of what top-k leaves of them."""
+        settings = self._sampling
+        if settings.top_k is not None:
+            kept = np.sort(_largest(scores, settings.top_k))
+            ids, scores = ids[kept], scores[kept]
+        weights = _weights(scores, scores.max(), settings.temperature)
+        if settings.top_p < 1:
+            wanted = settings.top_p * (weights.sum() if whole is None else whole)
+            kept = np.sort(_nucleus(scores, weights, wanted))
+            ids, weights = ids[kept], weights[kept]
+        if settings.min_p:
+            kept = weights >= settings.min_p
+            ids, weights = ids[kept], weights[kept]
+        return ids, weights
+
+    def _kept_of_list(self, shortlist: Shortlist) -> tuple[NDArray[np.intp], NDArray[np.float64]] | None:
+        """What `_kept` leaves of the whole row; None if the list does not determine it.
+
+        Listed tokens with scores above those of all others, whatever these are, are the first ones in the order of the
+        whole row. Top-k and top-p leave a first part of that order. It must end among them, unless min-p drops all
+        others.
+        """
+        settings, penalties = self._sampling, self._penalties()
+        scores, unlisted = shortlist.logits.astype(np.float64), list[float]()
+        if penalties:
+            places = {token: place for place, token in enumerate(shortlist.ids.tolist())}
+            for token, penalty in penalties.items():
+                if token in places:
+                    scores[places[token]] -= penalty
+                else:
+                    unlisted.append(penalty)
+        least = float(shortlist.logits[-1])
+        bound = -math.inf if shortlist.is_whole else least - min([0.0, *unlisted])  # of tokens that are not listed
+        first = np.flatnonzero(scores > bound) if penalties else np.arange(len(scores))  # else the list is their order
+        if not len(first):
+            return None
+        first = first[np.argsort(shortlist.ids[first])]
+        ids, first_scores, top_k = shortlist.ids[first], scores[first], settings.top_k
+        if shortlist.is_whole or (top_k is not None and top_k <= len(ids)):
+            return self._kept(ids, first_scores)
+
+        largest = first_scores.max()
+        mass = float(_weights(first_scores, largest, settings.temperature).sum())
+        other = float(_weights(np.array([bound]), largest, settings.temperature)[0]) * (1 + MARGIN)  # at most, of one
+        if top_k is not None and top_k < shortlist.vocab:
+            low, high = mass, mass + (top_k - len(ids)) * other
+        else:
+            low, high = self._mass_of_list(shortlist, scores, largest, unlisted)
+        low, high = low * (1 - MARGIN), high * (1 + MARGIN)
+        if other >= settings.min_p and (settings.top_p == 1 or settings.top_p * high > mass * (1 - MARGIN)):
+            return None  # others may be kept
+        kept = self._kept(ids, first_scores, low)
+        return kept if np.array_equal(kept[0], self._kept(ids, first_scores, high)[0]) else None
+
+    def _mass_of_list(
+        self, shortlist: Shortlist, scores: NDArray[np.float64], largest: float, unlisted: list[float]
+    ) -> tuple[float, float]:
+        """Least and most weight of all tokens, from a list, scores of its tokens, and penalties of drawn others."""
+        temperature, least = self._sampling.temperature, float(shortlist.logits[-1])
+        ends = _weights(np.array([least, *(least - penalty for penalty in unlisted)]), largest, temperature)
+        low, high = 0.0, (shortlist.vocab - len(scores)) * float(ends[0])
+        if shortlist.log_sum is not None and shortlist.temperature == temperature:
+            with np.errstate(over="ignore"):  # where penalties are large in relation to the temperature
+                whole = float(np.exp(shortlist.log_sum - largest / temperature))
+                others = whole - float(_weights(shortlist.logits.astype(np.float64), largest, temperature).sum())
+            error = whole * (math.expm1(log_sum_error(shortlist.vocab)) + MARGIN)
+            if math.isfinite(others):
+                low, high = max(low, others - error), min(high, others + error)
+        changes = ends[1:] - ends[0]  # the most that each penalty changes
+        low = max(0.0, low + float(changes[changes < 0].sum()))
+        high += float(changes[changes > 0].sum())
+        listed = float(_weights(scores, largest, temperature).sum())
+        return listed + low, listed + high
+
+    def _draw(self, ids: NDArray[np.intp], weights: NDArray[np.float64]) -> int:
+        mass = np.cumsum(weights)
+        token = int(ids[np.searchsorted(mass, self._random.random() * mass[-1], side="right")])
         self._drawn[token] += 1
         return token
 
-    def _penalised(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The scores, lower for tokens that were drawn before. Changes the array."""
-        presence, frequency = self._sampling.presence_penalty, self._sampling.frequency_penalty
-        if presence or frequency:
-            for token, count in self._drawn.items():
-                scores[token] -= presence + frequency * count
-        return scores
 
-    def _draw(self, scores: NDArray[np.float64]) -> int:
-        ids = np.arange(len(scores))
-        if self._sampling.top_k is not None:
-            ids = np.sort(_largest(scores, self._sampling.top_k))
-        with np.errstate(over="ignore"):  # a tiny temperature: all but the largest have weight 0
-            weights = np.exp((scores[ids] - scores.max()) / self._sampling.temperature)
-        if self._sampling.top_p < 1:
-            kept = np.sort(_nucleus(scores[ids], weights, self._sampling.top_p))
-            ids, weights = ids[kept], weights[kept]
-        if self._sampling.min_p:
-            kept = weights >= self._sampling.min_p  # the largest weight is 1
-            ids, weights = ids[kept], weights[kept]
-        mass = np.cumsum(weights)
-        return int(ids[np.searchsorted(mass, self._random.random() * mass[-1], side="right")])
+def _weights(scores: NDArray[np.float64], largest: float, temperature: float) -> NDArray[np.float64]:
+    """In relation to that of the largest score. A float does not depend on where in the array its score is."""
+    with np.errstate(over="ignore"):  # a tiny temperature: all but the largest have weight 0
+        return np.exp((scores - largest) / temperature)
 
 
 def _largest(scores: NDArray[np.float64], count: int) -> NDArray[np.intp]:
@@ -117,9 +211,9 @@ def _largest(scores: NDArray[np.float64], count: int) -> NDArray[np.intp]:
     return found[np.argsort(-scores[found], kind="stable")]
 
 
-def _nucleus(scores: NDArray[np.float64], weights: NDArray[np.float64], top_p: float) -> NDArray[np.intp]:
-    """Indices of the fewest largest scores, at least one, whose weights sum to the share `top_p` of all weights."""
-    wanted, count = top_p * weights.sum(), FIRST_COUNT
+def _nucleus(scores: NDArray[np.float64], weights: NDArray[np.float64], wanted: float) -> NDArray[np.intp]:
+    """Indices of the fewest largest scores, at least one, whose weights sum to `wanted`; all if they do not."""
+    count = FIRST_COUNT
     while True:
         found = _largest(scores, count)
         mass = np.cumsum(weights[found])

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.contract.record import record_dtype
 from hw.contract.shortlist import (
     FRACTION_BITS,
     INDEX_BITS,
+    SHORTLIST,
     SHORTLIST_ROWS,
     WHOLE_BITS,
     power_table,
 )
 from sim.golden.number import Array, Codes
 
-__all__ = ["PowerSum", "best_rows", "power_sum", "powers", "scaled_logits"]
+__all__ = ["PowerSum", "best_rows", "power_sum", "powers", "record", "scaled_logits"]
 
 _LARGEST = (1 << (WHOLE_BITS + FRACTION_BITS)) - 1
 _TABLE = np.array(power_table(), dtype=np.int64)
@@ -66,3 +68,13 @@ def power_sum(logits: Array, scale: float) -> PowerSum:
         total = (total >> int(reference) - before) + int(part)
         before = int(reference)
     return PowerSum(total, before)
+
+
+def record(logits: Array, scale: float) -> bytes:
+    """The record SHORTLIST of a column, without the zeros behind it in its last beat."""
+    content = np.zeros((), dtype=record_dtype(SHORTLIST))
+    best, total = best_rows(logits), power_sum(logits, scale)
+    content["sum"], content["reference"], content["count"] = total.sum, total.reference, len(best)
+    content["rows"]["row"][: len(best)] = best
+    content["rows"]["logit"][: len(best)] = logits[best].astype("<f4").view("<u4")
+    return content.tobytes()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sw.sampling import Sampling
+from sw.shortlist import Shortlist
 
 __all__ = ["End", "Event", "Failure", "Likelihood", "Order", "Part", "QueueFullError", "Tell"]
 
@@ -56,6 +57,19 @@ class Likelihood:
         candidates = np.flatnonzero(scores >= least)
         order = candidates[np.argsort(-scores[candidates], kind="stable")][:count]
         return cls(token, float(scores[token]), tuple((int(one), float(scores[one])) for one in order))
+
+    @classmethod
+    def of_list(cls, token: int, shortlist: Shortlist, count: int) -> Likelihood | None:
+        """As `of`, from a shortlist; all logarithms are off by the same, at most `sw.shortlist.log_sum_error`. None if
+        the list has no log-sum-exp at temperature 1, not the token, or fewer than the `count` likeliest."""
+        places = np.flatnonzero(shortlist.ids == token)
+        if shortlist.log_sum is None or shortlist.temperature != 1 or not len(places):
+            return None
+        if count > len(shortlist.ids) and not shortlist.is_whole:
+            return None
+        scores = (shortlist.logits.astype(np.float64) - shortlist.log_sum).tolist()
+        likeliest = tuple(zip(shortlist.ids[:count].tolist(), scores[:count], strict=True))
+        return cls(token, scores[places[0]], likeliest)
 
 
 @dataclass(frozen=True)
