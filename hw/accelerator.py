@@ -107,6 +107,7 @@ class Accelerator(wiring.Component):
             attention.kv_port_stride.eq(job.kv_port_stride),
             sequencer.attend_done.eq(attention.done),
             lm_head.keep.eq(job.logits_mode != LogitsMode.NONE.value),
+            *([lm_head.listing.eq(job.logits_mode == LogitsMode.BEST.value)] if config.shortlist else []),
             lm_head.active.eq(to_lm_head),
             lm_head.scale.eq(sequencer.head_scale),
             lm_head.scale_en.eq(sequencer.head_scale_en),

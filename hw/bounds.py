@@ -13,6 +13,7 @@ from amaranth.hdl import Fragment
 from hw.accelerator import Accelerator
 from hw.bound import Bounds
 from hw.contract.config import PRESETS, AccelConfig
+from hw.contract.shortlist import SHORTLIST_ROWS
 from hw.contract.tables import with_table
 
 __all__ = ["DOCUMENT", "PROGRAM", "collected", "document", "table"]
@@ -28,9 +29,11 @@ def collected(config: AccelConfig) -> Bounds:
 def table() -> str:
     """The table of docs/numerics.md: per preset the bound and the bits that it needs, in the order of elaboration.
 
-    Raises KeyError if a bound is not declared for every preset.
+    Those of shortlists are there for every preset, whether it has lists or not. Raises KeyError if a bound is not
+    declared for every preset.
     """
-    columns = [{bound.what: bound for bound in collected(config).shapes} for config in PRESETS.values()]
+    columns = [{bound.what: bound for bound in collected(config.replace(shortlist=SHORTLIST_ROWS)).shapes}
+               for config in PRESETS.values()]
     lines = [
         "| integer | bound | " + " | ".join(PRESETS) + " |",
         "| --- | --- |" + " --- |" * len(PRESETS),

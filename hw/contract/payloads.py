@@ -10,7 +10,7 @@ from hw.contract.kv_layout import KvLayout
 from hw.contract.machine_float import FLOAT_BITS
 
 __all__ = [
-    "BATCH_ENTRY", "Trit", "acc_word", "beat", "column_values", "gather_request", "kv_codes", "kv_shape",
+    "BATCH_ENTRY", "Trit", "acc_word", "beat", "column_values", "entry_words", "gather_request", "kv_codes", "kv_shape",
     "quantize_values", "stream_beat", "vector_word", "write_beat", "write_request",
 ]
 
@@ -18,9 +18,14 @@ BATCH_ENTRY = data.StructLayout({
     "token": unsigned(32),     # to be fed next
     "position": unsigned(32),  # where
     "slot": unsigned(32),      # KV slot of the sequence
-    "reserved": unsigned(32),  # 0
+    "scale": unsigned(32),     # of its logits in the sum of its shortlist, as in LOGIT_SCALE; otherwise unused
 })
 """A sequence of a batch as it lies in the prompt area, 16 bytes little endian (docs/registers.md, BATCH)."""
+
+
+def entry_words(config: AccelConfig) -> int:
+    """Words of a BATCH_ENTRY that a machine reads, the first ones."""
+    return 4 if config.shortlist else 3
 
 
 Trit = data.StructLayout({"nonzero": unsigned(1), "negate": unsigned(1)})

@@ -12,6 +12,7 @@ from typing import Literal
 
 from amaranth.lib import enum
 
+from hw.contract.config import AccelConfig
 from hw.contract.tables import with_table
 
 __all__ = [
@@ -82,11 +83,13 @@ ERROR_SENTENCES = {
 
 class LogitsMode(enum.Enum, shape=2):
     """Which rows of logits go to memory. NONE: none. LAST: those that choose a token, which are the row of the last
-    prompt token and of every token fed after it. ALL: the rows of all positions that are fed."""
+    prompt token and of every token fed after it. ALL: the rows of all positions that are fed. BEST: of the rows of
+    LAST their shortlists, on a machine with `AccelConfig.shortlist`."""
 
     NONE = 0
     LAST = 1
     ALL = 2
+    BEST = 3
 
 
 CAUSES = {
@@ -151,7 +154,8 @@ class Field:
 class Register:
     """A 32-bit word. Access `r` is read-only, `rw` keeps what was written, `pulse` acts once and reads 0.
 
-    A `held` register reads as it was when the register before it was last read, so that the two belong together.
+    A `held` register reads as it was when the register before it was last read, so that the two belong together. A
+    register with an `option` is there if this field of `AccelConfig` is not 0.
     """
 
     name: str
@@ -159,13 +163,19 @@ class Register:
     access: Access
     fields: tuple[Field, ...]
     held: bool = False
+    option: str = ""
+
+    def there(self, config: AccelConfig) -> bool:
+        """Whether a machine has it."""
+        return not self.option or bool(getattr(config, self.option))
 
 
 def _word(
-    name: str, address: int, access: Literal["r", "rw"], sentence: str, bits: int = 32, held: bool = False
+    name: str, address: int, access: Literal["r", "rw"], sentence: str, bits: int = 32, held: bool = False,
+    option: str = "",
 ) -> list[Register]:
     """A register with one field, which is the value of its name."""
-    return [Register(name, address, access, (Field("value", bits, sentence, name.lower()),), held)]
+    return [Register(name, address, access, (Field("value", bits, sentence, name.lower()),), held, option)]
 
 
 def _pair(name: str, address: int, access: Literal["r", "rw"], sentence: str, bits: int = 64) -> list[Register]:
@@ -227,12 +237,18 @@ REGISTERS: tuple[Register, ...] = (
         f"END_ID_{n}", 0x080 + 4 * n, "rw", f"Token id that ends generation if END_COUNT is above {n}.")),
     *_word("END_COUNT", 0x090, "rw", "How many of the end ids are used, 0 to 4.", 3),
     *_word("LOGITS_MODE", 0x094, "rw", "Which rows of logits go to memory: 0 NONE; 1 LAST, "
-           "those that choose a token; 2 ALL, those of every position that is fed.", 2),
-    *_pair("LOGITS_ADDRESS", 0x098, "rw", "Byte address of the logits; a multiple of the beat."),
+           "those that choose a token; 2 ALL, those of every position that is fed; 3 BEST, the shortlists of those "
+           "that choose a token, on a machine that makes them.", 2),
+    *_pair("LOGITS_ADDRESS", 0x098, "rw", "Byte address of the logits, or of the shortlists; a multiple of the beat."),
     *_pair("TOKENS_ADDRESS", 0x0A0, "rw", "Byte address of the generated tokens, 32 bits each."),
-    *_word("LOGITS_BEATS", 0x0A8, "rw", "Beats of a row of logits: ceil(vocabulary * 4 / beat).", 24),
+    *_word("LOGITS_BEATS", 0x0A8, "rw", "Beats from one row of logits to the next, ceil(vocabulary * 4 / beat); from "
+           "one shortlist to the next, ceil(528 / beat).", 24),
     *_word("BATCH", 0x0AC, "rw", "1: the run is a batch, see below.", 1),
     *_word("VOCABULARY", 0x0B0, "rw", "Number of token ids; those of the prompt must be below it."),
+    *_word("LOGIT_SCALE", 0x0B4, "rw", "float32 of log2(e) / temperature, the scale of the logits in the sum of a "
+           "shortlist; in a batch each entry has its own.", 31, option="shortlist"),
+    *_word("HEAD_AGAIN", 0x0B8, "rw", "1: the run feeds nothing. The LM head runs again for the columns that chose a "
+           "token in the last pass of the run before.", 1, option="shortlist"),
     *_word("TOKEN_COUNT", 0x0C0, "r", "Tokens generated so far and written to memory; 0 after an error."),
     *_word("LAST_TOKEN", 0x0C4, "r", "The last of the TOKEN_COUNT tokens.", held=True),
     *_pair("READ_BASE", 0x0D0, "rw", f"First byte that may be read. {_PAGES}"),
@@ -253,11 +269,12 @@ def find(name: str) -> Register:
     return _BY_NAME[name]
 
 
-def values(access: Access) -> dict[str, int]:
-    """Name and width of every value that belongs to registers of this access, without those of CONSTANTS."""
+def values(access: Access, config: AccelConfig | None = None) -> dict[str, int]:
+    """Name and width of every value that belongs to registers of this access, without those of CONSTANTS; with a
+    configuration, of those that its machine has."""
     widths: dict[str, int] = {}
     for register in REGISTERS:
-        for field in register.fields:
+        for field in register.fields if config is None or register.there(config) else ():
             if register.access == access and field.value not in CONSTANTS:
                 widths[field.value] = max(widths.get(field.value, 0), field.value_low + field.bits)
     return widths
@@ -305,6 +322,7 @@ def register_table() -> str:
             bits = f"{high}:{field.low}" if field.bits > 1 else f"{high}"
             head = f"0x{register.address:03X} | {register.name} | {register.access}" if n == 0 else "| |"
             held = " `held`." if register.held else ""
+            held += f" Only with `AccelConfig.{register.option}`." if register.option else ""
             lines.append(f"| {head} | {bits} | {field.name} | {field.sentence}{held} |")
     return "\n".join(lines) + "\n"
 

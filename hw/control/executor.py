@@ -55,7 +55,7 @@ class Executor(wiring.Component):
         self.config = config
         super().__init__({
             "i_header": In(stream.Signature(HEADER)),
-            "job": In(job_signature()),
+            "job": In(job_signature(config)),
             "feed": In(feed_signature(config)),
             "vector": Out(vector_control(config)),
             "o_row": Out(stream.Signature(row_query(config))),

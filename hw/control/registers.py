@@ -34,9 +34,9 @@ def axi_lite_signature(address_bits: int) -> wiring.Signature:
     })
 
 
-def job_signature() -> wiring.Signature:
+def job_signature(config: AccelConfig) -> wiring.Signature:
     """Every `rw` value, from the register file to the units that execute a run: `image_base`, `slot`, ..."""
-    return wiring.Signature({name: Out(bits) for name, bits in values("rw").items()})
+    return wiring.Signature({name: Out(bits) for name, bits in values("rw", config).items()})
 
 
 def status_signature() -> wiring.Signature:
@@ -72,7 +72,7 @@ class RegisterFile(wiring.Component):
         self.config = config
         super().__init__({
             "axi": In(axi_lite_signature(ADDRESS_BITS)),
-            "job": Out(job_signature()),
+            "job": Out(job_signature(config)),
             "status": In(status_signature()),
             "counters": In(counters_signature()),
             **{name: Out(bits) for name, bits in values("pulse").items()},
@@ -80,12 +80,13 @@ class RegisterFile(wiring.Component):
         constants = dict(zip(CONSTANTS, (ID_VERSION, ID_MAGIC, config.build_id), strict=True))
         self._values: dict[str, Value] = {
             **{name: Const(value, 64) for name, value in constants.items()},
-            **{name: getattr(self.job, name) for name in values("rw")},
+            **{name: getattr(self.job, name) for name in values("rw", config)},
             **{name: getattr(self, name) for name in values("pulse")},
             **{name: getattr(self.counters if name in COUNTERS else self.status, name) for name in values("r")},
         }
         self._held = Signal(32, name="held")
-        self._keeps = {register.address - 4: register for register in REGISTERS if register.held}
+        self._registers = [register for register in REGISTERS if register.there(config)]
+        self._keeps = {register.address - 4: register for register in self._registers if register.held}
 
     def _word(self, register: Register):
         """What a register that is not held reads."""
@@ -128,7 +129,7 @@ class RegisterFile(wiring.Component):
         with m.If(has_address & has_data & ~axi.bvalid):
             m.d.sync += [has_address.eq(0), has_data.eq(0), axi.bvalid.eq(1), axi.bresp.eq(RESPONSE_OKAY)]
             with m.Switch(address):
-                for register in REGISTERS:
+                for register in self._registers:
                     if register.access != "r":
                         with m.Case(register.address // 4):
                             self._write(m, register, data, strobe)
@@ -141,7 +142,7 @@ class RegisterFile(wiring.Component):
         with m.If(axi.arvalid & axi.arready):
             m.d.sync += [axi.rvalid.eq(1), axi.rdata.eq(0), axi.rresp.eq(RESPONSE_OKAY)]
             with m.Switch(axi.araddr[2:]):
-                for register in REGISTERS:
+                for register in self._registers:
                     with m.Case(register.address // 4):
                         self._read(m, register, axi.rdata)
                 with m.Default():

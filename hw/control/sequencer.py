@@ -59,7 +59,7 @@ class Sequencer(wiring.Component):
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            "start": In(1), "job": In(job_signature()),
+            "start": In(1), "job": In(job_signature(config)),
             "busy": Out(1), "done": Out(1), "error": Out(ErrorCode), "token_count": Out(32), "last_token": Out(32),
             "in_pass": Out(1),
             "i_header": In(stream.Signature(HEADER)),

@@ -9,20 +9,18 @@ from amaranth.utils import exact_log2
 
 from hw.bound import bounded
 from hw.contract.config import MAX_SLOTS, AccelConfig
-from hw.contract.payloads import BATCH_ENTRY, beat, gather_request, write_beat, write_request
+from hw.contract.payloads import BATCH_ENTRY, beat, entry_words, gather_request, write_beat, write_request
 from hw.contract.register_map import MAX_END_IDS, ErrorCode, LogitsMode
 from hw.control.interfaces import TOKEN_BITS, feed_signature
 from hw.control.registers import job_signature
 from hw.control.states import offer_state, wait_state
-from hw.logits.interfaces import best_row, logits_row
+from hw.logits.interfaces import POWER_SCALE, best_row, logits_row
 from hw.memory.read_engine import stream_command
 from hw.watch import watch, watch_stream
 
 __all__ = ["TokenLoop"]
 
 TOKEN_BYTES = 4
-ENTRY_WORDS = 3
-"""Words of a BATCH_ENTRY that say something."""
 
 
 class TokenLoop(wiring.Component):
@@ -36,6 +34,9 @@ class TokenLoop(wiring.Component):
     With `batch` the prompt holds a `BATCH_ENTRY` per sequence, and column n belongs to sequence n. All columns choose a
     token in every pass. The first sequence that ends also ends the run, at the end of the pass. `max_new_tokens` counts
     passes. A chosen token is fed to its own column; without `batch` it is fed to column 0.
+
+    With `head_again` nothing is fed. The LM head runs for the columns that chose a token in the last pass, whose
+    residual streams, and the factors of their norms, are as that pass has left them. BAD_PARAMETER if there is none.
 
     Cost between passes: about 20 clocks and a memory latency per 32-bit word of the prompt (three words per entry of a
     batch), a few clocks per chosen token, and once the latency of the writes.
@@ -58,7 +59,7 @@ class TokenLoop(wiring.Component):
         self.config = config
         super().__init__({
             "start": In(1),
-            "job": In(job_signature()),
+            "job": In(job_signature(config)),
             "busy": Out(1), "done": Out(1), "error": Out(ErrorCode),
             "token_count": Out(32), "last_token": Out(32),
             "feed": Out(feed_signature(config)),
@@ -77,7 +78,11 @@ class TokenLoop(wiring.Component):
         self._left = Signal(32, name="left")  # prompt tokens or entries not fetched
         self._together = Signal(32, name="together")  # columns of a pass over the prompt
         # the prompt token or entry under way, word by word in the order of BATCH_ENTRY
-        self._entry, self._field = Signal(BATCH_ENTRY, name="entry"), Signal(range(ENTRY_WORDS + 1), name="field")
+        self._entry, self._field = Signal(BATCH_ENTRY, name="entry"), Signal(2, name="field")
+        self._entry_words = entry_words(config)
+        # with shortlists: the scale of each column, and the columns that the last pass chose tokens for
+        self._scales = Array(Signal(POWER_SCALE, name=f"scale_{n}") for n in range(config.columns))
+        self._kept_from, self._kept_end = (Signal(columns, name=f"kept_{name}") for name in ("from", "end"))
         self._bad_slot = Signal(name="bad_slot")
         self._prompt_at, self._tokens_at, self._logits_at = (
             Signal(config.address_bits, name=f"{name}_at") for name in ("prompt", "tokens", "logits"))
@@ -144,6 +149,9 @@ class TokenLoop(wiring.Component):
             self.o_write.payload.strobe.eq(0b1111 << (self._word_of(self._tokens_at) << 2)),
             self.o_logits.payload.address.eq(self._logits_at),
         ]
+        if self.config.shortlist:
+            column = (self._head_at + self._announced)[: self.config.column_bits]
+            m.d.comb += self.o_logits.payload.scale.eq(Mux(job.batch, self._scales[column], job.logit_scale))
 
     def _start_states(self, m: Module) -> None:
         job, feed = self.job, self.feed
@@ -158,15 +166,28 @@ class TokenLoop(wiring.Component):
                 m.d.sync += [self._prompt_at.eq(job.prompt_address), self._tokens_at.eq(job.tokens_address)]
                 m.d.sync += [self._logits_at.eq(job.logits_address), self._left.eq(job.prompt_length)]
                 m.next = "CHECK"
+                if config.shortlist:
+                    with m.If(job.head_again):
+                        m.next = "AGAIN"
+        most = LogitsMode.BEST if config.shortlist else LogitsMode.ALL
         with m.State("CHECK"):
             m.next = "FETCH"
             with m.If((self._together == 0) | (self._together > config.columns) | (self._left == 0)
-                      | (job.context > config.max_positions) | (job.logits_mode > LogitsMode.ALL.value)
+                      | (job.context > config.max_positions) | (job.logits_mode > most.value)
                       | ((job.logits_mode != LogitsMode.NONE.value) & (job.logits_beats == 0))
                       | (~job.batch & self._bad_slot)):
                 self._fails(m, ErrorCode.BAD_PARAMETER)
             with m.Elif(~job.batch & (self._entry.position + self._left > job.context)):
                 self._fails(m, ErrorCode.CONTEXT_FULL)
+        if config.shortlist:
+            with m.State("AGAIN"):
+                kept = self._kept_end - self._kept_from
+                m.d.sync += [feed.columns.eq(self._kept_end), self._head_at.eq(self._kept_from), self._left.eq(0)]
+                m.next = "GROUP"
+                with m.If((kept == 0) | (job.max_new_tokens != 0) | (job.logits_beats == 0)):
+                    self._fails(m, ErrorCode.BAD_PARAMETER)
+                with m.Else():
+                    m.d.sync += self._heads_left.eq(kept)
 
     def _prompt_states(self, m: Module) -> None:
         """The tokens of a pass over the prompt, or the entries of a batch."""
@@ -182,7 +203,7 @@ class TokenLoop(wiring.Component):
                 m.d.sync += self._entry.as_value().word_select(self._field, 32).eq(word)
                 m.d.sync += [self._prompt_at.eq(self._prompt_at + TOKEN_BYTES), self._field.eq(self._field + 1)]
                 m.next = "FETCH"
-                with m.If(~job.batch | (self._field == ENTRY_WORDS - 1)):
+                with m.If(~job.batch | (self._field == self._entry_words - 1)):
                     m.next = "COLUMN"
         with m.State("COLUMN"):
             m.d.sync += [
@@ -194,9 +215,12 @@ class TokenLoop(wiring.Component):
                 self._field.eq(0),
                 self._left.eq(self._left - 1),
             ]
-            with m.If(job.batch):
-                unused = BATCH_ENTRY.size // 8 - ENTRY_WORDS * TOKEN_BYTES
-                m.d.sync += self._prompt_at.eq(self._prompt_at + unused)
+            unused = BATCH_ENTRY.size // 8 - self._entry_words * TOKEN_BYTES
+            if unused:
+                with m.If(job.batch):
+                    m.d.sync += self._prompt_at.eq(self._prompt_at + unused)
+            if self.config.shortlist:
+                m.d.sync += self._scales[column].eq(self._entry.scale)
             m.next = "FETCH"
             with m.If((self._left == 1) | (feed.columns == self._together - 1)):
                 m.next = "PASS"
@@ -211,7 +235,8 @@ class TokenLoop(wiring.Component):
         """The layers, then the LM head for groups of the columns that need logits."""
         job, feed, most = self.job, self.feed, self.config.head_columns
         all_logits = job.logits_mode == LogitsMode.ALL.value
-        wanted = all_logits | ((self._left == 0) & (job.max_new_tokens != 0))
+        choosing = (self._left == 0) & (job.max_new_tokens != 0)
+        wanted = all_logits | choosing
         every = all_logits | job.batch
         write = job.logits_mode != LogitsMode.NONE.value
         with m.State("PASS"):
@@ -223,6 +248,10 @@ class TokenLoop(wiring.Component):
             m.d.sync += self._wanted.eq(wanted)
             m.d.sync += self._heads_left.eq(Mux(wanted, Mux(every, feed.columns, 1), 0))
             m.d.sync += self._head_at.eq(Mux(every, 0, feed.columns - 1))
+            if self.config.shortlist:
+                chooser = Mux(job.batch, 0, feed.columns - 1)
+                m.d.sync += [self._kept_from.eq(Mux(choosing, chooser, 0)),
+                             self._kept_end.eq(Mux(choosing, feed.columns, 0))]
             with m.If(self.o_stream.ready):
                 m.next = "LAYERS"
         with m.State("LAYERS"):
@@ -301,9 +330,12 @@ class TokenLoop(wiring.Component):
     def _prefetch(self, m: Module) -> None:
         """Requests the rows of the LM head during the layers, so that the prefetch continues across the two regions."""
         job, most = self.job, self.config.head_columns
+        begins = self.o_stream.valid & self.o_stream.ready
+        if self.config.shortlist:  # without the layers
+            begins |= job.head_again & self._heads_left.any()
         with m.FSM(name="prefetch"):
             with m.State("WAIT"):
-                with m.If(self.o_stream.valid & self.o_stream.ready):
+                with m.If(begins):
                     m.next = "HEADS"
             with m.State("HEADS"):
                 m.next = "WAIT"

@@ -8,10 +8,15 @@ from amaranth.lib import data
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig
 from hw.contract.head_layout import HeadLayout
 from hw.contract.machine_float import FLOAT_BITS
+from hw.contract.shortlist import SCALE_FRACTION_BITS
 
 __all__ = [
-    "best_row", "column_of", "head_block", "head_scale", "lm_head_command", "logit_word", "logits_row",
+    "POWER_SCALE", "best_row", "column_of", "head_block", "head_scale", "lm_head_command", "logit_word", "logits_row",
 ]
+
+
+POWER_SCALE = unsigned(8 + SCALE_FRACTION_BITS)
+"""A float32 without its sign, above 0."""
 
 
 def column_of(config: AccelConfig) -> range:
@@ -57,5 +62,6 @@ def best_row(config: AccelConfig) -> data.StructLayout:
 
 
 def logits_row(config: AccelConfig) -> data.StructLayout:
-    """Where the logits of a column go."""
-    return data.StructLayout({"column": column_of(config), "address": unsigned(config.address_bits)})
+    """Where the logits of a column, or its shortlist, go. With shortlists also `scale`, of the logits in their sum."""
+    place = {"column": column_of(config), "address": unsigned(config.address_bits)}
+    return data.StructLayout(place | ({"scale": POWER_SCALE} if config.shortlist else {}))

@@ -15,7 +15,8 @@ from hw.logits.interfaces import best_row, head_scale, lm_head_command, logits_r
 from hw.logits.logit_reader import LogitReader
 from hw.logits.logits_writer import LogitsWriter
 from hw.logits.row_blocks import RowBlocks
-from hw.streams import fork
+from hw.logits.shortlist import Shortlist
+from hw.streams import fork, select
 
 __all__ = ["LmHead"]
 
@@ -28,7 +29,7 @@ class LmHead(wiring.Component):
                          +-> LogitReader
                                   | logits
                              +----+------+
-                           Argmax   LogitsWriter (with `keep`)
+                           Argmax   LogitsWriter (with `keep`), or Shortlist (with `listing`)
                              |           |
                            o_best   o_request, o_write
 
@@ -49,6 +50,7 @@ class LmHead(wiring.Component):
         dots: the dot products.
         o_best: the best row of each column, the last column last.
         keep: logits are written to memory too.
+        listing: only their shortlists are; on a machine that makes them.
         i_row: the row of memory that those of a column are written to.
         o_request, o_write: the writes.
         idle: no row is under way to memory.
@@ -63,7 +65,7 @@ class LmHead(wiring.Component):
             "i_beats": In(stream.Signature(stream_beat(config))),
             "dots": Out(head_dots(config)),
             "o_best": Out(stream.Signature(best_row(config), always_ready=True)),
-            "keep": In(1),
+            "keep": In(1), **({"listing": In(1)} if config.shortlist else {}),
             "i_row": In(stream.Signature(logits_row(config), always_ready=True)),
             "o_request": Out(stream.Signature(write_request(config))),
             "o_write": Out(stream.Signature(write_beat(config))),
@@ -83,11 +85,19 @@ class LmHead(wiring.Component):
         connect(m, blocks.o_block, reader.i)
         connect(m, reader.sums, flipped(dots.sums))
         connect(m, reader.scales, flipped(dots.scales))
-        connect(m, flipped(self.i_row), writer.i_row)
-        connect(m, writer.o_request, flipped(self.o_request))
-        connect(m, writer.o, flipped(self.o_write))
+        if self.config.shortlist:
+            m.submodules.shortlist = shortlist = Shortlist(self.config)
+            m.d.comb += shortlist.command.eq(blocks.command)
+            takers = [(self.keep & ~self.listing, writer.i), (self.listing, shortlist.i)]
+            idle = writer.idle & shortlist.idle
+            self._to_memory(m, platform, writer, shortlist)
+        else:
+            takers, idle = [(self.keep, writer.i)], writer.idle
+            connect(m, flipped(self.i_row), writer.i_row)
+            connect(m, writer.o_request, flipped(self.o_request))
+            connect(m, writer.o, flipped(self.o_write))
         connect(m, argmax.o, flipped(self.o_best))
-        fork(m, reader.o, [(1, argmax.i), (self.keep, writer.i)])
+        fork(m, reader.o, [(1, argmax.i), *takers])
         m.d.comb += [
             dots.active.eq(self.active),
             dots.row_beats.eq(blocks.command.row_beats),
@@ -97,6 +107,16 @@ class LmHead(wiring.Component):
             reader.scale.eq(self.scale),
             reader.scale_en.eq(self.scale_en),
             writer.columns.eq(blocks.command.columns),
-            self.idle.eq(writer.idle),
+            self.idle.eq(idle),
         ]
         return m
+
+    def _to_memory(self, m: Module, platform: object, writer: LogitsWriter, shortlist: Shortlist) -> None:
+        """Memory gets the logits or their shortlists."""
+        listing, row = self.listing, self.i_row
+        for taker, wanted in ((writer, ~listing), (shortlist, listing)):
+            m.d.comb += [taker.i_row.payload.eq(row.payload), taker.i_row.valid.eq(row.valid & wanted)]
+        for sink, source, other in (
+            (self.o_request, writer.o_request, shortlist.o_request), (self.o_write, writer.o, shortlist.o),
+        ):
+            select(m, platform, [(~listing, source), (listing, other)], wiring.flipped(sink))

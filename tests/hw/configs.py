@@ -23,7 +23,7 @@ def configs(draw: st.DrawFn, *, ports: tuple[int, ...] = (1, 2), port_bits: tupl
     return AccelConfig(
         name="drawn", ports=chosen_ports, port_bits=bits, rows=lanes // inputs, inputs=inputs,
         columns=draw(st.integers(1, most_columns)), vector=vector, kv_bits=kv_bits,
-        embedding_bits=draw(st.sampled_from((8, 12, 16))),
+        embedding_bits=draw(st.sampled_from((8, 12, 16))), shortlist=draw(st.sampled_from((0, 64))),
         max_hidden=draw(size), max_intermediate=draw(size), max_vocab=draw(size),
         max_head_dim=draw(st.integers(16, 128)), query_rows=draw(st.integers(1, 9)),
         max_group=draw(st.integers(1, 17)), max_positions=draw(st.integers(1, 5000)),

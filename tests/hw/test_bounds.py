@@ -33,10 +33,12 @@ def names(bounds: Bounds) -> set[str]:
 
 
 def check(config: AccelConfig) -> None:
-    """All bounds are declared, and their signals are wide enough."""
-    bounds = collected(config)
-    assert names(bounds) == documented()
+    """All bounds are declared, and their signals are wide enough; without shortlists those of these are missing."""
+    bounds, lists = collected(config), collected(config.replace(shortlist=64))
+    assert names(lists) == documented()
+    assert names(bounds) <= documented()
     assert not bounds.too_narrow()
+    assert not lists.too_narrow()
 
 
 @pytest.mark.parametrize("name", PRESETS)

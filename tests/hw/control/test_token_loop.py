@@ -25,6 +25,7 @@ CONFIGS = {
     "groups of two columns": AccelConfig(name="groups", columns=5, query_rows=2, max_positions=256),
 }
 NARROW, GROUPS = CONFIGS["narrow"], CONFIGS["groups of two columns"]
+LISTS = {name: config.replace(shortlist=64) for name, config in CONFIGS.items()}
 LIMIT = 20_000
 
 
@@ -55,7 +56,7 @@ class Loop(wiring.Component):
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Registers of a job, and what the model would choose at each position. A batch has `entries` for a prompt: token,
-    position, slot."""
+    position, slot. `again`: the head of the run before once more."""
 
     prompt: tuple[int, ...] = ()
     batch: bool = False
@@ -73,13 +74,20 @@ class Run:
     prompt_address: int = 0x8000
     tokens_address: int = 0x9000
     logits_address: int = 0xA0000
+    again: bool = False
+    logit_scale: int = 0x3FB8AA3B
+
+    def scale(self, column: int) -> int:
+        """Of the logits of a column in the sum of its shortlist."""
+        return 0x40000000 + 0x10001 * column if self.batch else self.logit_scale
 
     def choice(self, position: int, slot: int | None = None) -> int:
         return 1000 + (7 * position + 13 * (self.slot if slot is None else slot)) % 90
 
     def memory(self) -> bytes:
         """What lies at `prompt_address`."""
-        words = [w for entry in self.entries for w in (*entry, 0xEEEEEEEE)] if self.batch else self.prompt
+        words = [w for n, entry in enumerate(self.entries) for w in (*entry, self.scale(n))] if self.batch \
+            else self.prompt
         return b"".join(w.to_bytes(4, "little") for w in words)
 
     def registers(self) -> dict[str, int]:
@@ -104,17 +112,37 @@ class Seen:
     streams: list[tuple[int, int]] = field(default_factory=list)
     heads: list[tuple[int, int]] = field(default_factory=list)  # first column and columns of each group
     rows: list[tuple[int, int]] = field(default_factory=list)  # column of the group, address
+    scales: list[int] = field(default_factory=list)  # of these rows
     written: dict[int, int] = field(default_factory=dict)
     tokens: list[int] = field(default_factory=list)
     error: int = ErrorCode.NONE.value
+    kept: range = range(0)  # columns whose head can run again
+
+    def head(self, run: Run, config: AccelConfig, columns: range) -> None:
+        """The LM head for some columns."""
+        most, first = config.head_columns, columns.start
+        groups = [(n, min(most, columns.stop - n)) for n in columns[::most]]
+        self.streams += [LM_HEAD] * len(groups)
+        self.heads += groups
+        if run.logits_mode:
+            size, before = run.logits_beats * config.beat_bytes, len(self.rows)
+            self.rows += [((n - first) % most, run.logits_address + (before + n - first) * size) for n in columns]
+            self.scales += [run.scale(n) for n in columns] if config.shortlist else []
 
 
-def expected(run: Run, config: AccelConfig) -> Seen:
-    """The rules of the loop, without clocks."""
-    seen = Seen()
+def expected(run: Run, config: AccelConfig, kept: range = range(0)) -> Seen:
+    """The rules of the loop, without clocks. `kept`: columns that the run before has kept."""
+    seen = Seen(kept=kept)
+    if run.again:
+        if not kept or run.max_new_tokens or not run.logits_beats:
+            seen.error = ErrorCode.BAD_PARAMETER.value
+        else:
+            seen.head(run, config, kept)
+        return seen
+    modes = 4 if config.shortlist else 3
     good_columns = 1 <= len(run.entries) <= config.columns if run.batch else 1 <= run.chunk <= config.columns
     if not (good_columns and (run.batch or (run.prompt and run.slot < 64)) and run.context <= config.max_positions
-            and run.logits_mode < 3 and (run.logits_beats or not run.logits_mode)):
+            and run.logits_mode < modes and (run.logits_beats or not run.logits_mode)):
         seen.error = ErrorCode.BAD_PARAMETER.value
         return seen
     if not run.batch and run.start_position + len(run.prompt) > run.context:
@@ -136,16 +164,11 @@ def expected(run: Run, config: AccelConfig) -> Seen:
             seen.error = ErrorCode.BAD_TOKEN.value
             return seen
         seen.passes.append(columns)
+        seen.streams.append(LAYERS)
         choosing = [] if waiting or not run.max_new_tokens else columns if run.batch else columns[-1:]
         heads = columns if run.logits_mode == 2 else choosing
-        most, first = config.head_columns, len(columns) - len(heads)
-        groups = [(n, min(most, len(columns) - n)) for n in range(first, len(columns), most)] if heads else []
-        seen.streams += [LAYERS, *[LM_HEAD] * len(groups)]
-        seen.heads += groups
-        if run.logits_mode:
-            size = run.logits_beats * config.beat_bytes
-            seen.rows += [((n - first) % most, run.logits_address + (len(seen.rows) + n - first) * size)
-                          for n in range(first, first + len(heads))]
+        seen.head(run, config, range(len(columns) - len(heads), len(columns)))
+        seen.kept = range(len(columns) - len(choosing), len(columns))
         if waiting:
             continue
         following = [(run.choice(position, slot), slot, position + 1) for _, slot, position in choosing]
@@ -165,6 +188,7 @@ class Surroundings:
         self.dut, self.config, self.stall = dut, config, stall
         self.random = random.Random(seed)
         self.seen = Seen()
+        self.passes: list[list[tuple[int, int, int]]] = []  # of all runs
         self.run = Run(prompt=(0,))
         self.answered = self.executed = self.unanswered = 0
 
@@ -222,9 +246,10 @@ class Surroundings:
             await self.pause(ctx, least=4)
             if kind == LAYERS:
                 feed = dut.feed
-                self.seen.passes.append([
+                self.passes.append([
                     (ctx.get(feed.tokens[n]), ctx.get(feed.descriptors[n].slot), ctx.get(feed.descriptors[n].position))
                     for n in range(ctx.get(feed.columns))])
+                self.seen.passes.append(self.passes[-1])
                 await self.pulse(ctx, dut.feed.ended)
                 continue
             while not ctx.get(dut.in_pass):
@@ -237,7 +262,7 @@ class Surroundings:
             await self.pause(ctx, least=4)
             for n in range(group[1]):
                 assert (ctx.get(dut.feed.head_column), ctx.get(dut.feed.head_columns)) == group
-                _, slot, position = self.seen.passes[-1][group[0] + n]
+                _, slot, position = self.passes[-1][group[0] + n]
                 ctx.set(dut.i_best.payload, {"column": n, "row": self.run.choice(position, slot)})
                 ctx.set(dut.feed.lm_head_done, n == group[1] - 1)
                 await self.pulse(ctx, dut.i_best.valid)
@@ -267,6 +292,8 @@ class Surroundings:
             self.writes(ctx, -sum(answer == 0 for _, answer in answers))
             if valid:
                 self.seen.rows.append((int(row.column), int(row.address)))
+                if self.config.shortlist:
+                    self.seen.scales.append(int(row.scale))
                 self.writes(ctx, ctx.get(idle))
                 ctx.set(idle, 0)
             if done and not ctx.get(idle):
@@ -316,6 +343,9 @@ def play(
             around.run, around.seen, around.answered, around.executed = run, Seen(), 0, 0
             for name, value in run.registers().items():
                 ctx.set(getattr(dut.job, name), value)
+            if config.shortlist:
+                ctx.set(dut.job.logit_scale, run.logit_scale)
+                ctx.set(dut.job.head_again, run.again)
             for n, value in enumerate((*run.end_ids, *run.unused_end_ids)):
                 ctx.set(getattr(dut.job, f"end_id_{n}"), value)
             await ctx.tick()
@@ -348,8 +378,11 @@ def check(
     *runs: Run, config: AccelConfig = NARROW, stall: float = 0.0, seed: int = 0, restarts: float = 0.0,
     simulator: str = "pysim",
 ) -> None:
+    kept = range(0)
     for run, seen in zip(runs, play(config, list(runs), stall, seed, restarts, simulator), strict=True):
-        assert seen == expected(run, config)
+        wanted = expected(run, config, kept)
+        seen.kept = kept = wanted.kept
+        assert seen == wanted
 
 
 def prompt(length: int) -> tuple[int, ...]:
@@ -548,6 +581,48 @@ def test_a_batch_that_cannot_run(name: str) -> None:
 def test_entries_anywhere_in_a_beat(word: int, name: str) -> None:
     config = CONFIGS[name]
     check(replace(BATCH, entries=ENTRIES[: config.columns], prompt_address=0x8000 + 4 * word), config=config)
+
+
+# ---- shortlists, and the head once more
+AGAIN = Run(again=True, max_new_tokens=0, logits_mode=1, chunk=99, slot=0xFFFF)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_shortlists(name: str) -> None:
+    """Mode BEST announces what mode LAST does, with the scale of each column: of a job, of each entry of a batch."""
+    config = LISTS[name]
+    batch = replace(BATCH, entries=ENTRIES[: config.columns], logits_mode=3)
+    check(Run(prompt=prompt(5), logits_mode=3, chunk=1), batch, replace(batch, prompt_address=0x8004), config=config)
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("length", range(1, 6))
+def test_head_again(length: int, name: str) -> None:
+    """After a job the column that chose; after a batch all its columns; as often as wanted."""
+    config = LISTS[name]
+    job = Run(prompt=prompt(length), chunk=min(5, config.columns), max_new_tokens=1, logits_mode=3)
+    batch = replace(BATCH, entries=ENTRIES[: min(length, 3, config.columns)], logits_mode=3, max_new_tokens=1)
+    check(job, AGAIN, AGAIN, batch, AGAIN, replace(job, max_new_tokens=2), AGAIN, replace(AGAIN, logits_address=0xB000),
+          config=config, stall=0.3 * (length % 2), seed=length)
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_head_again_of_nothing(most: int) -> None:
+    """Refused: at first, after a run that chose nothing, with tokens to choose, for rows of no beats. The run before
+    can still be asked for, also after one that could not run."""
+    scored = replace(GOOD, max_new_tokens=0)
+    bad = (replace(AGAIN, max_new_tokens=1), replace(AGAIN, logits_beats=0), replace(GOOD, chunk=99))
+    check(AGAIN, GOOD, *bad, AGAIN, scored, AGAIN, replace(GOOD, max_new_tokens=most), AGAIN, config=LISTS["narrow"])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_lists_and_heads_with_stalls(seed: int) -> None:
+    config, choose = LISTS["groups of two columns"], random.Random(seed)
+    entries = tuple((700 + n, 17 * n % 50, 3 * n) for n in range(5))
+    kinds = (AGAIN, replace(BATCH, entries=entries[: 1 + seed], logits_mode=3), replace(GOOD, logits_mode=3, chunk=5),
+             replace(BATCH, entries=entries, logits_mode=2), GOOD)
+    check(*choose.choices(kinds, k=9), config=config, stall=0.4, seed=seed, restarts=0.2,
+          simulator=("pysim", "verilator")[seed % 2])
 
 
 # ---- groups of columns that share the LM head

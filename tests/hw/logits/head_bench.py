@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig, ceil_div
 from hw.contract.head_layout import HeadLayout
 from hw.contract.payloads import stream_beat, write_beat, write_request
+from hw.contract.shortlist import record_beats
 from hw.dot.block_dots import BlockDots
 from hw.dot.interfaces import activation_word
 from hw.logits.interfaces import best_row, head_scale, lm_head_command, logits_row
 from hw.logits.lm_head import LmHead
 from sim.golden.logits import argmax, lm_head_logits
 from sim.golden.number import encode, rnd
+from sim.golden.shortlist import record
 from sw.pack import head_groups
 from tests.hw.steps import Run, Step, run_steps
 
@@ -44,7 +46,7 @@ class HeadBench(wiring.Component):
             "scale": In(head_scale(config)), "scale_en": In(1),
             "i_beats": In(stream.Signature(stream_beat(config))),
             "best": Out(best_row(config)), "best_valid": Out(1),
-            "keep": In(1),
+            "keep": In(1), "listing": In(1),
             "i_row": In(stream.Signature(logits_row(config))),
             "o_request": Out(stream.Signature(write_request(config))),
             "o_write": Out(stream.Signature(write_beat(config))),
@@ -62,6 +64,7 @@ class HeadBench(wiring.Component):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(head, name))
         m.d.comb += [
             head.active.eq(1), head.keep.eq(self.keep), head.scale.eq(self.scale), head.scale_en.eq(self.scale_en),
+            *([head.listing.eq(self.listing)] if self.config.shortlist else []),
             self.idle.eq(head.idle), self.best.eq(head.o_best.payload), self.best_valid.eq(head.o_best.valid),
         ]
         return m
@@ -129,16 +132,25 @@ def scale_steps(hs: NDArray[np.float64]) -> list[Step]:
     return [*steps, Step(set={"scale_en": 0})]
 
 
-def steps_of(config: AccelConfig, group: Group, keep: bool, silence: int) -> list[Step]:
+def power_scale(column: int) -> float:
+    """The scale of the logits of a column in the sum of its shortlist, a float32."""
+    return float(np.float32(np.log2(np.e) / (0.3 + 0.7 * column)))
+
+
+def steps_of(config: AccelConfig, group: Group, keep: bool, listing: bool, silence: int) -> list[Step]:
     """With `keep` the heads wait for each other, since the rows of the next one are announced then."""
     words = [word for n, a16 in enumerate(group.a16) for word in activation_words(config, n, a16)]
-    steps = [Step(set={"keep": int(keep)}, send={"i_activations": words}), *scale_steps(group.hs)]
+    modes = {"keep": int(keep), "listing": int(listing)}
+    steps = [Step(set=modes, send={"i_activations": words}), *scale_steps(group.hs)]
     commands = [group.command(config, head) for head in group.heads]
     beats = [head.beats(config) for head in group.heads]
     if not keep:
         together = [beat for payload in beats for beat in payload]
         return [*steps, Step(send={"i_command": commands, "i_beats": together}), Step(clocks=silence)]
     announced = [{"column": n, "address": address} for n, address in enumerate(ADDRESSES[: len(group.a16)])]
+    if config.shortlist:
+        for row in announced:
+            row["scale"] = int(np.float32(power_scale(row["column"])).view(np.uint32))
     for command, payload in zip(commands, beats, strict=True):
         steps += [Step(send={"i_row": announced}), Step(send={"i_command": [command], "i_beats": payload}),
                   Step(until="idle")]
@@ -158,14 +170,30 @@ def written(
     return requests, beats
 
 
+def written_lists(
+    config: AccelConfig, logits: NDArray[np.float64], addresses: Sequence[int]
+) -> tuple[list[dict[str, int]], list[dict[str, Any]]]:
+    """As `written`, of the shortlists."""
+    beats = record_beats(config)
+    content = [np.frombuffer(record(row, power_scale(n)).ljust(beats * config.beat_bytes, b"\0"), dtype=np.uint8)
+               for n, row in enumerate(logits)]
+    data = np.concatenate(content).reshape(-1, config.beat_bytes).tolist()
+    return [{"address": addresses[n], "beats": beats} for n in range(len(logits))], [
+        {"data": row, "strobe": (1 << config.beat_bytes) - 1} for row in data]
+
+
 def check(
-    config: AccelConfig, groups: Sequence[Group], *, keep: bool = False, stall: float = 0.0, seed: int = 0,
+    config: AccelConfig, groups: Sequence[Group], *, keep: bool = False, listing: bool = False, stall: float = 0.0,
+    seed: int = 0,
     simulator: str = "pysim",
 ) -> Run:
-    """Plays groups one after the other."""
+    """Plays groups one after the other. With `keep` and `listing` shortlists are written, not logits."""
     most = max(len(group.a16) for group in groups)
     silence = 2 * BLOCK_POSITIONS * most + config.beat_bytes + 60  # sums of two blocks are read
-    run = run_steps(HeadBench(config), [step for group in groups for step in steps_of(config, group, keep, silence)],
+    if listing:
+        silence += BLOCK_POSITIONS * most * 70  # each of a block enters its list
+    steps = [step for group in groups for step in steps_of(config, group, keep, listing, silence)]
+    run = run_steps(HeadBench(config), steps,
                     outputs=("o_request", "o_write"), pulses={"best_valid": "best"}, stall=stall, seed=seed,
                     silence=silence, simulator=simulator)
     logits = [group.logits(head) for group in groups for head in group.heads]
@@ -174,7 +202,8 @@ def check(
     assert run.received["best_valid"] == [
         {"column": n, "row": argmax(row), "logit": int(encode(row[argmax(row)]))}
         for one in logits for n, row in enumerate(one)]
-    expected = [written(config, one, ADDRESSES) for one in logits] if keep else []
+    write = written_lists if listing else written
+    expected = [write(config, one, ADDRESSES) for one in logits] if keep else []
     assert run.received["o_request"] == [request for requests, _ in expected for request in requests]
     assert run.received["o_write"] == [beat for _, beats in expected for beat in beats]
     return run
