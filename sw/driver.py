@@ -2,8 +2,9 @@
 
 A job is one sequence: prompt, start position and the most tokens to generate. The link runs the loop over tokens, the
 argmax and the stop conditions, as the FPGA does; the driver checks the job, passes tokens on and gives the reason for
-the end. A job with sampling takes one run per token: the link returns a row of logits, the driver draws a token from it
-and feeds it in the next run. A job with more end ids than the accelerator has registers works the same way.
+the end. A job with sampling takes one run per token: the link returns a shortlist or a row of logits, the driver draws
+a token from it and feeds it in the next run. A shortlist that does not suffice takes another run, of the LM head alone.
+A job with more end ids than the accelerator has registers works the same way.
 `sw/scheduler.py` runs several jobs together.
 """
 
@@ -20,15 +21,17 @@ from hw.contract.register_map import MAX_END_IDS
 from sw.errors import HardwareError, JobError
 from sw.kv_record import KvRecord
 from sw.links.link import Link, RunStats
-from sw.requests import Job, Request
-from sw.sampling import Sampler
+from sw.requests import HeadAgain, Job, Request
+from sw.sampling import Sampler, list_temperature
+from sw.shortlist import Shortlist
 
 __all__ = ["Driver", "Generation", "next_position"]
 
 
 @dataclass
 class Generation:
-    """Result of a job. `logits` has one row per position fed if the job requested all logits.
+    """Result of a job. `logits` has one row per position fed if the job requested all logits; `lists` has a shortlist
+    per token if it requested those.
 
     `reused` is how many of the first tokens of the prompt were in the KV cache; they were not fed.
     """
@@ -36,12 +39,19 @@ class Generation:
     prompt_ids: list[int]
     tokens: list[int] = field(default_factory=list)
     logits: list[NDArray[np.float32]] = field(default_factory=list)
+    lists: list[Shortlist] = field(default_factory=list)
     stopped: str = ""
     reused: int = 0
 
-    def draw(self, sampler: Sampler) -> None:
-        """Replace the last token by one that is drawn from the last row of logits."""
-        self.tokens[-1] = sampler.draw(self.logits[-1])
+    def draw(self, sampler: Sampler) -> bool:
+        """Replace the last token by one that is drawn from the last shortlist, or else from the last row of logits.
+
+        Returns False, and draws none, if the shortlist does not suffice.
+        """
+        token = sampler.draw_listed(self.lists[-1]) if self.lists else sampler.draw(self.logits[-1])
+        if token is not None:
+            self.tokens[-1] = token
+        return token is not None
 
 
 class Driver:
@@ -87,7 +97,7 @@ class Driver:
         Raises:
             HardwareError: the run failed.
         """
-        rows, chosen = 0, list[int]()
+        rows, lists, chosen = 0, 0, list[int]()
         self.cache.begin(request)
         try:
             with closing(self.link.run(request)) as steps:
@@ -95,6 +105,9 @@ class Driver:
                     for row in step.rows:
                         sequences[rows % len(sequences)].logits.append(row.astype(np.float32))
                         rows += 1
+                    for shortlist in step.lists:
+                        sequences[lists % len(sequences)].lists.append(shortlist)
+                        lists += 1
                     if step.token is not None:
                         sequences[len(chosen) % len(sequences)].tokens.append(step.token)
                         chosen.append(step.token)
@@ -108,7 +121,26 @@ class Driver:
         self.cache.end(request, chosen, whole=True)
         measured = self.link.stats
         if measured is not None:
+            if isinstance(request, HeadAgain):
+                measured = replace(measured, heads_again=1)
             self.total = measured if self.total is None else self.total + measured
+
+    def draw(self, drawing: Sequence[tuple[Generation, Sampler | None]]) -> None:
+        """Draw the last token of each result that has a sampler. `drawing` are all sequences of the last run.
+
+        Raises HardwareError: the logits are not finite, or the run of the LM head for shortlists that do not suffice
+        failed.
+        """
+        left = [n for n, (result, sampler) in enumerate(drawing)
+                if sampler and result.tokens and not result.draw(sampler)]
+        if not left:
+            return
+        rows = [Generation([]) for _ in drawing]
+        self.run(HeadAgain(columns=len(drawing)), rows)
+        for n in left:
+            result, sampler = drawing[n]
+            assert sampler is not None
+            result.tokens[-1] = sampler.draw(rows[n].logits[-1])
 
     def stopped(self, job: Job, result: Generation) -> str:
         """The reason why a sequence ends here; empty if it can continue."""
@@ -149,16 +181,19 @@ class Driver:
 
     def _step(self, job: Job, sampler: Sampler | None, result: Generation, on_token: Callable[[int], None]) -> None:
         """Run a job with one run per token, until a stop condition holds or a run returns no token."""
-        part = replace(job, max_new_tokens=min(1, job.max_new_tokens), end_ids=(), last_logits=sampler is not None)
+        part = replace(job, max_new_tokens=min(1, job.max_new_tokens), end_ids=())
+        if sampler:
+            list_at = list_temperature(self.config, job.sampling)
+            part = replace(part, list_at=list_at, last_logits=list_at is None)
         while True:
             made = len(result.tokens)
             self.run(part, [result])
             if len(result.tokens) > made:
-                if sampler:
-                    result.draw(sampler)
+                self.draw([(result, sampler)])
                 on_token(result.tokens[-1])
             if not job.all_logits:
                 result.logits.clear()
+            result.lists.clear()
             result.stopped = self.stopped(job, result)
             if result.stopped or len(result.tokens) == made:
                 return

@@ -21,7 +21,8 @@ from sw.layout import Layout
 from sw.model_plan import ModelPlan
 from sw.pace import Liveness, Pace, patience
 from sw.registers import Bus, Machine, abort
-from sw.requests import Batch, Request
+from sw.requests import Batch, HeadAgain, Request
+from sw.shortlist import Shortlist, logit_scale
 
 __all__ = ["JobResult", "execute"]
 
@@ -34,6 +35,7 @@ class JobResult:
     """What is known when a run has ended."""
 
     logits: list[NDArray[np.float32]] = field(default_factory=list)
+    lists: list[Shortlist] = field(default_factory=list)
     cycles: int = 0
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -100,7 +102,8 @@ async def execute(
     await machine.settle(plan.config)
     layout = plan.layout(base)
     content, fed = _prompt(request)
-    await bus.write_memory(layout.prompt, content)
+    if content:
+        await bus.write_memory(layout.prompt, content)
     try:
         await machine.start(_registers(plan, request, layout) | fed)
         liveness, pace = Liveness(patience(plan, request)), Pace(machine, plan, request)
@@ -123,10 +126,15 @@ async def execute(
     result.cycles = look["cycles"]
     counters = look.values if look.values.keys() >= COUNTERS.keys() else await machine.read(*COUNTERS)
     result.counters = {name: counters[name] for name in COUNTERS if name != "cycles"}
-    rows = 0 if request.logits_mode is LogitsMode.NONE else request.logit_rows(seen)
-    if rows:
-        area = await bus.read_memory(layout.logits, rows * layout.row_bytes)
-        result.logits = list(area.view("<f4").reshape(rows, -1)[:, : plan.shape.vocab].copy())
+    rows, row_bytes = request.logit_rows(seen), layout.logits_bytes(request.logits_mode)
+    if rows and row_bytes:
+        area = (await bus.read_memory(layout.logits, rows * row_bytes)).reshape(rows, row_bytes)
+        if request.logits_mode is LogitsMode.BEST:
+            at = request.temperatures
+            result.lists = [Shortlist.from_record(record.tobytes(), plan.shape.vocab, at[n % len(at)])
+                            for n, record in enumerate(area)]
+        else:
+            result.logits = list(area.view("<f4")[:, : plan.shape.vocab].copy())
     machine.ended(look["cycles"])
 
 
@@ -143,9 +151,12 @@ def _sentence(code: int, port: int) -> str:
 
 def _prompt(request: Request) -> tuple[bytes, dict[str, int]]:
     """Content of the prompt area, and the registers that say how it is fed."""
+    if isinstance(request, HeadAgain):
+        return b"", {"batch": 0, "prompt_length": 0, "start_position": 0, "slot": 0, "chunk": 0}
     if isinstance(request, Batch):
-        entries = [record_bytes(BATCH_ENTRY, {"token": e.token, "position": e.position, "slot": e.slot})
-                   for e in request.entries]
+        entries = [record_bytes(BATCH_ENTRY, {"token": e.token, "position": e.position, "slot": e.slot,
+                                              "scale": logit_scale(temperature)})
+                   for e, temperature in zip(request.entries, request.temperatures, strict=True)]
         return b"".join(entries), {
             "batch": 1, "prompt_length": request.columns, "start_position": 0, "slot": 0, "chunk": 0,
         }
@@ -168,8 +179,16 @@ def _registers(plan: ModelPlan, request: Request, layout: Layout) -> dict[str, i
         "lm_head_offset": regions["head"].offset, "lm_head_beats": regions["head"].size // config.stream_bytes,
         "embed_offset": regions["embed"].offset, "embed_stride": plan.embed_stride,
         "rope_offset": regions["rope"].offset, "rope_stride": plan.rope_stride,
-        "logits_beats": layout.row_bytes // config.beat_bytes, "context": shape.context,
+        "logits_beats": (layout.logits_bytes(request.logits_mode) or layout.row_bytes) // config.beat_bytes,
+        "context": shape.context,
         "max_new_tokens": min(request.max_new_tokens, shape.context), "vocabulary": shape.vocab,
         "end_count": len(request.end_ids), **{f"end_id_{n}": token for n, token in enumerate(request.end_ids)},
         "logits_mode": request.logits_mode.value, "interrupt_enable": 1,
+        **(_listing(request) if config.shortlist else {}),
     }
+
+
+def _listing(request: Request) -> dict[str, int]:
+    """Values of the registers that machines with shortlists have."""
+    again = isinstance(request, HeadAgain)
+    return {"head_again": int(again), "logit_scale": logit_scale(request.temperatures[0] if not again else 1.0)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sw.requests import Batch, Request
+from sw.requests import Batch, HeadAgain, Request
 
 __all__ = ["KvRecord"]
 
@@ -52,6 +52,8 @@ class KvRecord:
 
 def _fed_by(request: Request) -> list[tuple[int, int, Sequence[int]]]:
     """Slot, first position and tokens that a request feeds, besides those that it chooses."""
+    if isinstance(request, HeadAgain):
+        return []
     if isinstance(request, Batch):
         return [(entry.slot, entry.position, (entry.token,)) for entry in request.entries]
     return [(request.slot, request.start_position, request.prompt)]

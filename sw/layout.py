@@ -24,7 +24,7 @@ class Layout:
     """Byte addresses of things in the machine's memory: the image at `image`, everything else behind it.
 
     Areas start at multiples of 4 KiB, the unit of the machine's windows. There is room for `rows` tokens, and for as
-    many rows of logits, `row_bytes` from one to the next.
+    many rows of logits, `row_bytes` from one to the next, or shortlists, `list_bytes` from one to the next.
     """
 
     image: int
@@ -35,15 +35,19 @@ class Layout:
     end: int
     rows: int
     row_bytes: int
+    list_bytes: int
 
     @classmethod
-    def of(cls, *, image_bytes: int, kv_bytes: int, prompt_bytes: int, rows: int, row_bytes: int) -> Layout:
+    def of(
+        cls, *, image_bytes: int, kv_bytes: int, prompt_bytes: int, rows: int, row_bytes: int, list_bytes: int,
+    ) -> Layout:
         """Areas of these sizes from address 0 on."""
         kv = _after(0, image_bytes)
         prompt = _after(kv, kv_bytes)
         tokens = _after(prompt, prompt_bytes)
         logits = _after(tokens, 4 * rows)
-        return cls(0, kv, prompt, tokens, logits, _after(logits, rows * row_bytes), rows, row_bytes)
+        end = _after(logits, rows * max(row_bytes, list_bytes))
+        return cls(0, kv, prompt, tokens, logits, end, rows, row_bytes, list_bytes)
 
     def moved(self, base: int) -> Layout:
         """The same layout, shifted by `base` bytes, a multiple of ALIGNMENT."""
@@ -52,5 +56,9 @@ class Layout:
 
     def used_end(self, request: Request) -> int:
         """End address of the memory that a request uses, a multiple of 4 KiB. Logits count only if requested."""
-        rows = 0 if request.logits_mode is LogitsMode.NONE else request.logit_rows(request.most_tokens)
-        return _after(self.logits, min(rows, self.rows) * self.row_bytes)
+        rows = min(request.logit_rows(request.most_tokens), self.rows)
+        return _after(self.logits, rows * self.logits_bytes(request.logits_mode))
+
+    def logits_bytes(self, mode: LogitsMode) -> int:
+        """Bytes from one row of logits, or shortlist, to the next; 0 if none are requested."""
+        return {LogitsMode.NONE: 0, LogitsMode.BEST: self.list_bytes}.get(mode, self.row_bytes)

@@ -14,6 +14,7 @@ from hw.contract.isa import Flags, Opcode
 from hw.contract.kv_layout import KvLayout
 from hw.contract.machine_float import float32_code
 from hw.contract.payloads import BATCH_ENTRY
+from hw.contract.shortlist import record_beats
 from sw.errors import HardwareError
 from sw.head_padding import padded_head
 from sw.layout import ALIGNMENT, Layout
@@ -272,7 +273,8 @@ class ModelPlan:
         """The layout for base address 0."""
         prompt_bytes = max(4 * self.shape.context, BATCH_ENTRY.size // 8 * self.config.columns)
         return Layout.of(image_bytes=self.image_bytes, kv_bytes=self.kv_bytes, prompt_bytes=prompt_bytes,
-                         rows=self.run_rows, row_bytes=self.logits_stride)
+                         rows=self.run_rows, row_bytes=self.logits_stride,
+                         list_bytes=record_beats(self.config) * self.config.beat_bytes if self.config.shortlist else 0)
 
     def _beats(self, size: int) -> int:
         """`size` bytes, rounded up to whole beats of a port."""

@@ -1,15 +1,17 @@
-"""Requests to the accelerator: a job, or a batch of sequences. The driver and all links use these classes."""
+"""Requests to the accelerator: a job, a batch of sequences, or the LM head of the pass before once more. The driver and
+all links use these classes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from hw.contract.config import ceil_div
+from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.payloads import entry_words
 from hw.contract.register_map import LogitsMode
 from sw.sampling import Sampling
 
-__all__ = ["Batch", "Entry", "Job", "Request", "request_from"]
+__all__ = ["Batch", "Entry", "HeadAgain", "Job", "Request", "request_from"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,8 @@ class Job:
     `start_position` is the position of the first prompt token; earlier positions are already in the slot's KV cache.
     `end_ids` end the sequence; the machine compares with at most `MAX_END_IDS` of them, the driver with any number.
     `last_logits` returns the rows of logits from which tokens are chosen, `all_logits` those of all positions.
+    `list_at` is a temperature: it returns the shortlists of the rows from which tokens are chosen, on a machine that
+    makes them.
     `sampling` says how the driver draws tokens from rows; a link ignores it and chooses the largest logit.
     """
 
@@ -30,20 +34,29 @@ class Job:
     end_ids: tuple[int, ...] = ()
     all_logits: bool = False
     last_logits: bool = False
+    list_at: float | None = None
     sampling: Sampling | None = None
 
     @property
     def logits_mode(self) -> LogitsMode:
-        """Which rows of logits go to memory."""
-        return LogitsMode.ALL if self.all_logits else LogitsMode.LAST if self.last_logits else LogitsMode.NONE
+        """Which rows of logits, or shortlists, go to memory."""
+        if self.all_logits:
+            return LogitsMode.ALL
+        if self.last_logits:
+            return LogitsMode.LAST
+        return LogitsMode.NONE if self.list_at is None else LogitsMode.BEST
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Of the shortlists of a pass."""
+        return (1.0 if self.list_at is None else self.list_at,)
 
     @property
     def columns(self) -> int:
         """Columns that a pass uses at most."""
         return self.chunk
 
-    @property
-    def prompt_words(self) -> int:
+    def prompt_words(self, config: AccelConfig) -> int:
         """Words that are read of the prompt area."""
         return len(self.prompt)
 
@@ -74,11 +87,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Entry:
-    """A sequence to continue: the token to feed next, its position, and the slot with the positions before it."""
+    """A sequence to continue: the token to feed next, its position, and the slot with the positions before it; with
+    `list_at`, the temperature of its shortlist."""
 
     token: int
     position: int
     slot: int
+    list_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,18 +111,24 @@ class Batch:
 
     @property
     def logits_mode(self) -> LogitsMode:
-        """Which rows of logits go to memory; every column chooses a token."""
-        return LogitsMode.ALL if self.all_logits else LogitsMode.NONE
+        """Which rows of logits, or shortlists, go to memory; every column chooses a token."""
+        if self.all_logits:
+            return LogitsMode.ALL
+        return LogitsMode.NONE if all(entry.list_at is None for entry in self.entries) else LogitsMode.BEST
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Of the shortlists of a pass."""
+        return tuple(1.0 if entry.list_at is None else entry.list_at for entry in self.entries)
 
     @property
     def columns(self) -> int:
         """Columns that a pass uses."""
         return len(self.entries)
 
-    @property
-    def prompt_words(self) -> int:
-        """Words that are read of the prompt area: those of an entry but the one that is reserved."""
-        return 3 * self.columns
+    def prompt_words(self, config: AccelConfig) -> int:
+        """Words that are read of the prompt area."""
+        return entry_words(config) * self.columns
 
     @property
     def most_tokens(self) -> int:
@@ -131,7 +152,55 @@ class Batch:
         return self.passes(made) * ceil_div(self.columns, together)
 
 
-Request = Job | Batch
+@dataclass(frozen=True, kw_only=True)
+class HeadAgain:
+    """The rows of logits of the columns that chose a token in the last pass of the run before, whose shortlists did not
+    suffice. The LM head runs again, the layers do not, and no token is chosen.
+
+    `columns`: 1 after a job, those of the batch after a batch.
+    """
+
+    columns: int
+    max_new_tokens: int = 0
+    end_ids: tuple[int, ...] = ()
+
+    @property
+    def logits_mode(self) -> LogitsMode:
+        """Rows go to memory."""
+        return LogitsMode.LAST
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Of the shortlists of a pass: there are none."""
+        return ()
+
+    def prompt_words(self, config: AccelConfig) -> int:
+        """Words that are read of the prompt area."""
+        return 0
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens that can be chosen."""
+        return 0
+
+    def fed(self, made: int) -> int:
+        """Positions that were fed."""
+        return 0
+
+    def passes(self, made: int) -> int:
+        """Passes over the layers."""
+        return 0
+
+    def logit_rows(self, made: int) -> int:
+        """Rows of logits."""
+        return self.columns
+
+    def lm_heads(self, made: int, together: int) -> int:
+        """Passes over the LM head, if so many columns share one."""
+        return ceil_div(self.columns, together)
+
+
+Request = Job | Batch | HeadAgain
 
 
 def request_from(fields: dict[str, Any]) -> Request:
@@ -140,5 +209,7 @@ def request_from(fields: dict[str, Any]) -> Request:
     if "entries" in values:
         values["entries"] = tuple(Entry(**entry) for entry in values["entries"])
         return Batch(**values)
+    if "prompt" not in values:
+        return HeadAgain(**values)
     values["prompt"] = tuple(values["prompt"])
     return Job(**values)

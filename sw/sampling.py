@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.contract.config import AccelConfig
 from hw.contract.shortlist import SHORTLIST_ROWS
 from sw.errors import HardwareError, JobError
 from sw.shortlist import Shortlist, log_sum_error
 
-__all__ = ["Sampler", "Sampling"]
+__all__ = ["Sampler", "Sampling", "list_temperature"]
 
 FIRST_COUNT = 256
 """Tokens that are sorted to find the smallest set of a mass; eight times as many whenever they do not suffice."""
@@ -68,6 +69,25 @@ class Sampling:
         """Whether a shortlist may determine the tokens (`Sampler.draw_listed`). Without one of these it does not,
         unless it holds the whole vocabulary."""
         return (self.top_k is not None and self.top_k <= SHORTLIST_ROWS) or self.top_p < 1 or self.min_p > 0
+
+
+def list_temperature(
+    config: AccelConfig, sampling: Sampling | None, alternatives: int | None = None
+) -> float | None:
+    """The temperature of the shortlists that tokens can be drawn from; None if they need rows of logits.
+
+    Likelihoods, of the token and of so many `alternatives`, are those of temperature 1. A list of that temperature does
+    for drawing with another one, unless top-p needs its sum.
+    """
+    if not config.shortlist or (sampling and not sampling.from_list):
+        return None
+    if alternatives is None:
+        return sampling.temperature if sampling else None
+    if alternatives > SHORTLIST_ROWS:
+        return None
+    if sampling and sampling.temperature != 1 and sampling.top_p < 1 and (sampling.top_k or math.inf) > SHORTLIST_ROWS:
+        return None
+    return 1.0
 
 
 class Sampler:

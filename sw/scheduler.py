@@ -10,7 +10,7 @@ from hw.contract.register_map import MAX_END_IDS
 from sw.driver import Driver, Generation, next_position
 from sw.errors import HardwareError, JobError
 from sw.requests import Batch, Entry, Job
-from sw.sampling import Sampler
+from sw.sampling import Sampler, list_temperature
 
 __all__ = ["generate_batch"]
 
@@ -23,18 +23,26 @@ class _Running:
     job: Job
     result: Generation
     sampler: Sampler | None
+    list_at: float | None
 
     @property
     def entry(self) -> Entry:
         """The entry for the next batch."""
-        return Entry(self.result.tokens[-1], next_position(self.job, self.result), self.job.slot)
+        return Entry(self.result.tokens[-1], next_position(self.job, self.result), self.job.slot, self.list_at)
 
-    def choose(self) -> None:
-        """After a run: draw the token if the job samples, and drop rows of logits that were not requested."""
-        if self.sampler and self.result.tokens:
-            self.result.draw(self.sampler)
-        if not self.job.all_logits:
-            self.result.logits.clear()
+    @property
+    def needs_row(self) -> bool:
+        """Whether each of its tokens needs a row of logits."""
+        return self.sampler is not None and self.list_at is None
+
+
+def _choose(driver: Driver, running: Sequence[_Running]) -> None:
+    """After a run of these: draw the tokens of those that sample, and drop logits that were not requested."""
+    driver.draw([(r.result, r.sampler) for r in running])
+    for r in running:
+        r.result.lists.clear()
+        if not r.job.all_logits:
+            r.result.logits.clear()
 
 
 def generate_batch(driver: Driver, jobs: Sequence[Job]) -> Iterator[tuple[int, Generation]]:
@@ -70,13 +78,14 @@ def _generate(driver: Driver, jobs: Sequence[Job]) -> Iterator[tuple[int, Genera
         while waiting and free:
             number, job = waiting.popleft()
             joining = _Running(number, replace(job, slot=free.popleft()), Generation(list(job.prompt)),
-                               job.sampling and Sampler(job.sampling))
+                               job.sampling and Sampler(job.sampling),
+                               job.sampling and list_temperature(driver.config, job.sampling))
             first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens), end_ids=(),
-                            last_logits=bool(job.sampling))
+                            last_logits=joining.needs_row, list_at=joining.list_at)
             driver.run(first, [joining.result])
             if len(joining.result.tokens) != first.max_new_tokens:
                 raise HardwareError("the run of a prompt ended without a token: reset the accelerator and run again")
-            joining.choose()
+            _choose(driver, [joining])
             running.append(joining)
             yield from _leave(driver, running, free)
         if running:
@@ -94,13 +103,13 @@ def _decode(driver: Driver, running: list[_Running]) -> None:
     single = drawn or len(end_ids) > MAX_END_IDS
     before = [len(r.result.tokens) for r in running]
     batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=1 if single else min(*left, rows),
-                  end_ids=() if single else end_ids, all_logits=drawn or any(r.job.all_logits for r in running))
+                  end_ids=() if single else end_ids,
+                  all_logits=any(r.needs_row or r.job.all_logits for r in running))
     driver.run(batch, [r.result for r in running])
     passes = {len(r.result.tokens) - made for r, made in zip(running, before, strict=True)}
     if len(passes) != 1 or 0 in passes:
         raise HardwareError("a batch ended in the middle of a pass: reset the accelerator and run again")
-    for r in running:
-        r.choose()
+    _choose(driver, running)
 
 
 def _leave(

@@ -324,7 +324,7 @@ class AccelConfig:
 PRESETS = {
     c.name: c
     for c in (
-        AccelConfig(name="tiny"),
+        AccelConfig(name="tiny", shortlist=64),
         AccelConfig(name="tiny-kv16", kv_bits=16),
         AccelConfig(name="ulx3s", vector=1, max_hidden=1024),
         AccelConfig(
@@ -333,14 +333,14 @@ PRESETS = {
             burst_beats=16,
         ),
         AccelConfig(
-            name="medium", port_bits=128, rows=4, columns=4, vector=4, stream_fifo_beats=1024,
+            name="medium", port_bits=128, rows=4, columns=4, vector=4, stream_fifo_beats=1024, shortlist=64,
             max_hidden=2560, max_intermediate=6912, max_vocab=128256,
         ),
         AccelConfig(
             # of the board with that name: a port of 128 bits for each of the four S_AXI_HP ports of a K26, and maxima
             # of microsoft/bitnet-b1.58-2B-4T, which fits its DDR4
             name="kv260", ports=4, port_bits=128, rows=16, columns=8, vector=4, query_rows=8, stream_fifo_beats=2048,
-            max_hidden=2560, max_intermediate=6912, max_vocab=128256,
+            shortlist=64, max_hidden=2560, max_intermediate=6912, max_vocab=128256,
         ),
     )
 }

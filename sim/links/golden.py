@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+import numpy as np
+
 from hw.contract.register_map import LogitsMode
 from sim.golden.logits import argmax
 from sim.golden.machine import GoldenMachine
 from sim.golden.number import Array
+from sim.golden.shortlist import record
+from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.link import Link, RunStats, Step
-from sw.requests import Batch, Entry, Request
+from sw.requests import Batch, Entry, HeadAgain, Request
 from sw.scrub import Progress, scrub
+from sw.shortlist import Shortlist, logit_scale
 
 __all__ = ["GoldenLink"]
 
@@ -22,6 +27,7 @@ class GoldenLink(Link):
     def __init__(self, image: ModelImage) -> None:
         super().__init__(image.plan)
         self.image, self.machine = image, GoldenMachine(image)
+        self._kept: list[Array] = []  # rows of the columns that chose a token in the last pass
 
     def build(self) -> int:
         """Build ID of the configuration, because the model computes the same as an accelerator of it."""
@@ -44,6 +50,12 @@ class GoldenLink(Link):
 
     def run(self, request: Request) -> Generator[Step, None, None]:
         """A prompt in chunks, then token by token. A chosen token is fed only if another may follow."""
+        if isinstance(request, HeadAgain):
+            if len(self._kept) != request.columns:
+                raise HardwareError(f"{len(self._kept)} columns chose a token in the last pass, not {request.columns}")
+            yield Step(self._kept, None)
+            return
+        self._kept = []
         if isinstance(request, Batch):
             yield from self._decode(request, request.entries, request.max_new_tokens)
             return
@@ -59,8 +71,9 @@ class GoldenLink(Link):
             if fed <= last or not job.max_new_tokens:
                 yield Step(rows, None)
         if job.max_new_tokens:
+            self._kept = rows[-1:]
             first = Entry(argmax(rows[-1]), job.start_position + fed, job.slot)
-            yield Step([] if job.logits_mode is LogitsMode.NONE else rows, first.token)
+            yield self._step(job, rows, first.token, 0)
             if not self._ends(request, first):
                 yield from self._decode(request, (first,), job.max_new_tokens - 1)
 
@@ -70,11 +83,22 @@ class GoldenLink(Link):
             tokens, positions, slots = zip(*((e.token, e.position, e.slot) for e in entries), strict=True)
             rows = [row for row in self._pass(tokens, positions, slots, [True] * len(tokens))
                     if row is not None]
+            self._kept = rows
             entries = tuple(Entry(argmax(row), e.position + 1, e.slot) for e, row in zip(entries, rows, strict=True))
-            for entry, row in zip(entries, rows, strict=True):
-                yield Step([] if request.logits_mode is LogitsMode.NONE else [row], entry.token)
+            for column, (entry, row) in enumerate(zip(entries, rows, strict=True)):
+                yield self._step(request, [row], entry.token, column)
             if any(self._ends(request, entry) for entry in entries):
                 return
+
+    def _step(self, request: Request, rows: list[Array], token: int, column: int) -> Step:
+        """A token, and of the rows up to the one that it was chosen from what the request wants."""
+        if request.logits_mode is LogitsMode.NONE:
+            return Step([], token)
+        if request.logits_mode is not LogitsMode.BEST:
+            return Step(rows, token)
+        temperature = request.temperatures[column]
+        content = record(rows[-1], float(np.array(logit_scale(temperature), dtype="<u4").view("<f4")))
+        return Step([], token, (Shortlist.from_record(content, self.plan.shape.vocab, temperature),))
 
     def _pass(
         self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], want: Sequence[bool]

@@ -95,7 +95,7 @@ class SimulatedLink(Link):
             "head": request.lm_heads(tokens, self.config.head_columns) * regions["head"].size,
             "embed": fed * self.plan.embed_stride,
             "rope": fed * self.plan.rope_stride,
-            "prompt": request.prompt_words * beat,
+            "prompt": request.prompt_words(self.config) * beat,
         }
         return found | {"kv": beats_read * beat - sum(found.values()), "total": beats_read * beat}
 
@@ -111,13 +111,13 @@ class SimulatedLink(Link):
                 yield Step([], reply[1])
         finally:
             simulator.settle()
-        measured, rows = reply[1]
+        measured, (rows, lists) = reply[1]
         self.samples = [dict(zip(COUNTERS, sample, strict=True)) for sample in measured["samples"]]
         read, written = measured["beats_read"], measured["beats_written"]
         self._stats = RunStats(measured["cycles"], measured["counters"], time.perf_counter() - started,
                                Traffic(read, written, self._read_bytes(request, tokens, read)))
-        if rows:
-            yield Step([row.astype(np.float64) for row in rows], None)
+        if rows or lists:
+            yield Step([row.astype(np.float64) for row in rows], None, tuple(lists))
 
     def _memory(self, order: str, *arguments: object) -> Any:
         simulator = self._started()

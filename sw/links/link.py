@@ -13,16 +13,18 @@ from sw.links.stop import Stop
 from sw.model_plan import ModelPlan
 from sw.requests import Request
 from sw.scrub import Progress
+from sw.shortlist import Shortlist
 
 __all__ = ["Link", "RunStats", "Step", "Traffic"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run: the requested rows of logits, in order, and a token if one was chosen."""
+    """One step of a run: the requested rows of logits or shortlists, in order, and a token if one was chosen."""
 
     rows: list[NDArray[np.float64]]
     token: int | None
+    lists: tuple[Shortlist, ...] = ()
 
 
 def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
@@ -60,6 +62,7 @@ class RunStats:
         seconds: wall time.
         traffic: traffic of the memory ports; None if the link does not count it.
         runs: number of runs.
+        heads_again: of these, runs of the LM head for rows whose shortlists did not suffice.
     """
 
     cycles: int
@@ -67,11 +70,12 @@ class RunStats:
     seconds: float
     traffic: Traffic | None = None
     runs: int = 1
+    heads_again: int = 0
 
     def __add__(self, other: RunStats) -> RunStats:
         both = None if self.traffic is None or other.traffic is None else self.traffic + other.traffic
         return RunStats(self.cycles + other.cycles, _sum(self.counters, other.counters), self.seconds + other.seconds,
-                        both, self.runs + other.runs)
+                        both, self.runs + other.runs, self.heads_again + other.heads_again)
 
 
 class Link(ABC):

@@ -22,7 +22,7 @@ from sw.driver import Driver, Generation
 from sw.errors import HardwareError, SessionClosedError
 from sw.links.link import RunStats
 from sw.links.stop import Stopped
-from sw.requests import Batch, Job, Request
+from sw.requests import Batch, HeadAgain, Job, Request
 from sw.serve.order import Order, QueueFullError, Tell
 from sw.serve.sequence import Sequence
 from sw.serve.slots import Slots
@@ -121,7 +121,7 @@ class Engine:
             SessionClosedError: the engine is closed.
         """
         self.check(order)
-        sequence = Sequence(order, tell, self._text, self.context)
+        sequence = Sequence(order, tell, self._text, self.context, self._driver.config)
         with self._lock:
             if self._closed:
                 raise SessionClosedError("the server is ending: send the request again later")
@@ -213,8 +213,8 @@ class Engine:
         if not ready:
             return
         feeding, end_ids = len(ready) < len(self._active), self._text.tokens.end_ids
-        rows = any(one.wants_rows for one in ready)
-        one_pass = rows or feeding or len(end_ids) > MAX_END_IDS
+        rows = any(one.needs_row for one in ready)
+        one_pass = rows or any(one.list_at is not None for one in ready) or feeding or len(end_ids) > MAX_END_IDS
         with self._lock:
             limit = PASSES if self._waiting else self.context
         most = min(limit, self._driver.link.plan.run_rows // len(ready), *(one.left for one in ready))
@@ -222,9 +222,14 @@ class Engine:
                       end_ids=() if one_pass else end_ids, all_logits=rows)
         self._run(batch, ready, batch.max_new_tokens)
 
-    def _run(self, request: Request, sequences: list[Sequence], passes: int) -> bool:
-        """Run a request and give its tokens to the sequences. Returns whether it ran to its end."""
-        results, tokens = [Generation([]) for _ in sequences], list[int]()
+    def _run(
+        self, request: Request, sequences: list[Sequence], passes: int, results: list[Generation] | None = None
+    ) -> bool:
+        """Run a request and give its tokens to the sequences. Returns whether it ran to its end.
+
+        `results` get the logits of a request that chooses no tokens.
+        """
+        results, tokens = results or [Generation([]) for _ in sequences], list[int]()
         live, columns = passes > 1, len(sequences)
 
         def on_token(token: int) -> None:
@@ -263,15 +268,32 @@ class Engine:
         return True
 
     def _draw(self, sequences: list[Sequence], results: list[Generation]) -> None:
-        """Give each sequence its only token of a run and the row of logits that it was chosen from, if there is one."""
-        failed: list[tuple[Sequence, HardwareError]] = []
-        for sequence, result in zip(sequences, results, strict=True):
+        """Give each sequence its only token of a run, and the row of logits or the shortlist that it was chosen from,
+        if there is one. Where shortlists do not suffice, the rows take another run."""
+        rows = [Generation([]) for _ in sequences]
+        left = self._take(sequences, results, results)
+        if left and self._run(HeadAgain(columns=len(sequences)), sequences, 0, rows):
+            self._take(sequences, results, rows, left)
+
+    def _take(
+        self, sequences: list[Sequence], results: list[Generation], rows: list[Generation],
+        which: list[int] | None = None,
+    ) -> list[int]:
+        """Give sequences, by number or all, their token, their row of `rows` or their shortlist. Returns the numbers of
+        those that still have none."""
+        failed, left = list[tuple[Sequence, HardwareError]](), list[int]()
+        for n in range(len(sequences)) if which is None else which:
+            sequence, result = sequences[n], results[n]
+            row = rows[n].logits[-1] if rows[n].logits else None
+            shortlist = result.lists[-1] if result.lists else None
             try:
-                sequence.take(result.tokens[-1], result.logits[-1] if result.logits else None)
+                if not sequence.take(result.tokens[-1], row, shortlist):
+                    left.append(n)
             except HardwareError as error:
                 failed.append((sequence, error))
         for sequence, error in failed:
             self._fault([sequence], error)
+        return [] if failed else left  # after a fault all are fed again
 
     def _fault(self, sequences: list[Sequence], error: HardwareError) -> None:
         """Some sequences fail. What the cache holds is not trusted any more: the others are fed again."""

@@ -7,10 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hw.contract.config import AccelConfig
 from sw.requests import Entry, Job
-from sw.sampling import Sampler
+from sw.sampling import Sampler, list_temperature
 from sw.serve.order import End, Failure, Likelihood, Order, Part, Tell
 from sw.serve.stop_texts import StopTexts
+from sw.shortlist import Shortlist
 from sw.text import CheckpointText
 
 __all__ = ["Sequence"]
@@ -23,18 +25,23 @@ class Sequence:
         order: what was asked.
         slot: its KV slot; None while it waits for one.
         fed: positions that are in the cache of the slot.
+        list_at: temperature of the shortlist that each of its tokens is chosen from, if there is one.
         gone: whether nobody wants the rest of the answer.
         ended: whether the last event was told.
         made: tokens of the answer.
     """
 
-    def __init__(self, order: Order, tell: Tell, text: CheckpointText, context: int) -> None:
+    def __init__(self, order: Order, tell: Tell, text: CheckpointText, context: int, config: AccelConfig) -> None:
         self.order, self._tell = order, tell
         self.slot: int | None = None
         self.fed = self.made = self._reused = 0
         self.gone = self.ended = False
         self._ids = list(order.prompt)
         self._sampler = order.sampling and Sampler(order.sampling)
+        wanted = self._sampler is not None or order.alternatives is not None
+        self.list_at = list_temperature(config, order.sampling, order.alternatives) if wanted else None
+        self.needs_row = wanted and self.list_at is None
+        """Whether each of its tokens needs a row of logits."""
         self._text, self._stops, self._end_ids = text.stream(), StopTexts(order.stops), text.tokens.end_ids
         self._context = context
         self._written = self._shown = 0  # characters
@@ -55,11 +62,6 @@ class Sequence:
         return len(self._ids) - self.fed == 1
 
     @property
-    def wants_rows(self) -> bool:
-        """Whether each of its tokens needs a row of logits."""
-        return self._sampler is not None or self.order.alternatives is not None
-
-    @property
     def left(self) -> int:
         """Most tokens that a run may choose."""
         return min(self.order.max_new_tokens - self.made, self._context - self.fed)
@@ -68,7 +70,7 @@ class Sequence:
     def entry(self) -> Entry:
         """The entry for the next batch."""
         assert self.slot is not None
-        return Entry(self._ids[-1], self.fed, self.slot)
+        return Entry(self._ids[-1], self.fed, self.slot, self.list_at)
 
     def piece(self, size: int, chunk: int) -> Job:
         """Job for the next tokens that are to be fed, at most `size`; the last of them choose a token."""
@@ -76,22 +78,38 @@ class Sequence:
         part = tuple(self._ids[self.fed : self.fed + size])
         last = self.fed + len(part) == len(self._ids)
         return Job(prompt=part, start_position=self.fed, slot=self.slot, chunk=chunk, max_new_tokens=int(last),
-                   last_logits=last and self.wants_rows)
+                   last_logits=last and self.needs_row, list_at=self.list_at if last else None)
 
-    def take(self, token: int, row: NDArray[np.float32] | None = None) -> None:
-        """Append the token that the machine chose from a row of logits, or one that is drawn from the row.
+    def take(
+        self, token: int, row: NDArray[np.float32] | None = None, shortlist: Shortlist | None = None
+    ) -> bool:
+        """Append the token that the machine chose, or one that is drawn from the row of logits or its shortlist.
+
+        Returns False, and appends none, if the shortlist does not suffice: call it again with the row.
 
         Raises HardwareError: the logits are not finite.
         """
         if self.over:
-            return
-        if self._sampler and row is not None:
-            token = self._sampler.draw(row)
+            return True
+        likelihood: Likelihood | None = None
+        if row is not None:
+            token = self._sampler.draw(row) if self._sampler else token
+            if self.order.alternatives is not None:
+                likelihood = Likelihood.of(token, row, self.order.alternatives)
+        elif shortlist is not None:
+            if self.order.alternatives is not None and shortlist.log_sum is None:
+                return False
+            drawn = self._sampler.draw_listed(shortlist) if self._sampler else token
+            if drawn is None:
+                return False
+            token = drawn
+            if self.order.alternatives is not None:
+                likelihood = Likelihood.of_list(token, shortlist, self.order.alternatives)
         self.fed = len(self._ids)
         self._ids.append(token)
         self.made += 1
-        if self.order.alternatives is not None and row is not None and token not in self._end_ids:
-            self._likelihoods.append((self._written, Likelihood.of(token, row, self.order.alternatives)))
+        if likelihood is not None and token not in self._end_ids:
+            self._likelihoods.append((self._written, likelihood))
         written = self._text.add(token)
         self._written += len(written)
         shown, stopped = self._stops.add(written)
@@ -108,6 +126,7 @@ class Sequence:
             self._end("stop")
         elif full:
             self._end("length")
+        return True
 
     def _likelihoods_shown(self, all_shown: bool) -> tuple[Likelihood, ...]:
         """Those of tokens whose text begins in what is shown. The others are of a text that may become a stop text."""
