@@ -178,7 +178,7 @@ class Executor(wiring.Component):
                 m.next = "ATTEND"
             with m.Case(Opcode.LM_HEAD.value):
                 m.d.sync += self._scaling.eq(self.feed.head_column)
-                m.next = "LM_HEAD SCALE"
+                m.next = "LM_HEAD GROUP" if config.head_columns < config.columns else "LM_HEAD SCALE"
             with m.Default():
                 m.d.comb += self.feed.ended.eq(1)
                 m.next = "FETCH"
@@ -338,6 +338,11 @@ class Executor(wiring.Component):
 
     def _lm_head_states(self, m: Module) -> None:
         vector = self.vector
+        if self.config.head_columns < self.config.columns:
+            with m.State("LM_HEAD GROUP"):
+                m.d.sync += self._scaling.eq(self.feed.head_column)
+                with m.If(self.feed.head_open):
+                    m.next = "LM_HEAD SCALE"
         with m.State("LM_HEAD SCALE"):
             m.next = "LM_HEAD QUANTIZE"
         offer_state(m, "LM_HEAD QUANTIZE", vector.quantize, "LM_HEAD CODES")

@@ -29,9 +29,12 @@ def feed_signature(config: AccelConfig) -> wiring.Signature:
         columns: columns in use, 0 to columns - 1.
         tokens, descriptors: token, position and KV slot of each column.
         head_column, head_columns: the first of the columns whose logits LM_HEAD computes, and how many.
+        head_open: the LM head may begin: rows of memory are announced, and nothing of the group before is under way.
+            Only where the columns can be several groups; the first group never has to wait.
         ended: END was executed. lm_head_done: their logits are complete.
     """
     return wiring.Signature({
+        **({"head_open": Out(1)} if config.head_columns < config.columns else {}),
         "columns": Out(range(config.columns + 1)),
         "tokens": Out(data.ArrayLayout(unsigned(TOKEN_BITS), config.columns)),
         "descriptors": Out(data.ArrayLayout(descriptor(config), config.columns)),

@@ -38,8 +38,8 @@ class TokenLoop(wiring.Component):
     With `head_again` nothing is fed. The LM head runs for the columns that chose a token in the last pass, whose
     residual streams, and the factors of their norms, are as that pass has left them. BAD_PARAMETER if there is none.
 
-    Cost between passes: about 20 clocks and a memory latency per 32-bit word of the prompt (three words per entry of a
-    batch), a few clocks per chosen token, and once the latency of the writes.
+    Cost between passes: about 20 clocks and a memory latency per 32-bit word of the prompt (an entry of a batch has
+    three or, with shortlists, four), a few clocks per chosen token, and once the latency of the writes.
 
     Members:
         start, job: from the registers.
@@ -169,11 +169,12 @@ class TokenLoop(wiring.Component):
                 if config.shortlist:
                     with m.If(job.head_again):
                         m.next = "AGAIN"
-        most = LogitsMode.BEST if config.shortlist else LogitsMode.ALL
+        # with shortlists all numbers of the register are modes
+        bad_mode = C(0, 1) if config.shortlist else job.logits_mode > LogitsMode.ALL.value
         with m.State("CHECK"):
             m.next = "FETCH"
             with m.If((self._together == 0) | (self._together > config.columns) | (self._left == 0)
-                      | (job.context > config.max_positions) | (job.logits_mode > most.value)
+                      | (job.context > config.max_positions) | bad_mode
                       | ((job.logits_mode != LogitsMode.NONE.value) & (job.logits_beats == 0))
                       | (~job.batch & self._bad_slot)):
                 self._fails(m, ErrorCode.BAD_PARAMETER)
@@ -273,6 +274,8 @@ class TokenLoop(wiring.Component):
         with m.State("LM HEAD"):
             best = self.i_best.payload
             m.d.comb += self.in_pass.eq(1)
+            if most < self.config.columns:
+                m.d.comb += feed.head_open.eq(1)
             with m.If(self.i_best.valid):
                 m.d.sync += feed.tokens[(self._head_at + best.column)[: self.config.column_bits]].eq(best.row)
             with m.If(feed.lm_head_done):

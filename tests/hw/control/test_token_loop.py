@@ -235,8 +235,9 @@ class Surroundings:
             self.seen.streams.append((int(command.address), int(command.beats)))
 
     async def executor(self, ctx: Any) -> None:
-        """Runs the regions in order. The rows of a group have been announced when its head begins; its best rows come
-        one after the other, in any clocks before it ends."""
+        """Runs the regions in order, each as soon as it may. The rows of a group have been announced when its head
+        begins, and those of the group before are written; its best rows come one after the other, in any clocks before
+        it ends."""
         dut = self.dut
         while True:
             while len(self.seen.streams) == self.executed:
@@ -252,9 +253,13 @@ class Surroundings:
                 self.seen.passes.append(self.passes[-1])
                 await self.pulse(ctx, dut.feed.ended)
                 continue
-            while not ctx.get(dut.in_pass):
+            if self.config.head_columns < self.config.columns:
+                while not ctx.get(dut.feed.head_open):
+                    await ctx.tick()
+                assert ctx.get(dut.in_pass)
                 await ctx.tick()
-            await ctx.tick()
+            else:
+                await self.pause(ctx, least=self.config.columns)
             group = (ctx.get(dut.feed.head_column), ctx.get(dut.feed.head_columns))
             self.seen.heads.append(group)
             announced = sum(columns for _, columns in self.seen.heads) if self.run.logits_mode else 0
