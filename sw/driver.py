@@ -22,7 +22,7 @@ from sw.errors import HardwareError, JobError
 from sw.kv_record import KvRecord
 from sw.links.link import Link, RunStats
 from sw.requests import HeadAgain, Job, Request
-from sw.sampling import Sampler, list_temperature
+from sw.sampling import Sampler
 from sw.shortlist import Shortlist
 
 __all__ = ["Driver", "Generation", "next_position"]
@@ -84,6 +84,9 @@ class Driver:
         for token in job.end_ids:
             if not 0 <= token < shape.vocab:
                 raise JobError(f"end id {token} is outside the vocabulary of {shape.vocab}")
+        if job.list_at is not None and not self.config.shortlist:
+            raise JobError(f"preset {self.config.name} makes no shortlists: leave out list_at, or set the preset's "
+                           "shortlist to 64")
         if not 0 <= job.slot < shape.sequences:
             raise JobError(f"slot must be 0 to {shape.sequences - 1}, the KV slots of the image, not {job.slot}")
 
@@ -135,12 +138,12 @@ class Driver:
                 if sampler and result.tokens and not result.draw(sampler)]
         if not left:
             return
-        rows = [Generation([]) for _ in drawing]
-        self.run(HeadAgain(columns=len(drawing)), rows)
-        for n in left:
+        rows = [Generation([]) for _ in left]
+        self.run(HeadAgain(columns=len(drawing), wanted=tuple(left)), rows)
+        for n, row in zip(left, rows, strict=True):
             result, sampler = drawing[n]
             assert sampler is not None
-            result.tokens[-1] = sampler.draw(rows[n].logits[-1])
+            result.tokens[-1] = sampler.draw(row.logits[-1])
 
     def stopped(self, job: Job, result: Generation) -> str:
         """The reason why a sequence ends here; empty if it can continue."""
@@ -182,10 +185,10 @@ class Driver:
     def _step(self, job: Job, sampler: Sampler | None, result: Generation, on_token: Callable[[int], None]) -> None:
         """Run a job with one run per token, until a stop condition holds or a run returns no token."""
         part = replace(job, max_new_tokens=min(1, job.max_new_tokens), end_ids=())
-        if sampler:
-            list_at = list_temperature(self.config, job.sampling)
-            part = replace(part, list_at=list_at, last_logits=list_at is None)
         while True:
+            if sampler:
+                list_at = sampler.list_temperature(self.config)
+                part = replace(part, list_at=list_at, last_logits=list_at is None)
             made = len(result.tokens)
             self.run(part, [result])
             if len(result.tokens) > made:

@@ -126,16 +126,26 @@ async def execute(
     result.cycles = look["cycles"]
     counters = look.values if look.values.keys() >= COUNTERS.keys() else await machine.read(*COUNTERS)
     result.counters = {name: counters[name] for name in COUNTERS if name != "cycles"}
-    rows, row_bytes = request.logit_rows(seen), layout.logits_bytes(request.logits_mode)
-    if rows and row_bytes:
-        area = (await bus.read_memory(layout.logits, rows * row_bytes)).reshape(rows, row_bytes)
-        if request.logits_mode is LogitsMode.BEST:
-            at = request.temperatures
-            result.lists = [Shortlist.from_record(record.tobytes(), plan.shape.vocab, at[n % len(at)])
-                            for n, record in enumerate(area)]
-        else:
-            result.logits = list(area.view("<f4")[:, : plan.shape.vocab].copy())
+    area = await _logits(bus, layout, request, seen)
+    if request.logits_mode is LogitsMode.BEST:
+        at = request.temperatures
+        result.lists = [Shortlist.from_record(record.tobytes(), plan.shape.vocab, at[n % len(at)])
+                        for n, record in enumerate(area)]
+    else:
+        result.logits = list(area.view("<f4")[:, : plan.shape.vocab].copy())
     machine.ended(look["cycles"])
+
+
+async def _logits(bus: Bus, layout: Layout, request: Request, made: int) -> NDArray[np.uint8]:
+    """Rows of logits, or shortlists, that a run has left in memory, [rows, bytes]."""
+    size = layout.logits_bytes(request.logits_mode)
+    count = request.logit_rows(made) if size else 0
+    if isinstance(request, HeadAgain):
+        rows = [await bus.read_memory(layout.logits + n * size, size) for n in request.wanted]
+        return np.stack(rows)
+    if not count:
+        return np.zeros((0, size), np.uint8)
+    return (await bus.read_memory(layout.logits, count * size)).reshape(count, size)
 
 
 def _sentence(code: int, port: int) -> str:

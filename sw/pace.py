@@ -5,7 +5,7 @@ from __future__ import annotations
 from sw.errors import HardwareError
 from sw.model_plan import ModelPlan
 from sw.registers import Machine
-from sw.requests import Batch, Request
+from sw.requests import Batch, HeadAgain, Request
 
 __all__ = ["FROZEN_PAUSES", "Liveness", "Pace", "patience"]
 
@@ -95,6 +95,8 @@ class Pace:
         if left < 0:  # the pass after it has begun
             return 0
         pace = self._paces.get(self._kind)
+        if pace is None and isinstance(self._request, HeadAgain):  # chooses no token to measure at
+            pace = next(iter(self._paces.values()), None)
         if pace is not None:
             return round(left * pace)
         return min(left * cycles // beats, cycles) if beats else 0

@@ -154,13 +154,14 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadAgain:
-    """The rows of logits of the columns that chose a token in the last pass of the run before, whose shortlists did not
-    suffice. The LM head runs again, the layers do not, and no token is chosen.
+    """Rows of logits of columns that chose a token in the last pass of the run before, whose shortlists did not
+    suffice. The LM head runs again for all that chose one, the layers do not, and no token is chosen.
 
-    `columns`: 1 after a job, those of the batch after a batch.
+    `columns`: 1 after a job, those of the batch after a batch. `wanted` are those whose rows are returned, by number.
     """
 
     columns: int
+    wanted: tuple[int, ...]
     max_new_tokens: int = 0
     end_ids: tuple[int, ...] = ()
 
@@ -192,7 +193,7 @@ class HeadAgain:
         return 0
 
     def logit_rows(self, made: int) -> int:
-        """Rows of logits."""
+        """Rows of logits in memory."""
         return self.columns
 
     def lm_heads(self, made: int, together: int) -> int:
@@ -209,7 +210,7 @@ def request_from(fields: dict[str, Any]) -> Request:
     if "entries" in values:
         values["entries"] = tuple(Entry(**entry) for entry in values["entries"])
         return Batch(**values)
-    if "prompt" not in values:
-        return HeadAgain(**values)
+    if "wanted" in values:
+        return HeadAgain(**{**values, "wanted": tuple(values["wanted"])})
     values["prompt"] = tuple(values["prompt"])
     return Job(**values)

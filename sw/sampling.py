@@ -22,6 +22,9 @@ __all__ = ["Sampler", "Sampling", "list_temperature"]
 FIRST_COUNT = 256
 """Tokens that are sorted to find the smallest set of a mass; eight times as many whenever they do not suffice."""
 
+ROWS_AFTER_LIST = 16
+"""Tokens drawn from rows after one that a list did not determine."""
+
 MARGIN = 1e-12
 """Relative, of sums of weights: more than the rounding of float64, whose order of summation is not ours."""
 
@@ -97,6 +100,15 @@ class Sampler:
         self._sampling = sampling
         self._random = np.random.Generator(np.random.PCG64(sampling.seed))
         self._drawn: Counter[int] = Counter()
+        self._rows = 0  # tokens that are to be drawn from rows, after a list that did not suffice
+
+    def list_temperature(self, config: AccelConfig, alternatives: int | None = None) -> float | None:
+        """The temperature of the shortlist that the next token can be drawn from, as `list_temperature`.
+
+        After a list that did not suffice, rows are asked for at once for the next `ROWS_AFTER_LIST` tokens, since a
+        list in vain takes another run of the LM head. The tokens are the same either way.
+        """
+        return None if self._rows else list_temperature(config, self._sampling, alternatives)
 
     def draw(self, row: NDArray[np.float32]) -> int:
         """Draw a token id from a row of logits, (vocabulary,). Each call takes exactly one random number.
@@ -109,6 +121,7 @@ class Sampler:
         if not np.isfinite(row).all():
             raise HardwareError("the logits contain NaN or infinity, because memory or its connection is faulty: run "
                                 "`bitnet-fpga doctor --board NAME`")
+        self._rows = max(0, self._rows - 1)
         scores = row.astype(np.float64)
         for token, penalty in self._penalties().items():
             scores[token] -= penalty
@@ -120,7 +133,10 @@ class Sampler:
         None if the list does not determine that token: no random number is taken, and `draw` is to be called.
         """
         kept = self._kept_of_list(shortlist)
-        return None if kept is None else self._draw(*kept)
+        if kept is None:
+            self._rows = 1 + ROWS_AFTER_LIST
+            return None
+        return self._draw(*kept)
 
     def _penalties(self) -> dict[int, float]:
         """By id: what is subtracted from the logits of tokens that were drawn before."""

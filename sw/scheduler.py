@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from hw.contract.config import AccelConfig
 from hw.contract.register_map import MAX_END_IDS
 from sw.driver import Driver, Generation, next_position
 from sw.errors import HardwareError, JobError
 from sw.requests import Batch, Entry, Job
-from sw.sampling import Sampler, list_temperature
+from sw.sampling import Sampler
 
 __all__ = ["generate_batch"]
 
@@ -23,7 +24,7 @@ class _Running:
     job: Job
     result: Generation
     sampler: Sampler | None
-    list_at: float | None
+    config: AccelConfig
 
     @property
     def entry(self) -> Entry:
@@ -31,8 +32,13 @@ class _Running:
         return Entry(self.result.tokens[-1], next_position(self.job, self.result), self.job.slot, self.list_at)
 
     @property
+    def list_at(self) -> float | None:
+        """The temperature of the shortlist that its next token is drawn from, if there is one."""
+        return self.sampler and self.sampler.list_temperature(self.config)
+
+    @property
     def needs_row(self) -> bool:
-        """Whether each of its tokens needs a row of logits."""
+        """Whether its next token needs a row of logits."""
         return self.sampler is not None and self.list_at is None
 
 
@@ -78,8 +84,7 @@ def _generate(driver: Driver, jobs: Sequence[Job]) -> Iterator[tuple[int, Genera
         while waiting and free:
             number, job = waiting.popleft()
             joining = _Running(number, replace(job, slot=free.popleft()), Generation(list(job.prompt)),
-                               job.sampling and Sampler(job.sampling),
-                               job.sampling and list_temperature(driver.config, job.sampling))
+                               job.sampling and Sampler(job.sampling), driver.config)
             first = replace(joining.job, max_new_tokens=min(1, job.max_new_tokens), end_ids=(),
                             last_logits=joining.needs_row, list_at=joining.list_at)
             driver.run(first, [joining.result])

@@ -53,7 +53,7 @@ class GoldenLink(Link):
         if isinstance(request, HeadAgain):
             if len(self._kept) != request.columns:
                 raise HardwareError(f"{len(self._kept)} columns chose a token in the last pass, not {request.columns}")
-            yield Step(self._kept, None)
+            yield Step([self._kept[n] for n in request.wanted], None)
             return
         self._kept = []
         if isinstance(request, Batch):

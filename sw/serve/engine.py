@@ -208,13 +208,18 @@ class Engine:
             sequence.fed += len(job.prompt)
 
     def _decode(self) -> None:
-        """Run a batch of those that are fed."""
+        """Run a batch of those that are fed.
+
+        A sequence whose likelihoods come from shortlists gets them from one whoever shares the pass: they differ from
+        those of a row in the sixth digit. Others that need rows then get them from another run of the LM head.
+        """
         ready = [one for one in self._active if one.ready and not one.over]
         if not ready:
             return
         feeding, end_ids = len(ready) < len(self._active), self._text.tokens.end_ids
-        rows = any(one.needs_row for one in ready)
-        one_pass = rows or any(one.list_at is not None for one in ready) or feeding or len(end_ids) > MAX_END_IDS
+        rows = any(one.needs_row for one in ready) and not any(one.likely_from_list for one in ready)
+        one_pass = feeding or len(end_ids) > MAX_END_IDS or any(
+            one.needs_row or one.list_at is not None for one in ready)
         with self._lock:
             limit = PASSES if self._waiting else self.context
         most = min(limit, self._driver.link.plan.run_rows // len(ready), *(one.left for one in ready))
@@ -270,21 +275,20 @@ class Engine:
     def _draw(self, sequences: list[Sequence], results: list[Generation]) -> None:
         """Give each sequence its only token of a run, and the row of logits or the shortlist that it was chosen from,
         if there is one. Where shortlists do not suffice, the rows take another run."""
-        rows = [Generation([]) for _ in sequences]
-        left = self._take(sequences, results, results)
-        if left and self._run(HeadAgain(columns=len(sequences)), sequences, 0, rows):
-            self._take(sequences, results, rows, left)
+        left = self._take(sequences, results)
+        if not left:
+            return
+        lacking, rows = [sequences[n] for n in left], [Generation([]) for _ in left]
+        if self._run(HeadAgain(columns=len(sequences), wanted=tuple(left)), lacking, 0, rows):
+            for n, row in zip(left, rows, strict=True):
+                row.tokens = results[n].tokens
+            self._take(lacking, rows)
 
-    def _take(
-        self, sequences: list[Sequence], results: list[Generation], rows: list[Generation],
-        which: list[int] | None = None,
-    ) -> list[int]:
-        """Give sequences, by number or all, their token, their row of `rows` or their shortlist. Returns the numbers of
-        those that still have none."""
+    def _take(self, sequences: list[Sequence], results: list[Generation]) -> list[int]:
+        """Give sequences their token, and what it is drawn from. Returns the numbers of those that still have none."""
         failed, left = list[tuple[Sequence, HardwareError]](), list[int]()
-        for n in range(len(sequences)) if which is None else which:
-            sequence, result = sequences[n], results[n]
-            row = rows[n].logits[-1] if rows[n].logits else None
+        for n, (sequence, result) in enumerate(zip(sequences, results, strict=True)):
+            row = result.logits[-1] if result.logits else None
             shortlist = result.lists[-1] if result.lists else None
             try:
                 if not sequence.take(result.tokens[-1], row, shortlist):

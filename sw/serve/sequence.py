@@ -25,7 +25,6 @@ class Sequence:
         order: what was asked.
         slot: its KV slot; None while it waits for one.
         fed: positions that are in the cache of the slot.
-        list_at: temperature of the shortlist that each of its tokens is chosen from, if there is one.
         gone: whether nobody wants the rest of the answer.
         ended: whether the last event was told.
         made: tokens of the answer.
@@ -38,10 +37,7 @@ class Sequence:
         self.gone = self.ended = False
         self._ids = list(order.prompt)
         self._sampler = order.sampling and Sampler(order.sampling)
-        wanted = self._sampler is not None or order.alternatives is not None
-        self.list_at = list_temperature(config, order.sampling, order.alternatives) if wanted else None
-        self.needs_row = wanted and self.list_at is None
-        """Whether each of its tokens needs a row of logits."""
+        self._config = config
         self._text, self._stops, self._end_ids = text.stream(), StopTexts(order.stops), text.tokens.end_ids
         self._context = context
         self._written = self._shown = 0  # characters
@@ -60,6 +56,24 @@ class Sequence:
     def ready(self) -> bool:
         """Whether only the last token is to be fed, which chooses the next one."""
         return len(self._ids) - self.fed == 1
+
+    @property
+    def list_at(self) -> float | None:
+        """The temperature of the shortlist that its next token is chosen from, if there is one."""
+        if self._sampler:
+            return self._sampler.list_temperature(self._config, self.order.alternatives)
+        alternatives = self.order.alternatives
+        return None if alternatives is None else list_temperature(self._config, None, alternatives)
+
+    @property
+    def needs_row(self) -> bool:
+        """Whether its next token needs a row of logits."""
+        return (self._sampler is not None or self.order.alternatives is not None) and self.list_at is None
+
+    @property
+    def likely_from_list(self) -> bool:
+        """Whether the likelihoods of its next token come from a shortlist."""
+        return self.order.alternatives is not None and self.list_at is not None
 
     @property
     def left(self) -> int:
@@ -97,7 +111,7 @@ class Sequence:
             if self.order.alternatives is not None:
                 likelihood = Likelihood.of(token, row, self.order.alternatives)
         elif shortlist is not None:
-            if self.order.alternatives is not None and shortlist.log_sum is None:
+            if self.needs_row or (self.order.alternatives is not None and shortlist.log_sum is None):
                 return False
             drawn = self._sampler.draw_listed(shortlist) if self._sampler else token
             if drawn is None:

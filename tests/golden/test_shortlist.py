@@ -104,7 +104,8 @@ def test_best_rows():
 
 
 def test_hash():
-    """Machines without lists keep the build ID that they had before there were any."""
-    assert preset("tiny").replace(shortlist=64).build_id != preset("tiny").build_id
+    """Lists make another machine; those without keep the build ID that they had before there were any."""
+    assert preset("tiny").replace(shortlist=0).build_id != preset("tiny").build_id
+    assert f"{preset('ulx3s').build_id:016x}" == "a4c0ca188425ed3d"
     with pytest.raises(ConfigError, match="shortlist must be 0 or 64, not 3"):
         preset("tiny").replace(shortlist=3)

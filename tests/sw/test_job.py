@@ -163,7 +163,7 @@ def test_values() -> None:
         "TOKENS_ADDRESS_LO": LAYOUT.tokens, "TOKENS_ADDRESS_HI": 0, "LOGITS_BEATS": 17, "BATCH": 0, "VOCABULARY": 33,
         "READ_BASE_LO": 0, "READ_BASE_HI": 0, "READ_END_LO": LAYOUT.logits + 4096, "READ_END_HI": 0,
         "WRITE_BASE_LO": LAYOUT.kv, "WRITE_BASE_HI": 0, "WRITE_END_LO": LAYOUT.logits + 4096,
-        "WRITE_END_HI": 0, "CONTROL": START,
+        "WRITE_END_HI": 0, "LOGIT_SCALE": 0x3FB8AA3B, "HEAD_AGAIN": 0, "CONTROL": START,
     }
     prompt = bus.memory[LAYOUT.prompt : LAYOUT.prompt + 12].view("<u4")
     assert tuple(prompt) == JOB.prompt
@@ -189,7 +189,7 @@ def test_values_of_a_batch() -> None:
     assert dict(bus.written) == job | {
         "BATCH": 1, "PROMPT_LENGTH": 2, "START_POSITION": 0, "SLOT": 0, "CHUNK": 0, "MAX_NEW_TOKENS": 2,
     }
-    assert [*bus.memory[LAYOUT.prompt : LAYOUT.prompt + 32].view("<u4")] == [30, 17, 2, 0, 5, 0, 0, 0]
+    assert [*bus.memory[LAYOUT.prompt : LAYOUT.prompt + 32].view("<u4")] == [30, 17, 2, 0x3FB8AA3B, 5, 0, 0, 0x3FB8AA3B]
 
 
 def test_a_batch_has_a_row_for_every_token() -> None:

@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-CONFIG = AccelConfig(name="wide head", query_rows=2, max_vocab=512)
+CONFIG = AccelConfig(name="wide head", query_rows=2, max_vocab=512, shortlist=64)
 
 
 def test_pack_generate_and_inspect(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,7 +160,7 @@ def test_a_client_that_does_not_wait_for_the_whole(served: Served) -> None:
 
 def test_faults_and_time(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in place of an answer, or in the middle of a stream; the next request works."""
-    def fails(self: object, token: int, row: object = None) -> None:
+    def fails(self: object, *given: object) -> None:
         raise HardwareError("the memory is broken")
 
     with monkeypatch.context() as changed:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from hw.contract.config import PRESETS
+from hw.contract.config import PRESETS, AccelConfig
 from hw.contract.register_map import REGISTERS
 from sim.links.golden import GoldenLink
 from sim.random_checkpoint import write_random_checkpoint
@@ -22,18 +22,23 @@ from tests.sw.links.golden_registers import CLOCK_HZ, GoldenRegisters, golden_bo
 from tests.sw.links.noisy_line import BAUD, NoisyLine
 
 CONFIG = PRESETS["tiny"]
+ROWS = CONFIG.replace(shortlist=0)
+"""The machine without shortlists."""
+
 MEMORY_BYTES = 1 << 20
 DRAWN = Job(prompt=(1, 2, 3), max_new_tokens=10, chunk=1, sampling=Sampling(temperature=1.0, seed=3))
 GREEDY = replace(DRAWN, sampling=None)
 WRITABLE = {register.name for register in REGISTERS if register.access == "rw"}
 
 
-def small_image(folder: Path) -> ModelImage:
+def small_image(folder: Path, vocab: int = 33, config: AccelConfig = CONFIG) -> ModelImage:
     """A random model of a few kilobytes."""
+    folder = folder / f"{vocab}-{config.shortlist}"
+    folder.mkdir(exist_ok=True)
     checkpoint = write_random_checkpoint(folder / "c", hidden=64, intermediate=96, layers=2, heads=2, kv_heads=1,
-                                         vocab=33, positions=48, seed=1)
-    pack(Checkpoint.open(checkpoint), folder / "i", CONFIG)
-    return ModelImage.open(folder / "i", CONFIG)
+                                         vocab=vocab, positions=48, seed=1)
+    pack(Checkpoint.open(checkpoint), folder / "i", config)
+    return ModelImage.open(folder / "i", config)
 
 
 def golden(image: ModelImage, job: Job) -> list[int]:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import LogitsMode
+from sim.golden.shortlist import record
 from sim.links.golden import GoldenLink
 from sw.image import ModelImage
-from sw.requests import Batch, Entry, Job, Request
+from sw.requests import Batch, Entry, HeadAgain, Job, Request
 
 Area = Callable[[int, int], NDArray[np.uint8]]
 """Bytes of memory, by address and size, as a view."""
@@ -25,6 +26,7 @@ class GoldenMachine:
         self.config, self.register, self.area = config, register, area
         self._path = folder / "from_memory.img"
         self._golden: GoldenLink | None = None
+        self._columns = 0  # that chose a token in the last run
 
     def _pair(self, name: str) -> int:
         return self.register(f"{name}_LO") | self.register(f"{name}_HI") << 32
@@ -43,14 +45,30 @@ class GoldenMachine:
 
     def request(self) -> Request:
         """What the registers ask for."""
-        words = self.area(self._pair("PROMPT_ADDRESS"), 16 * self.register("PROMPT_LENGTH")).view("<u4")
-        common = {"max_new_tokens": self.register("MAX_NEW_TOKENS"),
-                  "all_logits": self.register("LOGITS_MODE") == LogitsMode.ALL.value}
+        if self.register("HEAD_AGAIN"):
+            return HeadAgain(columns=self._columns, wanted=tuple(range(self._columns)))
+        mode = LogitsMode(self.register("LOGITS_MODE"))
+        most, every = self.register("MAX_NEW_TOKENS"), mode is LogitsMode.ALL
         if self.register("BATCH"):
-            return Batch(entries=tuple(Entry(*map(int, e[:3])) for e in words.reshape(-1, 4)), **common)
-        return Job(prompt=tuple(int(t) for t in words[: self.register("PROMPT_LENGTH")]), slot=self.register("SLOT"),
-                   last_logits=self.register("LOGITS_MODE") == LogitsMode.LAST.value,
-                   start_position=self.register("START_POSITION"), chunk=self.register("CHUNK"), **common)
+            entries = tuple(Entry(*map(int, entry[:3])) for entry in self._words().reshape(-1, 4))
+            return Batch(entries=entries, max_new_tokens=most, all_logits=every or mode is LogitsMode.BEST)
+        return Job(prompt=tuple(int(t) for t in self._words()[: self.register("PROMPT_LENGTH")]), max_new_tokens=most,
+                   slot=self.register("SLOT"), start_position=self.register("START_POSITION"),
+                   chunk=self.register("CHUNK"), all_logits=every,
+                   last_logits=mode in (LogitsMode.LAST, LogitsMode.BEST))
+
+    def _words(self) -> NDArray[np.uint32]:
+        """The prompt area."""
+        return self.area(self._pair("PROMPT_ADDRESS"), 16 * self.register("PROMPT_LENGTH")).view("<u4")
+
+    def _content(self, row: NDArray[np.float64], number: int) -> bytes:
+        """What is written of a row, the so-maniest of the run: the row, or its shortlist."""
+        if self.register("LOGITS_MODE") != LogitsMode.BEST.value:
+            return row.astype("<f4").tobytes()
+        scale = np.array(self.register("LOGIT_SCALE"), "<u4")
+        if self.register("BATCH"):
+            scale = self._words().reshape(-1, 4)[number % self.register("PROMPT_LENGTH"), 3]
+        return record(row, float(scale.view("<f4")))
 
     def run(self) -> Iterator[int | None]:
         """Carries out the request; gives the token of each step, if it has one, when it is in memory, and so is what
@@ -60,10 +78,12 @@ class GoldenMachine:
         names = ("STREAM_OFFSET", "LM_HEAD_OFFSET", "EMBED_OFFSET", "ROPE_OFFSET")
         assert [self.register(name) for name in names] == [region.offset for region in regions.values()]
         stride = self.register("LOGITS_BEATS") * self.config.beat_bytes
-        for step in link.run(self.request()):
+        request = self.request()
+        self._columns = request.columns if isinstance(request, Batch | HeadAgain) else min(1, request.max_new_tokens)
+        for step in link.run(request):
             for row in step.rows:
-                address = self._pair("LOGITS_ADDRESS") + rows * stride
-                self.area(address, 4 * len(row))[:] = row.astype("<f4").view(np.uint8)
+                content = self._content(row, rows)
+                self.area(self._pair("LOGITS_ADDRESS") + rows * stride, len(content))[:] = np.frombuffer(content, "u1")
                 rows += 1
             if step.token is not None:
                 word = np.array([step.token], "<u4").view(np.uint8)

@@ -11,13 +11,16 @@ import pytest
 
 from hw.contract.register_map import find
 from hw.contract.serial_link_protocol import LinkStatus
+from hw.contract.shortlist import SHORTLIST
+from sim.links.golden import GoldenLink
 from sw.driver import Driver
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.links.exchange import LinkError
 from sw.links.machine import MachineLink
 from sw.links.serial import SerialBus
-from tests.sw.links.golden_bench import DRAWN, GREEDY, WRITABLE, Bench, golden, small_image
+from sw.sampling import Sampling
+from tests.sw.links.golden_bench import DRAWN, GREEDY, ROWS, WRITABLE, Bench, golden, small_image
 from tests.sw.links.noisy_line import BAUD
 from tests.words import START
 
@@ -43,6 +46,33 @@ def test_a_drawn_token_costs_six_exchanges_at_most(
     assert max(exchanges) <= 6
     lines = 6 * latency_s + 0.006
     assert max(np.diff([time for _, time in seen])[2:]) < token_s * 1.05 + lines
+
+
+LISTED = Sampling(temperature=0.8, top_k=40, seed=3)
+
+
+@pytest.mark.parametrize("sampling", [LISTED, replace(LISTED, top_k=None, top_p=0.5)])
+def test_a_token_of_a_shortlist_takes_less_than_a_kilobyte(
+    sampling: Sampling, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The list and all registers of a run, whatever the vocabulary, of which a row would be 8 KB; with frames and
+    checksums it is a little more on the line."""
+    bench, lines, reads = Bench(small_image(tmp_path, vocab=2000), tmp_path), [], []
+    job = replace(DRAWN, sampling=sampling)
+
+    def seen(token: int) -> None:
+        lines.append(bench.counters["received_bytes"])
+        reads.append(sum(value is None for _, value in bench.registers.accesses))
+
+    result = bench.generate(job, seen)
+    assert result.tokens == golden(bench.link.image, job)
+    assert result.tokens == Driver(GoldenLink(small_image(tmp_path, vocab=2000, config=ROWS))).generate(job).tokens
+    data, line = SHORTLIST.size // 8 + 4 * np.diff(reads)[2:], np.diff(lines)[2:]
+    record_property("bytes", int(max(data)))
+    record_property("line_bytes", int(max(line)))
+    print(f"\n{max(data)} bytes of data, {max(line)} of the line")
+    assert max(data) <= 1024
+    assert max(line) <= 1200
 
 
 @pytest.mark.parametrize("token_s", [0.002, 0.05])
