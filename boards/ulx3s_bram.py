@@ -37,8 +37,8 @@ ULX3S_BRAM = Board(
     load_bytes_per_s=BAUD / 10,
     lut_memories=(
         "accelerator.rope_rows", "accelerator.memory.read_0.gather_store*", "accelerator.attention.rows.buffer",
-        "accelerator.attention.outputs", "accelerator.attention.dots.operands*",
-        "accelerator.attention.dots.scale_store", "accelerator.attention.softmax",
+        "accelerator.attention.outputs", "accelerator.dots.operands*",
+        "accelerator.dots.scale_store", "accelerator.attention.softmax",
         "accelerator.attention.softmax.lane_0", "link.bridge.bridge",
     ),
     flash=ULX3S.flash,

@@ -18,7 +18,7 @@ from boards.soc import Soc
 
 
 @pytest.mark.parametrize("name", [
-    name if name == "ulx3s" else pytest.param(name, marks=pytest.mark.long)
+    name if name == "ulx3s-bram" else pytest.param(name, marks=pytest.mark.long)
     for name in BOARDS if isinstance(board(name), Board)
 ])
 def test_elaborates(name: str) -> None:
