@@ -21,7 +21,7 @@ from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
 from sw.pace import FROZEN_PAUSES, patience
 from sw.registers import ABORT_PAUSES, Machine, abort, check_identity
-from sw.requests import Batch, Entry, Job, Request, request_from
+from sw.requests import Batch, Entry, HeadAgain, Job, Request, request_from
 from tests.words import ABORT, BUSY, DONE, START
 
 CONFIG = PRESETS["tiny"]
@@ -208,7 +208,10 @@ def test_a_batch_makes_a_token_per_sequence_and_pass_at_most() -> None:
         run(FakeBus(lambda bus: bus.values.update(TOKEN_COUNT=5)), BATCH)
 
 
-@pytest.mark.parametrize("request_", [JOB, BATCH])
+@pytest.mark.parametrize("request_", [
+    JOB, BATCH, replace(JOB, list_at=0.7), HeadAgain(columns=3, wanted=(2, 0)),
+    replace(BATCH, entries=(replace(BATCH.entries[0], list_at=0.5), *BATCH.entries[1:])),
+])
 def test_requests_survive_json(request_: Request) -> None:
     assert request_from(json.loads(json.dumps(asdict(request_)))) == request_
 
