@@ -162,8 +162,16 @@ class HeadAgain:
 
     columns: int
     wanted: tuple[int, ...]
-    max_new_tokens: int = 0
-    end_ids: tuple[int, ...] = ()
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens to choose at most."""
+        return 0
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end the run: none is chosen."""
+        return ()
 
     @property
     def logits_mode(self) -> LogitsMode:

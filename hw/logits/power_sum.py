@@ -21,8 +21,8 @@ from hw.contract.shortlist import (
     power_table,
 )
 from hw.delay import delayed
-from hw.logits.interfaces import column_of, logit_word
-from hw.logits.scaled_logit import SCALE_BITS, SCALED_BITS, ScaledLogit
+from hw.logits.interfaces import POWER_SCALE, column_of, logit_word
+from hw.logits.scaled_logit import SCALED_BITS, ScaledLogit
 from hw.streams import RegisterSlice
 from hw.watch import watch
 
@@ -68,7 +68,7 @@ class PowerSum(wiring.Component):
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
         super().__init__({
-            "scale": In(data.StructLayout({"column": column_of(config), "scale": SCALE_BITS})), "scale_en": In(1),
+            "scale": In(data.StructLayout({"column": column_of(config), "scale": POWER_SCALE})), "scale_en": In(1),
             "i": In(stream.Signature(logit_word(config))),
             "busy": Out(1),
             "column": In(column_of(config)),
@@ -97,7 +97,7 @@ class PowerSum(wiring.Component):
             m.d.sync += stages.eq(Cat(words.o.valid, stages))
 
         # The scaled logit, in stage L, and above it the reference that it needs, in the next.
-        m.submodules.scales = scales = memory.Memory(shape=SCALE_BITS, depth=columns, init=[])
+        m.submodules.scales = scales = memory.Memory(shape=POWER_SCALE, depth=columns, init=[])
         write, read = scales.write_port(), scales.read_port(domain="comb")
         scaled = ScaledLogit()
         m.submodules.scaled = EnableInserter(go)(scaled)

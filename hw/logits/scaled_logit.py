@@ -11,11 +11,9 @@ from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.shortlist import FRACTION_BITS, SCALE_FRACTION_BITS, WHOLE_BITS
 from hw.delay import delayed
 from hw.float.rounding import BIAS, SIGNIFICAND_BITS, exponent_field, sign_bit, significand
+from hw.logits.interfaces import POWER_SCALE
 
-__all__ = ["SCALE_BITS", "SCALED_BITS", "ScaledLogit"]
-
-SCALE_BITS = 8 + SCALE_FRACTION_BITS
-"""A positive float32 without its sign."""
+__all__ = ["SCALED_BITS", "ScaledLogit"]
 
 SCALED_BITS = 1 + WHOLE_BITS + FRACTION_BITS
 
@@ -49,7 +47,7 @@ class ScaledLogit(wiring.Component):
     LATENCY = 6
 
     def __init__(self) -> None:
-        super().__init__({"i": In(FLOAT_BITS), "scale": In(SCALE_BITS), "o": Out(signed(SCALED_BITS))})
+        super().__init__({"i": In(FLOAT_BITS), "scale": In(POWER_SCALE), "o": Out(signed(SCALED_BITS))})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

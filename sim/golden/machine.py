@@ -21,14 +21,14 @@ from sim.golden.number import Array, Codes, rnd
 from sim.golden.rescale import rescale
 from sw.image import ModelImage
 
-__all__ = ["GoldenMachine"]
+__all__ = ["GoldenMachine", "float_field"]
 
 Fields = dict[str, int]
 """A command header."""
 
 
 def float_field(code: int) -> float:
-    """The machine float of a header's float32 field."""
+    """The value of a float32 word, of a header's field or a register."""
     return float(np.array(code, dtype=np.uint32).view(np.float32))
 
 

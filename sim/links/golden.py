@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-import numpy as np
-
 from hw.contract.register_map import LogitsMode
 from sim.golden.logits import argmax
-from sim.golden.machine import GoldenMachine
+from sim.golden.machine import GoldenMachine, float_field
 from sim.golden.number import Array
 from sim.golden.shortlist import record
 from sw.errors import HardwareError
@@ -97,7 +95,7 @@ class GoldenLink(Link):
         if request.logits_mode is not LogitsMode.BEST:
             return Step(rows, token)
         temperature = request.temperatures[column]
-        content = record(rows[-1], float(np.array(logit_scale(temperature), dtype="<u4").view("<f4")))
+        content = record(rows[-1], float_field(logit_scale(temperature)))
         return Step([], token, (Shortlist.from_record(content, self.plan.shape.vocab, temperature),))
 
     def _pass(

@@ -55,6 +55,8 @@ class Metrics(Collector):
             yield CounterMetricFamily(f"bitnet_fpga_{name}", SUMS[name], value)
         if engine.stats is not None:  # the golden model has no clocks
             yield CounterMetricFamily("bitnet_fpga_clocks", "Clocks of the machine in runs", engine.stats.cycles)
+            yield CounterMetricFamily("bitnet_fpga_heads_again", "Runs of the LM head alone, for rows of logits whose "
+                                      "shortlists did not suffice", engine.stats.heads_again)
 
 
 class Counted:

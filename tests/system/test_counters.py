@@ -15,7 +15,7 @@ from sw.checkpoint import Checkpoint
 from sw.image import ModelImage
 from sw.links.link import RunStats
 from sw.pack import pack
-from sw.requests import Batch, Entry, Job, Request
+from sw.requests import Batch, Entry, HeadAgain, Job, Request
 from tests.system.test_sim_equals_golden import DEMO, PROMPT
 
 CONFIG = PRESETS["tiny"]
@@ -23,6 +23,9 @@ REQUESTS: dict[str, Request] = {
     "prompt in chunks, new tokens": Job(prompt=PROMPT, max_new_tokens=3, chunk=2, all_logits=True),
     "prompt alone": Job(prompt=PROMPT[:2], max_new_tokens=0, chunk=1),
     "batch": Batch(entries=(Entry(5, 0, 0), Entry(6, 20, 1)), max_new_tokens=2),
+    "shortlists": Job(prompt=PROMPT[:3], max_new_tokens=2, chunk=2, list_at=0.7),
+    "shortlists of a batch": Batch(entries=(Entry(5, 0, 0, 1.0), Entry(6, 20, 1, 0.3)), max_new_tokens=1),
+    "the head again": HeadAgain(columns=2, wanted=(1,)),
 }
 
 
@@ -32,6 +35,10 @@ def check(stats: RunStats, image: ModelImage, request: Request) -> None:
     assert sum(counters[name] for name in CAUSES) == stats.cycles
     assert counters["stream_busy"] * CONFIG.stream_bytes == sum(traffic.read_bytes[name] for name in ("stream", "head"))
     assert counters["kv_busy"] * CONFIG.beat_bytes == traffic.read_bytes["kv"]
+    if isinstance(request, HeadAgain):
+        assert 0 < counters["lm_head_waiting"] < stats.cycles
+        assert not any(counters[f"{name}_busy"] for name in ("attention", "embed", "norm", "matmul"))
+        return
     attends = image.plan.shape.layers * request.passes(request.most_tokens)
     attention = sum(counters[name] for name in ("kv_busy", "kv_starved", "attention_waiting"))
     headers = counters["attention_busy"] - attention  # beats that were collected meanwhile
