@@ -214,11 +214,7 @@ Request = Job | Batch | HeadAgain
 
 def request_from(fields: dict[str, Any]) -> Request:
     """The request from a JSON object of its fields, as `dataclasses.asdict` makes it."""
-    values: dict[str, Any] = {**fields, "end_ids": tuple(fields["end_ids"])}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     if "entries" in values:
-        values["entries"] = tuple(Entry(**entry) for entry in values["entries"])
-        return Batch(**values)
-    if "wanted" in values:
-        return HeadAgain(**{**values, "wanted": tuple(values["wanted"])})
-    values["prompt"] = tuple(values["prompt"])
-    return Job(**values)
+        return Batch(**{**values, "entries": tuple(Entry(**entry) for entry in values["entries"])})
+    return HeadAgain(**values) if "wanted" in values else Job(**values)

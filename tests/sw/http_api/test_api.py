@@ -129,9 +129,9 @@ def test_the_queue_is_full_and_clients_hang_up(served: Served, monkeypatch: pyte
     """Streams that nobody reads any more make room; those that wait get comments."""
     held, take = threading.Event(), Sequence.take
 
-    def take_later(self: Sequence, token: int, row: Any = None) -> None:
+    def take_later(self: Sequence, *given: Any) -> bool:
         assert held.wait(30)
-        take(self, token, row)
+        return take(self, *given)
 
     monkeypatch.setattr(Sequence, "take", take_later)
     streams = [served.client.stream("POST", CHAT, json=GREEDY | {"stream": True}) for _ in range(2 + QUEUE)]
