@@ -64,6 +64,7 @@ CHOICES = {
     "kv_bits": (8, 16),
     "embedding_bits": (8, 12, 16),
     "shortlist": (0, 64),
+    "candidates": (0, 64, 128, 256, 512, 1024, 2048, 4096, 8192),
 }
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}")
@@ -99,6 +100,9 @@ class AccelConfig:
         embedding_bits: 16 (bf16), 12 or 8 bits per element of the input embedding table.
         shortlist: best rows of a column that the LM head lists for the host, with the sum of the powers of all rows, so
             that a token can be drawn without the row of logits: 0 (no lists) or 64.
+        candidates: rows of the LM head that may be left after its high plane, which is half of its bytes, for their
+            exact logits to be computed (a split head): 0 (no split head) or a power of two, 64 to 8192. Needs kv_bits 8
+            and query_rows of 2 or more.
         max_hidden: largest hidden size.
         max_intermediate: largest FFN size.
         max_vocab: largest vocabulary.
@@ -124,6 +128,7 @@ class AccelConfig:
     kv_bits: int = 8
     embedding_bits: int = 16
     shortlist: int = 0
+    candidates: int = 0
     max_hidden: int = 2048
     max_intermediate: int = 2048
     max_vocab: int = 8192
@@ -158,6 +163,10 @@ class AccelConfig:
                 f"set stream_fifo_beats to {2 * self.burst_beats} or more, or burst_beats to "
                 f"{self.stream_fifo_beats // 2} or less"
             )
+        if self.candidates and (self.kv_bits != 8 or self.query_rows < 2):
+            raise ConfigError("candidates must be 0 unless kv_bits is 8 and query_rows is 2 or more, because a row of "
+                              f"the high plane takes two rows of int8 dot products: kv_bits is {self.kv_bits}, "
+                              f"query_rows {self.query_rows}")
         if not HEAD_UNIT <= self.max_head_dim <= 1024:
             raise ConfigError(f"max_head_dim must be {HEAD_UNIT} to 1024, not {self.max_head_dim}")
 
@@ -306,9 +315,10 @@ class AccelConfig:
     def design_hash(self) -> str:
         """SHA-256 over every field that shapes the hardware or the image; the name is left out.
 
-        So is `shortlist` where there are none: what was built before there were lists keeps its hash.
+        So is an option that is 0: what was built before there was the option keeps its hash.
         """
-        fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and (v or k != "shortlist")}
+        options = ("shortlist", "candidates")
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k != "name" and (v or k not in options)}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -46,6 +46,7 @@ class Flags(enum.Flag, shape=8):
     STATISTICS: the written vector is the input of the norm that was loaded last; accumulate its statistics.
     WORK: QUANTIZE reads the work area, not the residual stream.
     LM_HEAD: QUANTIZE emits 16-bit activations for the LM head.
+    HIGH: the payload of LM_HEAD is the high plane of a split head.
     """
 
     RESIDUAL = 1
@@ -53,6 +54,7 @@ class Flags(enum.Flag, shape=8):
     STATISTICS = 4
     WORK = 8
     LM_HEAD = 16
+    HIGH = 32
 
 
 @dataclass(frozen=True)

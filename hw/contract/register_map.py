@@ -13,6 +13,7 @@ from typing import Literal
 from amaranth.lib import enum
 
 from hw.contract.config import AccelConfig
+from hw.contract.high_plane import GUARD_BITS
 from hw.contract.tables import with_table
 
 __all__ = [
@@ -249,12 +250,23 @@ REGISTERS: tuple[Register, ...] = (
            "shortlist; in a batch each entry has its own.", 31, option="shortlist"),
     *_word("HEAD_AGAIN", 0x0B8, "rw", "1: the run feeds nothing. The LM head runs again for the columns that chose a "
            "token in the last pass of the run before.", 1, option="shortlist"),
+    *_word("GUARD", 0x0BC, "rw", "Standard deviations, times sqrt(24) * 256, between the high plane's logits and their "
+           "bounds; 0: the run does not read the high plane.", GUARD_BITS, option="candidates"),
     *_word("TOKEN_COUNT", 0x0C0, "r", "Tokens generated so far and written to memory; 0 after an error."),
     *_word("LAST_TOKEN", 0x0C4, "r", "The last of the TOKEN_COUNT tokens.", held=True),
+    *_word("ROWS_RESCORED", 0x0C8, "r",
+           "Rows of the LM head whose exact logits the run computed behind the high plane.",
+           option="candidates"),
+    *_word("HEADS_REPEATED", 0x0CC, "r", "Tokens of the run for which the whole head was read behind its high plane.",
+           option="candidates"),
     *_pair("READ_BASE", 0x0D0, "rw", f"First byte that may be read. {_PAGES}"),
     *_pair("READ_END", 0x0D8, "rw", f"First byte behind those that may be read. {_PAGES}"),
     *_pair("WRITE_BASE", 0x0E0, "rw", f"First byte that may be written. {_PAGES}"),
     *_pair("WRITE_END", 0x0E8, "rw", f"First byte behind those that may be written. {_PAGES}"),
+    *_word("HIGH_OFFSET", 0x0F0, "rw", "Bytes from the image to the packet of the high plane.", option="candidates"),
+    *_word("HIGH_BEATS", 0x0F4, "rw", "Beats of the packet of the high plane.", option="candidates"),
+    *_word("ROWS_LISTED", 0x0F8, "r", "Rows that the high plane of the run did not rule out at once.",
+           option="candidates"),
     *(r for n, (name, sentence) in enumerate(COUNTERS.items())
       for r in _pair(name.upper(), 0x100 + 8 * n, "r", sentence, COUNTER_BITS)),
 )

@@ -39,9 +39,9 @@ def job_signature(config: AccelConfig) -> wiring.Signature:
     return wiring.Signature({name: Out(bits) for name, bits in values("rw", config).items()})
 
 
-def status_signature() -> wiring.Signature:
+def status_signature(config: AccelConfig) -> wiring.Signature:
     """Every `r` value but the counters, from the machine to the register file: `busy`, `error`, ..."""
-    return wiring.Signature({name: Out(bits) for name, bits in values("r").items() if name not in COUNTERS})
+    return wiring.Signature({name: Out(bits) for name, bits in values("r", config).items() if name not in COUNTERS})
 
 
 def counters_signature() -> wiring.Signature:
@@ -73,7 +73,7 @@ class RegisterFile(wiring.Component):
         super().__init__({
             "axi": In(axi_lite_signature(ADDRESS_BITS)),
             "job": Out(job_signature(config)),
-            "status": In(status_signature()),
+            "status": In(status_signature(config)),
             "counters": In(counters_signature()),
             **{name: Out(bits) for name, bits in values("pulse").items()},
         })
@@ -82,7 +82,7 @@ class RegisterFile(wiring.Component):
             **{name: Const(value, 64) for name, value in constants.items()},
             **{name: getattr(self.job, name) for name in values("rw", config)},
             **{name: getattr(self, name) for name in values("pulse")},
-            **{name: getattr(self.counters if name in COUNTERS else self.status, name) for name in values("r")},
+            **{name: getattr(self.counters if name in COUNTERS else self.status, name) for name in values("r", config)},
         }
         self._held = Signal(32, name="held")
         self._registers = [register for register in REGISTERS if register.there(config)]

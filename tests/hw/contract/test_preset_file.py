@@ -78,3 +78,10 @@ def test_every_geometry_that_is_offered_can_be_built(tmp_path: Path) -> None:
 def test_a_name_is_no_file() -> None:
     with pytest.raises(ConfigError, match=r"no preset named 'large'.*\.toml"):
         find_preset("large")
+
+
+@pytest.mark.parametrize(("base", "candidates"), [("tiny", 256), ("kv260", 8192)])
+def test_the_examples_with_a_split_head(base: str, candidates: int) -> None:
+    config = find_preset(Path(__file__).parents[3] / "examples" / "presets" / f"{base}-split.toml")
+    assert config == PRESETS[base].replace(name=f"{base}-split", candidates=candidates)
+    assert config.build_id != PRESETS[base].build_id
