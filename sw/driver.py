@@ -24,6 +24,7 @@ from sw.links.link import Link, RunStats
 from sw.requests import HeadAgain, Job, Request
 from sw.sampling import Sampler
 from sw.shortlist import Shortlist
+from sw.split_head import HeadCounts, check_guard
 
 __all__ = ["Driver", "Generation", "next_position"]
 
@@ -56,11 +57,13 @@ class Generation:
 
 class Driver:
     """Runs jobs with a model on a link. `total` sums the statistics of all runs; None if the link measures nothing.
-    `cache` says what the KV cache holds."""
+    `heads` sums the counts of those that read the high plane; None if there was none. `cache` says what the KV cache
+    holds."""
 
     def __init__(self, link: Link) -> None:
         self.config, self.link, self.shape = link.config, link, link.plan.shape
         self.total: RunStats | None = None
+        self.heads: HeadCounts | None = None
         self.cache = KvRecord()
 
     def check(self, job: Job) -> None:
@@ -87,6 +90,7 @@ class Driver:
         if job.list_at is not None and not self.config.shortlist:
             raise JobError(f"preset {self.config.name} makes no shortlists: leave out list_at, or set the preset's "
                            "shortlist to 64")
+        check_guard(job.guard, self.link.plan)
         if not 0 <= job.slot < shape.sequences:
             raise JobError(f"slot must be 0 to {shape.sequences - 1}, the KV slots of the image, not {job.slot}")
 
@@ -115,6 +119,8 @@ class Driver:
                         sequences[len(chosen) % len(sequences)].tokens.append(step.token)
                         chosen.append(step.token)
                         on_token(step.token)
+                    if step.heads is not None:
+                        self.heads = step.heads if self.heads is None else self.heads + step.heads
         except HardwareError:
             self.cache.forget()
             raise

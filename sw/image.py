@@ -1,8 +1,9 @@
 """Format of the model image, a file that is copied byte for byte to the accelerator's memory. sw/pack.py fills it.
 
 Layout: a 4096-byte header (fixed fields, region table, JSON of the model's shape, CRC), then regions at multiples of
-4096 bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`. On a machine with
-several ports the first two are striped over them. Every field is in docs/model-image.md.
+4096 bytes: `stream` (packet stream of the layers, docs/isa.md), `head` (its packet), `embed`, `rope`, and with a split
+head `high` (the packet of its high plane). On a machine with several ports those of packets are striped over them.
+Every field is in docs/model-image.md.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ __all__ = ["ImageWriter", "ModelImage", "VERSION", "image_header", "write_mem"]
 
 MAGIC = b"BN158IMG"
 VERSION = 4
+
+SPLIT = "split"
+"""`head` in the JSON of an image with a high plane; others do not have the key."""
 
 _FIXED = struct.Struct("<8sIIQQI")  # magic, version, regions, build id, total bytes, JSON bytes
 _REGION = struct.Struct("<8sQQI")  # name, offset, bytes, CRC-32
@@ -98,12 +102,14 @@ class ImageWriter:
 
     def _header(self) -> bytes:
         config, regions = self._plan.config, self._plan.regions.values()
-        text = json.dumps({"preset": config.name, **dataclasses.asdict(self._plan.shape)}, sort_keys=True).encode()
-        head = _FIXED.pack(MAGIC, VERSION, len(regions), config.build_id, self._plan.image_bytes, len(text))
+        head = {"head": SPLIT} if self._plan.split else {}
+        values = {"preset": config.name, **head, **dataclasses.asdict(self._plan.shape)}
+        text = json.dumps(values, sort_keys=True).encode()
+        start = _FIXED.pack(MAGIC, VERSION, len(regions), config.build_id, self._plan.image_bytes, len(text))
         for r in regions:
-            head += _REGION.pack(r.name.encode(), r.offset, r.size, self._crcs[r.name])
-        head = (head + text).ljust(HEADER_SIZE - 4, b"\0")
-        return head + struct.pack("<I", zlib.crc32(head))
+            start += _REGION.pack(r.name.encode(), r.offset, r.size, self._crcs[r.name])
+        start = (start + text).ljust(HEADER_SIZE - 4, b"\0")
+        return start + struct.pack("<I", zlib.crc32(start))
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,7 @@ class ImageHeader:
 
     build_id: int
     preset: str
+    split: bool
     size: int
     table: list[tuple[bytes, int, int, int]]
     shape: dict[str, Any]
@@ -145,7 +152,11 @@ def image_header(path: Path) -> ImageHeader:
         values = parse_json(head[start : start + text_size], "the shape of the model")
     except CheckpointError as error:
         raise ImageError(f"{path}: {error}") from error
-    return ImageHeader(build_id, str(values.pop("preset", "?"))[:40], size, table, values)
+    preset, head = str(values.pop("preset", "?"))[:40], values.pop("head", None)
+    if head not in (None, SPLIT):
+        raise ImageError(f"{path}: the header says of the head {str(head)[:40]!r}, but it must be {SPLIT!r} or left "
+                         "out: pack it again")
+    return ImageHeader(build_id, preset, head == SPLIT, size, table, values)
 
 
 def _crcs(plan: ModelPlan, header: ImageHeader) -> dict[str, int]:
@@ -188,10 +199,12 @@ class ModelImage:
                 f"(build {config.build_id:016x}): pack it again"
             )
         try:
-            plan = ModelPlan(config, ModelShape.parse(header.shape))
+            plan = ModelPlan(config, ModelShape.parse(header.shape), header.split)
             image = cls(path, plan, _crcs(plan, header), np.memmap(path, dtype=np.uint8, mode="r"))
             check_headers(config, "stream", plan.layer_packets, partial(image.content, "stream"))
             check_headers(config, "head", [plan.lm_head_packet], partial(image.content, "head"))
+            if plan.split:
+                check_headers(config, "high", [plan.high_packet], partial(image.content, "high"))
         except (ConfigError, ImageError) as error:
             raise ImageError(f"{path}: {error}") from error
         return image

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
+from hw.contract.high_plane import STEP
 from hw.contract.isa import LAYOUTS, Opcode
 from hw.contract.machine_float import FLOAT_BITS
 from hw.contract.record import record_bytes, record_fields
@@ -69,7 +70,7 @@ def check_numbers(plan: ModelPlan, name: str, read: Read) -> None:
     int8 and ternary codes are not checked, because every byte value is valid.
 
     Raises:
-        ImageError: a number is invalid; the message names packet or table.
+        ImageError: a number is invalid, or the dither of a split head; the message names packet or table.
     """
     for where, ok in _NUMBERS[name](plan, read):
         if not ok:
@@ -116,6 +117,19 @@ def _lm_head(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
         yield f"region head, scales from row {first * plan.head_layout.group_rows} on,", good
 
 
+def _high(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
+    """Its dither is checked as well: what is not 1 to 17 is a value that no packer writes."""
+    plane, start, beat = plan.high_plane, plan.config.header_bytes, plan.config.stream_bytes
+    first = read(start, start + plane.dither.payload_bytes).reshape(-1, beat)
+    complements = first[1 : 1 + plane.dither.row_beats, : plan.config.beat_bytes].reshape(-1)[: plane.hidden]
+    if not ((complements >= 1) & (complements <= STEP)).all():
+        raise ImageError(f"region high has a dither that is not 1 to {STEP}: {_REPACK}")
+    start, stride = start + plane.dither.payload_bytes, plane.packed.group_bytes
+    for number, groups in _rows(read, stride, plane.packed.groups, start):
+        good = _floats(_words(groups[:, :beat]), _POSITIVE)
+        yield f"region high, scales from row {number * plane.packed.group_rows} on,", good
+
+
 def _embed(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
     for first, rows in _rows(read, plan.embed_stride, plan.shape.vocab):
         bf16 = plan.config.embedding_bits == 16
@@ -128,4 +142,4 @@ def _rope(plan: ModelPlan, read: Read) -> Iterator[tuple[str, bool]]:
         yield f"region rope, from row {first} on,", _floats(_words(rows), _ONE, signed=True)
 
 
-_NUMBERS = {"stream": _stream, "head": _lm_head, "embed": _embed, "rope": _rope}
+_NUMBERS = {"stream": _stream, "head": _lm_head, "embed": _embed, "rope": _rope, "high": _high}

@@ -7,8 +7,8 @@ a serial line a list takes no more waiting than a single register.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Collection
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,34 +23,39 @@ from sw.pace import Liveness, Pace, patience
 from sw.registers import Bus, Machine, abort
 from sw.requests import Batch, HeadAgain, Request
 from sw.shortlist import Shortlist, logit_scale
+from sw.split_head import HeadCounts
 
 __all__ = ["JobResult", "execute"]
 
 PROGRESS = ("busy", "done", "error", "error_port", "token_count", "last_token", "cycles", "stream_busy")
 """What every look at a run reads, STATUS first: everything read after a `done` is final."""
 
+HEAD_COUNTS = tuple(one.name for one in fields(HeadCounts))
+"""What is read besides the counters at the end of a run that reads the high plane."""
+
 
 @dataclass
 class JobResult:
-    """What is known when a run has ended."""
+    """What is known when a run has ended. `heads` is None if its tokens were not chosen from a high plane."""
 
     logits: list[NDArray[np.float32]] = field(default_factory=list)
     lists: list[Shortlist] = field(default_factory=list)
     cycles: int = 0
     counters: dict[str, int] = field(default_factory=dict)
+    heads: HeadCounts | None = None
 
 
 @dataclass(frozen=True)
 class _Look:
-    """Values at a moment of a run: those of PROGRESS, or all counters too. `last_token` is number `token_count`."""
+    """Values at a moment of a run: those of PROGRESS, perhaps others too. `last_token` is number `token_count`."""
 
     values: dict[str, int]
 
     @classmethod
-    async def at(cls, machine: Machine, last: bool) -> _Look:
-        """Read in one list. With `last`, where the run may have ended, the list has all counters: they cost less line
-        than a list of their own costs waiting."""
-        return cls(await machine.read(*PROGRESS, *(COUNTERS if last else ())))
+    async def at(cls, machine: Machine, final: Collection[str]) -> _Look:
+        """Read in one list, with the values of `final`. Where the run may have ended, these are all counters: they cost
+        less line than a list of their own costs waiting."""
+        return cls(await machine.read(*PROGRESS, *final))
 
     def __getitem__(self, name: str) -> int:
         return self.values[name]
@@ -102,6 +107,7 @@ async def execute(
     await machine.settle(plan.config)
     layout = plan.layout(base)
     content, fed = _prompt(request)
+    final = (*COUNTERS, *(HEAD_COUNTS if request.reads_high_plane else ()))
     if content:
         await bus.write_memory(layout.prompt, content)
     try:
@@ -110,7 +116,7 @@ async def execute(
         seen, wait = 0, pace.clocks(0, 0, 0)
         while True:
             await bus.pause(wait)
-            look = await _Look.at(machine, last=pace.due(seen) == request.most_tokens)
+            look = await _Look.at(machine, final if pace.due(seen) == request.most_tokens else ())
             look.check(request)
             for token in await look.tokens_after(bus, layout, seen):
                 yield token
@@ -124,8 +130,10 @@ async def execute(
         raise
     pace.learn(seen, look["cycles"], look["stream_busy"])
     result.cycles = look["cycles"]
-    counters = look.values if look.values.keys() >= COUNTERS.keys() else await machine.read(*COUNTERS)
+    counters = look.values if look.values.keys() >= COUNTERS.keys() else await machine.read(*final)
     result.counters = {name: counters[name] for name in COUNTERS if name != "cycles"}
+    if request.reads_high_plane:
+        result.heads = HeadCounts(**{name: counters[name] for name in HEAD_COUNTS})
     area = await _logits(bus, layout, request, seen)
     if request.logits_mode is LogitsMode.BEST:
         at = request.temperatures
@@ -195,6 +203,7 @@ def _registers(plan: ModelPlan, request: Request, layout: Layout) -> dict[str, i
         "end_count": len(request.end_ids), **{f"end_id_{n}": token for n, token in enumerate(request.end_ids)},
         "logits_mode": request.logits_mode.value, "interrupt_enable": 1,
         **(_listing(request) if config.shortlist else {}),
+        **(_splitting(plan, request) if config.candidates else {}),
     }
 
 
@@ -202,3 +211,10 @@ def _listing(request: Request) -> dict[str, int]:
     """Values of the registers that machines with shortlists have."""
     again = isinstance(request, HeadAgain)
     return {"head_again": int(again), "logit_scale": logit_scale(request.temperatures[0] if not again else 1.0)}
+
+
+def _splitting(plan: ModelPlan, request: Request) -> dict[str, int]:
+    """Values of the registers that machines with a split head have; the image need not have its high plane."""
+    high = plan.regions.get("high")
+    return {"guard": request.guard, "high_offset": high.offset if high else 0,
+            "high_beats": high.size // plan.config.stream_bytes if high else 0}

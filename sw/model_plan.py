@@ -10,6 +10,7 @@ import numpy as np
 
 from hw.contract.config import STRIPE_BYTES, AccelConfig, ConfigError, ceil_div
 from hw.contract.head_layout import HeadLayout
+from hw.contract.high_plane import HighPlane
 from hw.contract.isa import Flags, Opcode
 from hw.contract.kv_layout import KvLayout
 from hw.contract.machine_float import float32_code
@@ -27,8 +28,9 @@ __all__ = ["HEADER_SIZE", "ModelPlan", "Region"]
 HEADER_SIZE = 4096
 """Bytes of the header, before the first region of the image. The size of the file is a multiple of it."""
 
-STREAMED = ("stream", "head")
-"""Regions that are read through all ports. Region names are part of the file format: `head` is that of the LM head."""
+STREAMED = ("stream", "head", "high")
+"""Regions that are read through all ports. Region names are part of the file format: `head` is that of the LM head,
+`high` that of its high plane."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,21 @@ class Region:
 class ModelPlan:
     """Values derived from a configuration and the shape of a model. Sizes, strides and offsets are in bytes.
 
-    Derived values are cached properties.
+    Derived values are cached properties. The image of a `split` head also has its high plane.
 
     Raises:
-        ConfigError: the configuration cannot run the model, or a region begins beyond the 32 bits of an offset.
+        ConfigError: the configuration cannot run the model, or has no split head, or a region begins beyond the 32 bits
+            of an offset.
     """
 
     config: AccelConfig
     shape: ModelShape
+    split: bool = False
 
     def __post_init__(self) -> None:
+        if self.split and not self.config.candidates:
+            raise ConfigError(f"preset {self.config.name} has no split head: set candidates to 64 or more in a preset "
+                              "file, or leave the head full")
         self._check_sizes()
         for region in self.regions.values():
             if region.offset >> 32:
@@ -145,8 +152,21 @@ class ModelPlan:
     @cached_property
     def lm_head_packet(self) -> Packet:
         """The packet of the LM head, without the content of its payload."""
-        operands = {"hidden": self.shape.hidden, "vocabulary": self.shape.vocab}
-        return Packet(Opcode.LM_HEAD, payload_bytes=self.head_layout.payload_bytes, operands=operands)
+        return Packet(Opcode.LM_HEAD, payload_bytes=self.head_layout.payload_bytes, operands=self._head_operands)
+
+    @cached_property
+    def high_plane(self) -> HighPlane:
+        """Where the codes of the high plane lie in its packet."""
+        return HighPlane(self.config, self.shape.hidden, self.shape.vocab)
+
+    @cached_property
+    def high_packet(self) -> Packet:
+        """The packet of the high plane, without the content of its payload."""
+        return Packet(Opcode.LM_HEAD, Flags.HIGH, self.high_plane.payload_bytes, operands=self._head_operands)
+
+    @property
+    def _head_operands(self) -> dict[str, int]:
+        return {"hidden": self.shape.hidden, "vocabulary": self.shape.vocab}
 
     # ---- layers ----
     @cached_property
@@ -239,6 +259,7 @@ class ModelPlan:
             ("head", self.lm_head_packet.total_bytes(config)),
             ("embed", shape.vocab * self.embed_stride),
             ("rope", shape.context * self.rope_stride),
+            *([("high", self.high_packet.total_bytes(config))] if self.split else []),
         ):
             stripes = config.ports if name in STREAMED else 1
             row = 1 if stripes == 1 else stripes * STRIPE_BYTES

@@ -41,11 +41,12 @@ def located(model: str | Path) -> Path:
 
 
 def pack_and_warn(
-    checkpoint: Checkpoint, path: Path, config: AccelConfig, context: int | None, sequences: int, packing: Packing
+    checkpoint: Checkpoint, path: Path, config: AccelConfig, context: int | None, sequences: int, packing: Packing,
+    split: bool = False,
 ) -> None:
     """Write the image of a checkpoint, and warn of implausible values in its tensors."""
     doubts = Doubts()
-    pack(checkpoint, path, config, context=context, sequences=sequences, progress=packing, doubts=doubts)
+    pack(checkpoint, path, config, context=context, sequences=sequences, split=split, progress=packing, doubts=doubts)
     doubts.warn()
 
 
@@ -83,9 +84,11 @@ class ModelSource:
         return cls(checkpoint.path, checkpoint, image, text)
 
     def packed(
-        self, config: AccelConfig, folder: Path, context: int | None, sequences: int, packing: Packing
+        self, config: AccelConfig, folder: Path, context: int | None, sequences: int, packing: Packing,
+        split: bool = False,
     ) -> ModelImage:
-        """The verified image. If there is none, the checkpoint is packed into the given folder first.
+        """The verified image. If there is none, the checkpoint is packed into the given folder first, with `split` for
+        a split head.
 
         Raises:
             ImageError: the image is damaged, or was packed for another build or from another model.
@@ -93,7 +96,7 @@ class ModelSource:
         if self.image is None:
             assert self.checkpoint is not None
             path = folder / "model.img"
-            pack_and_warn(self.checkpoint, path, config, context, sequences, packing)
+            pack_and_warn(self.checkpoint, path, config, context, sequences, packing, split)
             image = ModelImage.open(path, config)
         else:
             image = ModelImage.open(self.image, config)

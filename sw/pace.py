@@ -60,15 +60,16 @@ class Liveness:
 class Pace:
     """Estimates the clocks until the next token of a run, or its end, so that the host polls seldom.
 
-    The plan gives the beats of the packet stream per token, and STREAM_BUSY counts them. The clocks per beat are
+    The plan gives the beats of the packet stream per token, and STREAM_BUSY counts them; with a split head they are
+    those of its high plane, and a token for which the whole head is read comes later. The clocks per beat are
     measured at the previous token, or were measured in the last run of the same kind on this machine. Without a
     measurement, the first poll comes at once, and each later one before the run is twice as old.
     """
 
     def __init__(self, machine: Machine, plan: ModelPlan, request: Request) -> None:
         self._paces, self._request = machine.paces, request
-        self._kind = type(request), request.columns
-        regions = (plan.regions[name] for name in ("stream", "head"))
+        self._kind = type(request), request.columns, request.reads_high_plane
+        regions = (plan.regions[name] for name in ("stream", "high" if request.reads_high_plane else "head"))
         self._stream, self._lm_head = (region.size // plan.config.stream_bytes for region in regions)
         self._together = plan.config.head_columns
         self._step = request.columns if isinstance(request, Batch) else 1  # tokens of a pass

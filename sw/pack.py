@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.contract.config import MAX_SLOTS, AccelConfig, ConfigError, ceil_div
-from hw.contract.head_layout import HeadLayout
+from hw.contract.config import MAX_SLOTS, AccelConfig, ConfigError
 from hw.contract.isa import Opcode
 from hw.contract.machine_float import float32_code, float32_codes
 from sw.checkpoint import EMBEDDING, LM_HEAD, Checkpoint, to_bf16
 from sw.doubts import SAMPLED_ROWS, Doubts
 from sw.head_padding import pad_inputs, pad_outputs, padded_weights
+from sw.head_payload import dither_group, head_groups, high_groups
 from sw.image import ImageWriter
 from sw.model_config import ModelConfig
 from sw.model_plan import ModelPlan
@@ -23,7 +23,7 @@ from sw.ternary import TritCounts, count_trits
 from sw.weights import pack_matrix
 from sw.whole_file import whole_file
 
-__all__ = ["config_shape", "head_groups", "model_shape", "pack"]
+__all__ = ["config_shape", "model_shape", "pack"]
 
 PACK_CHUNK_ELEMENTS = 1 << 17
 """Elements of the embedding or head that are converted at a time: what a processor's cache holds."""
@@ -54,17 +54,19 @@ def pack(
     *,
     context: int | None = None,
     sequences: int = 1,
+    split: bool = False,
     progress: Callable[[str, int], None] = lambda part, size: None,
     doubts: Doubts | None = None,
 ) -> None:
-    """Writes the image. `progress(part, bytes)` is called after every part.
+    """Writes the image, with `split` also the high plane of the LM head. `progress(part, bytes)` is called after every
+    part.
 
     `doubts` collects what is well-formed in the tensors and cannot be meant: they are all read here anyway.
 
     Raises ConfigError if the preset cannot run the model, OutputError if the image cannot be written. Memory: a packed
     matrix, or some million elements of what is not packed.
     """
-    plan = ModelPlan(config, model_shape(checkpoint, context, sequences))
+    plan = ModelPlan(config, model_shape(checkpoint, context, sequences), split)
     doubts = Doubts() if doubts is None else doubts
     with whole_file(path, checkpoint.files) as file:
         image = ImageWriter(file, plan)
@@ -73,6 +75,7 @@ def pack(
             ("head", _lm_head(checkpoint, plan, doubts)),
             ("embed", _embedding(checkpoint, plan, doubts)),
             ("rope", _rope(checkpoint, plan)),
+            *([("high", _high_plane(checkpoint, plan))] if split else []),
         ):
             with image.region(name) as write:
                 for part in parts:
@@ -131,27 +134,27 @@ def _chunks(
         yield rows
 
 
-def head_groups(layout: HeadLayout, codes: NDArray[np.integer], scales: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """Rows of int8 codes [n, hidden] and the float32 bits of their scales [n] as whole groups, one behind the other."""
-    groups, ports, rows = ceil_div(len(codes), layout.group_rows), layout.config.ports, layout.port_rows
-    padded = np.zeros((groups * layout.group_rows, layout.row_beats * layout.config.beat_bytes), dtype=np.int8)
-    padded[: len(codes), : layout.hidden] = codes
-    words = np.zeros(len(padded), dtype="<u4")
-    words[: len(scales)] = scales
-    out = np.empty((groups, layout.group_beats, ports, layout.config.beat_bytes), dtype=np.uint8)
-    out[:, 0] = np.ascontiguousarray(words.reshape(groups, rows, ports).swapaxes(1, 2)).view(np.uint8)
-    by_port = padded.view(np.uint8).reshape(groups, rows, ports, layout.row_beats, -1).swapaxes(2, 3)
-    out[:, 1:] = by_port.reshape(groups, layout.group_beats - 1, ports, -1)
-    return out
+def _head_rows(
+    ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts | None
+) -> Iterator[tuple[NDArray[np.int16], NDArray[np.uint32]]]:
+    """Codes and scales of the rows of the LM head, in whole groups. Tells `doubts` of a tensor of its own."""
+    name, new = (EMBEDDING, None) if ckpt.config.tie_word_embeddings else (LM_HEAD, doubts)
+    for rows in _chunks(ckpt, name, plan.shape, new, plan.head_layout.group_rows):
+        yield _row_codes(rows, 8)
 
 
 def _lm_head(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:
-    config, shape, layout = plan.config, plan.shape, plan.head_layout
-    yield plan.lm_head_packet.header(config)
-    name, new = (EMBEDDING, None) if ckpt.config.tie_word_embeddings else (LM_HEAD, doubts)
-    for rows in _chunks(ckpt, name, shape, new, layout.group_rows):
-        codes, scales = _row_codes(rows, 8)
-        yield head_groups(layout, codes, scales).tobytes()
+    yield plan.lm_head_packet.header(plan.config)
+    for codes, scales in _head_rows(ckpt, plan, doubts):
+        yield head_groups(plan.head_layout, codes, scales).tobytes()
+
+
+def _high_plane(ckpt: Checkpoint, plan: ModelPlan) -> Iterator[bytes]:
+    """The rows of the LM head are read a second time, so that they are not held."""
+    yield plan.high_packet.header(plan.config)
+    yield dither_group(plan.high_plane).tobytes()
+    for codes, scales in _head_rows(ckpt, plan, None):
+        yield high_groups(plan.high_plane, codes, scales).tobytes()
 
 
 def _embedding(ckpt: Checkpoint, plan: ModelPlan, doubts: Doubts) -> Iterator[bytes]:

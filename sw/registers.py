@@ -118,7 +118,7 @@ class Machine:
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
-        self.paces: dict[tuple[type, int], float] = {}
+        self.paces: dict[tuple[type, int, bool], float] = {}
         self._written: dict[str, int] = {}
         self._ended: int | None = None
 

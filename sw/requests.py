@@ -23,6 +23,8 @@ class Job:
     `last_logits` returns the rows of logits from which tokens are chosen, `all_logits` those of all positions.
     `list_at` is a temperature: it returns the shortlists of the rows from which tokens are chosen, on a machine that
     makes them.
+    `guard` is the value of the register GUARD: if it is not 0, a token without row or shortlist is chosen from the high
+    plane of the image's split head (`sw.split_head.guard_of`).
     `sampling` says how the driver draws tokens from rows; a link ignores it and chooses the largest logit.
     """
 
@@ -35,6 +37,7 @@ class Job:
     all_logits: bool = False
     last_logits: bool = False
     list_at: float | None = None
+    guard: int = 0
     sampling: Sampling | None = None
 
     @property
@@ -45,6 +48,11 @@ class Job:
         if self.last_logits:
             return LogitsMode.LAST
         return LogitsMode.NONE if self.list_at is None else LogitsMode.BEST
+
+    @property
+    def reads_high_plane(self) -> bool:
+        """Whether its tokens are chosen from the high plane of the head."""
+        return self.guard != 0 and self.max_new_tokens > 0 and self.logits_mode is LogitsMode.NONE
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -101,13 +109,14 @@ class Batch:
     """1 to T sequences that decode together, one token of each per pass, for at most `max_new_tokens` passes.
 
     Token and row i of the run belong to sequence i modulo their number. The run ends with the pass in which the first
-    of them chose an end id or filled its context.
+    of them chose an end id or filled its context. `guard` is that of a job; only a batch of one sequence uses it.
     """
 
     entries: tuple[Entry, ...]
     max_new_tokens: int
     end_ids: tuple[int, ...] = ()
     all_logits: bool = False
+    guard: int = 0
 
     @property
     def logits_mode(self) -> LogitsMode:
@@ -115,6 +124,11 @@ class Batch:
         if self.all_logits:
             return LogitsMode.ALL
         return LogitsMode.NONE if all(entry.list_at is None for entry in self.entries) else LogitsMode.BEST
+
+    @property
+    def reads_high_plane(self) -> bool:
+        """Whether its tokens are chosen from the high plane of the head."""
+        return self.guard != 0 and self.columns == 1 and self.logits_mode is LogitsMode.NONE
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -172,6 +186,16 @@ class HeadAgain:
     def end_ids(self) -> tuple[int, ...]:
         """Tokens that end the run: none is chosen."""
         return ()
+
+    @property
+    def guard(self) -> int:
+        """Value of the register GUARD."""
+        return 0
+
+    @property
+    def reads_high_plane(self) -> bool:
+        """Whether its tokens are chosen from the high plane of the head."""
+        return False
 
     @property
     def logits_mode(self) -> LogitsMode:

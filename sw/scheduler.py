@@ -109,7 +109,8 @@ def _decode(driver: Driver, running: list[_Running]) -> None:
     before = [len(r.result.tokens) for r in running]
     batch = Batch(entries=tuple(r.entry for r in running), max_new_tokens=1 if single else min(*left, rows),
                   end_ids=() if single else end_ids,
-                  all_logits=any(r.needs_row or r.job.all_logits for r in running))
+                  all_logits=any(r.needs_row or r.job.all_logits for r in running),
+                  guard=max(r.job.guard for r in running))
     driver.run(batch, [r.result for r in running])
     passes = {len(r.result.tokens) - made for r, made in zip(running, before, strict=True)}
     if len(passes) != 1 or 0 in passes:

@@ -37,6 +37,7 @@ from sw.sampling import Sampling
 from sw.scheduler import generate_batch
 from sw.scrub import Progress
 from sw.serve.engine import Engine
+from sw.split_head import HeadCounts, check_guard, guard_of
 
 if TYPE_CHECKING:
     from boards.board import AnyBoard
@@ -94,6 +95,7 @@ class Session:
 
     Attributes:
         config: configuration of the accelerator.
+        guard: of the session's jobs (`sw.requests.Job`); 0 unless the head is split.
         text: tokenizer and special tokens.
     """
 
@@ -113,6 +115,7 @@ class Session:
         memory: str = DEFAULT_MEMORY,
         progress: bool = False,
         chat_template: str | Path | None = None,
+        head: str = "full",
     ) -> None:
         """Open a model and connect to an accelerator.
 
@@ -132,6 +135,9 @@ class Session:
             memory: the simulated memory: ideal, which has a fixed latency, or one of docs/memory-model.md.
             progress: show on stderr, or below the cell of a notebook, how far packing, building and loading are.
             chat_template: file with the template for `chat`; default: the checkpoint's own.
+            head: full, or split: greedy tokens are chosen from half of the LM head's bytes, by a preset with candidates
+                and an image with a high plane. Rows of logits and drawn tokens are the same, and so are greedy tokens
+                but with a probability below 3.2e-9 (docs/numerics.md, 7.2).
 
         Raises:
             CheckpointError, ConfigError, ImageError, JobError: the arguments are invalid or do not fit together.
@@ -143,6 +149,7 @@ class Session:
             raise JobError("simulate needs a board: name the board to simulate")
         if image is not None and context is not None:
             raise JobError("an image has a fixed context: leave out context or image")
+        self.guard = guard_of(head)
         declared = None if board is None else _board(board)
         backend = declared.backend if declared else backend or "golden"
         wanted = preset if isinstance(preset, AccelConfig) or preset is None else find_preset(preset)
@@ -162,7 +169,8 @@ class Session:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bitnet-fpga-")))
             with packing_bars(progress) as packing:
-                packed = source.packed(self.config, folder, context, sequences, packing)
+                packed = source.packed(self.config, folder, context, sequences, packing, self.guard != 0)
+            check_guard(self.guard, packed.plan, str(packed.path))
             if simulate and declared:
                 from sim.links.board import SimulatedBoardLink
 
@@ -178,6 +186,11 @@ class Session:
     def stats(self) -> RunStats | None:
         """Statistics of all runs so far together; None before the first run, and for the golden model."""
         return self._driver.total
+
+    @property
+    def head_counts(self) -> HeadCounts | None:
+        """What was counted of the split head in all runs so far together; None if no run used it."""
+        return self._driver.heads
 
     def check(self, job: Job) -> None:
         """Check a job without running it. Raises JobError if it cannot run. No accelerator is needed."""
@@ -245,7 +258,7 @@ class Session:
             self.text.check_prompts()
             prompt = self.text.encode(prompt)
         return Job(prompt=tuple(prompt), max_new_tokens=max_new_tokens, chunk=self.config.columns,
-                   end_ids=self.text.tokens.end_ids, all_logits=logits, sampling=sampling)
+                   end_ids=self.text.tokens.end_ids, all_logits=logits, guard=self.guard, sampling=sampling)
 
     def _completion(self, job: Job, result: Generation) -> Completion:
         rows = np.stack(result.logits) if job.all_logits else None
@@ -368,7 +381,7 @@ class Session:
         """An engine for several users (sw/serve/engine.py), at most `queue` of which wait; and its work, which ends
         with `Engine.close`, or when the session is closed. Until then the session runs nothing else."""
         self._prepare()
-        engine, machine = Engine(self._driver, self.text, queue), self._machine
+        engine, machine = Engine(self._driver, self.text, queue, self.guard), self._machine
 
         def serve(tell: Callable[[None], None]) -> None:
             tell(None)

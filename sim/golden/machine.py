@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from hw.contract.config import AccelConfig
 from hw.contract.head_layout import HeadLayout
+from hw.contract.high_plane import HighPlane
 from hw.contract.isa import Flags, Opcode, decode_header
 from sim.golden.array import bitlinear_sums
 from sim.golden.attention import KvHead, attend_head, rope
 from sim.golden.embedding import embedding_row
 from sim.golden.feedforward import gated_relu2
+from sim.golden.head_rows import head_rows, high_rows
 from sim.golden.logits import lm_head_logits
 from sim.golden.norm import Scale, Statistics, quantize, quantize_lm_head, residual, scale, statistics
 from sim.golden.number import Array, Codes, rnd
 from sim.golden.rescale import rescale
+from sim.golden.split_head import Choice, logit_bounds, split_choice
 from sw.image import ModelImage
 
 __all__ = ["GoldenMachine", "float_field"]
@@ -52,7 +55,8 @@ class GoldenMachine:
 
     def __init__(self, image: ModelImage) -> None:
         self.image, self.plan, self.config = image, image.plan, image.plan.config
-        self.streams = {name: image.view(name) for name in ("stream", "head")}
+        names = ("stream", "head", "high") if self.plan.split else ("stream", "head")
+        self.streams = {name: image.view(name) for name in names}
         self.kv = np.zeros(self.plan.kv_bytes, dtype=np.uint8)
         self.h = self.work = np.zeros((0, 0))
         self.norm = np.zeros(0)
@@ -78,8 +82,7 @@ class GoldenMachine:
             opcode = Opcode(header["opcode"])
             if opcode is not Opcode.END:
                 getattr(self, opcode.name.lower())(header, payload)
-        header, payload = next(packets(self.config, self.streams["head"]))
-        return [self.lm_head(header, payload, column) if wanted else None for column, wanted in enumerate(want)]
+        return [self.lm_head(column) if wanted else None for column, wanted in enumerate(want)]
 
     def load_norm(self, header: Fields, payload: NDArray[np.uint8]) -> None:
         """bf16 norm weights: exact, denormals are zero."""
@@ -146,14 +149,21 @@ class GoldenMachine:
         self.work[:, : heads * d] = out.reshape(columns, -1)
         self.stats = statistics(self.work[:, : heads * d], self.norm)
 
-    def lm_head(self, header: Fields, payload: NDArray[np.uint8], column: int) -> Array:
-        """Logits of one column over the whole vocabulary."""
-        layout, m = HeadLayout(self.config, header["hidden"], header["vocabulary"]), header["vocabulary"]
-        beats = payload.reshape(layout.groups, layout.group_beats, self.config.ports, -1)
-        scales = np.ascontiguousarray(beats[:, 0]).view("<f4").swapaxes(1, 2).ravel()[:m].astype(np.float64)
-        rows = beats[:, 1:].reshape(layout.groups, layout.port_rows, layout.row_beats, self.config.ports, -1)
-        codes = rows.swapaxes(2, 3).reshape(layout.groups * layout.group_rows, -1)[:m, : layout.hidden].view(np.int8)
+    def lm_head(self, column: int) -> Array:
+        """Logits of one column of the last pass over the whole vocabulary."""
+        header, payload = next(packets(self.config, self.streams["head"]))
+        codes, scales = head_rows(HeadLayout(self.config, header["hidden"], header["vocabulary"]), payload)
         return lm_head_logits(self.act[column], float(self.act_scale[column]), codes, scales)
+
+    def split_head(self, column: int, guarded: int) -> Choice:
+        """What the high plane makes of one column of the last pass, with this value of the register GUARD."""
+        header, payload = next(packets(self.config, self.streams["high"]))
+        high, complements, scales = high_rows(HighPlane(self.config, header["hidden"], header["vocabulary"]), payload)
+        act, act_scale = self.act[column], float(self.act_scale[column])
+        bounds = logit_bounds(act, act_scale, high, complements, scales, guarded)
+        header, payload = next(packets(self.config, self.streams["head"]))
+        codes, _ = head_rows(HeadLayout(self.config, header["hidden"], header["vocabulary"]), payload)
+        return split_choice(bounds, act, act_scale, codes, scales, self.config.candidates)
 
     def _rope_rows(self, d: int) -> tuple[Array, Array]:
         """cos and sin [T, 1, d/2] of the columns' positions."""

@@ -20,6 +20,7 @@ from sw.image import ModelImage
 from sw.links.link import Link, RunStats, Step, Traffic
 from sw.requests import Request
 from sw.scrub import Progress, scrub
+from sw.split_head import HeadCounts
 
 __all__ = ["SimulatedLink"]
 
@@ -87,16 +88,23 @@ class SimulatedLink(Link):
         cache = self.plan.slot_stride // self.plan.shape.kv_heads * self.plan.shape.heads // self.config.beat_bytes
         return CYCLES_PER_BEAT * passes * (beats + cache) + 1_000_000
 
-    def _read_bytes(self, request: Request, tokens: int, beats_read: int) -> dict[str, int]:
+    def _read_bytes(
+        self, request: Request, tokens: int, beats_read: int, counted: HeadCounts | None
+    ) -> dict[str, int]:
         """Bytes read per region: what the token loop asks for is known exactly, the rest of the total is KV cache."""
         beat, regions, fed = self.config.beat_bytes, self.plan.regions, request.fed(tokens)
+        heads = request.lm_heads(tokens, self.config.head_columns)
         found = {
             "stream": request.passes(tokens) * regions["stream"].size,
-            "head": request.lm_heads(tokens, self.config.head_columns) * regions["head"].size,
+            "head": heads * regions["head"].size if counted is None else
+                    counted.heads_repeated * regions["head"].size
+                    + counted.rows_rescored * self.plan.head_layout.row_beats * self.config.stream_bytes,
             "embed": fed * self.plan.embed_stride,
             "rope": fed * self.plan.rope_stride,
             "prompt": request.prompt_words(self.config) * beat,
         }
+        if self.plan.split:
+            found["high"] = 0 if counted is None else heads * regions["high"].size
         return found | {"kv": beats_read * beat - sum(found.values()), "total": beats_read * beat}
 
     def run(self, request: Request) -> Generator[Step, None, None]:
@@ -115,9 +123,9 @@ class SimulatedLink(Link):
         self.samples = [dict(zip(COUNTERS, sample, strict=True)) for sample in measured["samples"]]
         read, written = measured["beats_read"], measured["beats_written"]
         self._stats = RunStats(measured["cycles"], measured["counters"], time.perf_counter() - started,
-                               Traffic(read, written, self._read_bytes(request, tokens, read)))
-        if rows or lists:
-            yield Step([row.astype(np.float64) for row in rows], None, tuple(lists))
+                               Traffic(read, written, self._read_bytes(request, tokens, read, measured["heads"])))
+        if rows or lists or measured["heads"]:
+            yield Step([row.astype(np.float64) for row in rows], None, tuple(lists), measured["heads"])
 
     def _memory(self, order: str, *arguments: object) -> Any:
         simulator = self._started()

@@ -125,7 +125,8 @@ class Server:
             self._channel.send((Reply.TOKEN, token))
         beats = {name: beats - before[name] for name, beats in self._beats().items()}
         samples = self._bus.sampler.samples if self._bus.sampler else []
-        measured = {"cycles": result.cycles, "counters": result.counters, "samples": samples, **beats}
+        measured = {"cycles": result.cycles, "counters": result.counters, "samples": samples,
+                    "heads": result.heads, **beats}
         return measured, (result.logits, result.lists)
 
 

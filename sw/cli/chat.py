@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sw.cli.head import Head
+
 __all__ = ["chat"]
 
 
@@ -33,6 +35,8 @@ def chat(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object for each answer.")] = False,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
+    head: Annotated[Head, typer.Option(help="split: choose greedy tokens from half of the LM head's bytes (a preset "
+                                       "with candidates).")] = Head.FULL,
     memory: Annotated[str | None, typer.Option(help="Simulated memory, as of `generate` (backend sim).")] = None,
     memory_seed: Annotated[int, typer.Option(help="Random stalls of the memory; 0: none (backend sim).")] = 0,
     port: Annotated[str, typer.Option(help="Serial port; auto: the first with a board (backend serial).")] = "auto",
@@ -55,5 +59,5 @@ def chat(
         backend=backend, preset_name=preset_name, batch=None, temperature=temperature, top_k=top_k, top_p=top_p,
         seed=seed, generation_config=True, as_json=as_json, chunk=None, logits=None, context=context, image=image,
         stats=None, scrub=False, memory=memory, memory_seed=memory_seed, port=port, simulate=simulate,
-        system=system, chat_template=chat_template,
+        head=head.value, system=system, chat_template=chat_template,
     ))

@@ -42,7 +42,7 @@ def run(options: Options) -> None:
             source, context=options.context, port=options.port, memory_seed=options.memory_seed,
             memory=options.memory or DEFAULT_MEMORY, progress=True, board=board, simulate=options.simulate,
             preset=None if board else config, backend=None if board else backend,
-            chat_template=options.chat_template,
+            chat_template=options.chat_template, head=options.head,
         ))
         session.load()
         tell(f"sampling: {settings.told()}")

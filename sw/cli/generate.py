@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sw.cli.head import Head
+
 __all__ = ["generate"]
 
 
@@ -40,6 +42,8 @@ def generate(
     logits: Annotated[Path | None, typer.Option(help="Write prompt ids, tokens and logits to this .npz file.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
+    head: Annotated[Head, typer.Option(help="split: choose greedy tokens from half of the LM head's bytes (a preset "
+                                       "with candidates).")] = Head.FULL,
     stats: Annotated[Path | None, typer.Option(help="Write clocks and counters to this .json file (not golden).")]
     = None,
     scrub: Annotated[bool, typer.Option("--scrub", help="Check the image in the accelerator's memory against its CRCs, "
@@ -60,7 +64,8 @@ def generate(
 
     Each line of a --batch file is {"prompt": TEXT} or {"prompt_ids": [1, 2, 3]}, with "max_new_tokens" and "seed" if
     they differ from the options. For each line, in the same order, a line {"prompt_ids", "tokens", "text", "stopped"}
-    is printed, with "temperature", "top_k", "top_p" and "seed" if tokens were drawn.
+    is printed, with "temperature", "top_k", "top_p" and "seed" if tokens were drawn. --json without --batch adds
+    "rows_listed", "rows_rescored" and "heads_repeated" if tokens were chosen from a split head.
     """
     from sw.cli.generation import Options, run
 
@@ -69,5 +74,5 @@ def generate(
         board_name=board_name, backend=backend, preset_name=preset_name, batch=batch, temperature=temperature,
         top_k=top_k, top_p=top_p, seed=seed, generation_config=generation_config, as_json=as_json, chunk=chunk,
         logits=logits, context=context, image=image, stats=stats, scrub=scrub, memory=memory, memory_seed=memory_seed,
-        port=port, simulate=simulate, chat=chat, system=system, chat_template=chat_template,
+        port=port, simulate=simulate, head=head.value, chat=chat, system=system, chat_template=chat_template,
     ))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from sw.requests import Job
 from sw.results import Completion
 from sw.sampling import Sampling
 from sw.session import DEFAULT_MEMORY, Session
+from sw.split_head import guard_of
 from sw.streams import discard, tell
 from sw.whole_file import OutputError, output_target, whole_file
 
@@ -54,6 +55,7 @@ class Options(MachineOptions):
     logits: Path | None
     stats: Path | None
     scrub: bool
+    head: str = "full"
     chat: bool = False
     system: str | None = None
     chat_template: Path | None = None
@@ -98,7 +100,8 @@ def run(options: Options) -> None:
     sampling = choose_sampling(checkpoint.path, options.generation_config, options.temperature, options.top_k,
                                options.top_p, options.seed)
     source = ModelSource.of(checkpoint, options.image)
-    prompts = options.prompts(source, sampling, config)
+    guard = guard_of(options.head)
+    prompts = [replace(one, job=replace(one.job, guard=guard)) for one in options.prompts(source, sampling, config)]
     jobs = [one.job for one in prompts]
     with ExitStack() as stack:
         inputs = [*checkpoint.files, *(path for path in (options.image, options.batch) if path is not None)]
@@ -112,7 +115,7 @@ def run(options: Options) -> None:
             source, context=options.context, sequences=min(config.columns, len(jobs)), port=options.port,
             memory_seed=options.memory_seed, memory=options.memory or DEFAULT_MEMORY, progress=True,
             board=board, simulate=options.simulate, preset=None if board else config,
-            backend=None if board else backend,
+            backend=None if board else backend, head=options.head,
         ))
         for one in prompts:
             one.check(session)
@@ -132,7 +135,7 @@ def run(options: Options) -> None:
         if options.scrub:
             _scrub(session, "after the run")
         if stats_file is not None and session.stats is not None:
-            content = summary(config, output.counted, session.stats)
+            content = summary(config, output.counted, session.stats, session.head_counts)
             stats_file.write(json.dumps(content, indent=2).encode() + b"\n")
 
 
@@ -166,7 +169,8 @@ class _Output:
         (job,) = self._jobs
         if as_json:
             result = self._session.generate(job)
-            self._line(job, result)
+            heads = self._session.head_counts
+            self._line(job, result, asdict(heads) if heads else {})
         else:
             with self._session.stream(job) as pieces:
                 for piece in pieces:
@@ -188,12 +192,12 @@ class _Output:
                 self._line(self._jobs[printed], ended.pop(printed))
                 printed += 1
 
-    def _line(self, job: Job, result: Completion) -> None:
-        """Print a result as a JSON line, with the sampling settings if its tokens were drawn."""
+    def _line(self, job: Job, result: Completion, counts: dict[str, int] | None = None) -> None:
+        """Print a result as a JSON line, with the sampling settings if its tokens were drawn, and with these counts."""
         settings = asdict(job.sampling) if job.sampling else {}
         drawn = {name: settings[name] for name in OPTIONS if settings}
         self._write(json.dumps({"prompt_ids": result.prompt_ids, "tokens": result.tokens, "text": result.text,
-                                "stopped": result.stopped, **drawn}) + "\n")
+                                "stopped": result.stopped, **drawn, **(counts or {})}) + "\n")
 
     def _write(self, text: str) -> None:
         """Print and flush. Raises BrokenPipeError unless `keep_going` is set."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sw.cli.head import Head
 from sw.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ class Form(enum.Enum):
     MEM = "mem"
 
 
-def _pack(checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int) -> None:
+def _pack(
+    checkpoint: Checkpoint, output: Path, config: AccelConfig, context: int | None, sequences: int, head: Head
+) -> None:
     from sw.cli.progress import packing_bars
     from sw.model_source import pack_and_warn
 
     with packing_bars() as packing:
-        pack_and_warn(checkpoint, output, config, context, sequences, packing)
+        pack_and_warn(checkpoint, output, config, context, sequences, packing, head is Head.SPLIT)
 
 
 def pack(
@@ -46,6 +49,8 @@ def pack(
                                                    "another.")] = None,
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     sequences: Annotated[int, typer.Option(help="KV slots, one for each sequence of a batch.")] = 1,
+    head: Annotated[Head, typer.Option(help="split: also write the high plane, from which a preset with candidates "
+                                       "chooses greedy tokens.")] = Head.FULL,
     form: Annotated[Form, typer.Option("--format", help="mem: $readmemh text, one beat per line.")] = Form.IMAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -60,12 +65,12 @@ def pack(
     opened = Checkpoint.open(located(checkpoint))
     _check_text(opened)
     if form is Form.IMAGE:
-        _pack(opened, output, config, context, sequences)
+        _pack(opened, output, config, context, sequences, head)
         _report(ModelImage.open(output, config), output, as_json)
         return
     with whole_file(output, opened.files) as text, tempfile.TemporaryDirectory(dir=output.parent) as folder:
         binary = Path(folder) / "image"
-        _pack(opened, binary, config, context, sequences)
+        _pack(opened, binary, config, context, sequences, head)
         image = ModelImage.open(binary, config)
         write_mem(image, text)
     _report(image, output, as_json)

@@ -60,7 +60,13 @@ def bar(text: str, speed: bool = False, shown: bool = True) -> Iterator[Told]:
 
 @contextmanager
 def packing_bars(shown: bool = True) -> Iterator[Packing]:
-    """Show a progress bar for each region of an image."""
+    """Show a progress bar for each region of an image that is begun."""
     with bars(speed=True, shown=shown) as progress:
-        tasks = {name: progress.add_task(f"pack {name}", total=None) for name in ("stream", "head", "embed", "rope")}
-        yield lambda name, size: progress.advance(tasks[name], size)
+        tasks: dict[str, TaskID] = {}
+
+        def told(name: str, size: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(f"pack {name}", total=None)
+            progress.advance(tasks[name], size)
+
+        yield told

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hw.contract.config import AccelConfig
 from hw.contract.register_map import CAUSES
 from sw.links.link import RunStats
 from sw.results import Completion
+from sw.split_head import HeadCounts
 
 __all__ = ["Counted", "summary"]
 
@@ -30,8 +31,9 @@ class Counted:
         self.positions_fed += len(result.prompt_ids) - result.reused + max(len(result.tokens) - 1, 0)
 
 
-def summary(config: AccelConfig, counted: Counted, total: RunStats) -> dict[str, Any]:
-    """Content of the --stats file: clocks of all runs together, and memory traffic if the link counts it."""
+def summary(config: AccelConfig, counted: Counted, total: RunStats, heads: HeadCounts | None) -> dict[str, Any]:
+    """Content of the --stats file: clocks of all runs together, memory traffic if the link counts it, and what was
+    counted of a split head if one was used."""
     counters = total.counters
     traffic = {} if total.traffic is None else {
         "read_bytes": total.traffic.read_bytes, "written_bytes": total.traffic.beats_written * config.beat_bytes,
@@ -47,6 +49,7 @@ def summary(config: AccelConfig, counted: Counted, total: RunStats) -> dict[str,
         "cycles": total.cycles,
         "cycles_per_token": total.cycles / counted.positions_fed,
         **traffic,
+        **(asdict(heads) if heads else {}),
         "stall_cycles": {name: counters[name] for name in CAUSES if name != "stream_busy"},
         "busy_cycles": {
             name: counters[f"{name}_busy"] for name in ("stream", "embed", "norm", "matmul", "attention", "lm_head")

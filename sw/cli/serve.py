@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sw.cli.head import Head
+
 __all__ = ["serve"]
 
 
@@ -25,6 +27,8 @@ def serve(
     serial_port: Annotated[str, typer.Option(help="Serial port of the board; auto: the first with a board.")] = "auto",
     context: Annotated[int | None, typer.Option(help="Positions of the KV cache; default: the model's own.")] = None,
     image: Annotated[Path | None, typer.Option(help="Packed image of this checkpoint; default: pack now.")] = None,
+    head: Annotated[Head, typer.Option(help="split: choose greedy tokens from half of the LM head's bytes (a preset "
+                                       "with candidates).")] = Head.FULL,
     memory: Annotated[str | None, typer.Option(help="Simulated memory, as of `generate` (backend sim).")] = None,
     memory_seed: Annotated[int, typer.Option(help="Random stalls of the memory; 0: none (backend sim).")] = 0,
     slots: Annotated[int | None, typer.Option(help="Sequences that the KV cache has room for; default: the preset's "
@@ -49,4 +53,5 @@ def serve(
         preset_name=preset_name, simulate=simulate, port=serial_port, memory=memory, memory_seed=memory_seed,
         context=context, image=image, slots=slots, queue=queue, time_limit=time_limit, chat_template=chat_template,
         api_key_file=api_key_file, hosts=tuple(allow_host or ()), origins=tuple(cors_origin or ()), docs=docs,
+        head=head.value,
     ))

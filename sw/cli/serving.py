@@ -44,6 +44,7 @@ class Options(MachineOptions):
     hosts: tuple[str, ...]
     origins: tuple[str, ...]
     docs: bool
+    head: str
 
     def name(self, checkpoint: Checkpoint) -> str:
         """The name of the model for clients: that of its folder, or that on the hub."""
@@ -107,7 +108,7 @@ def run(options: Options) -> None:
             source, context=options.context, sequences=options.slots or config.columns, port=options.port,
             memory_seed=options.memory_seed, memory=options.memory or DEFAULT_MEMORY, progress=True, board=board,
             simulate=options.simulate, preset=None if board else config, backend=None if board else backend,
-            chat_template=options.chat_template))
+            chat_template=options.chat_template, head=options.head))
         session.load()
         engine, work = session.engine(options.queue)
         service.loaded = Loaded(engine, session.text, session.chat_ids, template)

@@ -18,6 +18,11 @@ SUMS = {
     "runs": "Runs of the machine", "failed_runs": "Runs that failed", "prompt_tokens": "Tokens of prompts",
     "reused_tokens": "Tokens of prompts that the KV cache held", "new_tokens": "Tokens that the machine chose",
 }
+HEADS = {
+    "rows_listed": "Rows of the LM head that its high plane did not rule out at once",
+    "rows_rescored": "Rows of the LM head whose exact logits were computed behind its high plane",
+    "heads_repeated": "Tokens for which the whole LM head was read behind its high plane",
+}
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
 """Limits of the buckets: from a small model in NumPy to a long answer on a slow board."""
 
@@ -57,6 +62,9 @@ class Metrics(Collector):
             yield CounterMetricFamily("bitnet_fpga_clocks", "Clocks of the machine in runs", engine.stats.cycles)
             yield CounterMetricFamily("bitnet_fpga_heads_again", "Runs of the LM head alone, for rows of logits whose "
                                       "shortlists did not suffice", engine.stats.heads_again)
+        if engine.head_counts is not None:
+            for name, value in asdict(engine.head_counts).items():
+                yield CounterMetricFamily(f"bitnet_fpga_{name}", HEADS[name], value)
 
 
 class Counted:

@@ -14,17 +14,22 @@ from sw.model_plan import ModelPlan
 from sw.requests import Request
 from sw.scrub import Progress
 from sw.shortlist import Shortlist
+from sw.split_head import HeadCounts
 
 __all__ = ["Link", "RunStats", "Step", "Traffic"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a run: the requested rows of logits or shortlists, in order, and a token if one was chosen."""
+    """One step of a run: the requested rows of logits or shortlists, in order, and a token if one was chosen.
+
+    The last step of a run that reads the high plane has its `heads`.
+    """
 
     rows: list[NDArray[np.float64]]
     token: int | None
     lists: tuple[Shortlist, ...] = ()
+    heads: HeadCounts | None = None
 
 
 def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -175,5 +175,5 @@ class MachineLink(Link):
             finally:
                 runner.run(close())
         self._stats = RunStats(result.cycles, result.counters, time.perf_counter() - started)
-        if result.logits or result.lists:
-            yield Step([row.astype(np.float64) for row in result.logits], None, tuple(result.lists))
+        if result.logits or result.lists or result.heads:
+            yield Step([row.astype(np.float64) for row in result.logits], None, tuple(result.lists), result.heads)

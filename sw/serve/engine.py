@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hw.contract.register_map import MAX_END_IDS
 from sw.driver import Driver, Generation
@@ -26,6 +26,7 @@ from sw.requests import Batch, HeadAgain, Job, Request
 from sw.serve.order import Order, QueueFullError, Tell
 from sw.serve.sequence import Sequence
 from sw.serve.slots import Slots
+from sw.split_head import HeadCounts
 from sw.text import CheckpointText
 
 __all__ = ["PASSES", "PIECE_PASSES", "Engine", "Tally"]
@@ -73,9 +74,9 @@ class _UnderWay:
 class Engine:
     """Answers requests with a driver. `serve` runs in the thread of the machine, the other methods in any thread."""
 
-    def __init__(self, driver: Driver, text: CheckpointText, queue: int) -> None:
-        """`queue` is how many requests may wait for a place on the machine."""
-        self._driver, self._text, self._queue = driver, text, queue
+    def __init__(self, driver: Driver, text: CheckpointText, queue: int, guard: int = 0) -> None:
+        """`queue` is how many requests may wait for a place on the machine, `guard` that of jobs and batches."""
+        self._driver, self._text, self._queue, self._guard = driver, text, queue, guard
         self._columns = driver.config.columns
         self.places = min(self._columns, driver.shape.sequences)
         self.context = driver.shape.context
@@ -98,6 +99,11 @@ class Engine:
     def stats(self) -> RunStats | None:
         """Statistics of all runs so far together; None before the first one, and for the golden model."""
         return self._driver.total
+
+    @property
+    def head_counts(self) -> HeadCounts | None:
+        """What was counted of the split head in all runs so far together; None if no run used it."""
+        return self._driver.heads
 
     @property
     def full(self) -> bool:
@@ -203,7 +209,7 @@ class Engine:
         with self._lock:
             self._active.remove(sequence)
             self._active.append(sequence)
-        job = sequence.piece(PIECE_PASSES * self._columns, self._columns)
+        job = replace(sequence.piece(PIECE_PASSES * self._columns, self._columns), guard=self._guard)
         if self._run(job, [sequence], 0) and not job.max_new_tokens:
             sequence.fed += len(job.prompt)
 
@@ -224,7 +230,7 @@ class Engine:
             limit = PASSES if self._waiting else self.context
         most = min(limit, self._driver.link.plan.run_rows // len(ready), *(one.left for one in ready))
         batch = Batch(entries=tuple(one.entry for one in ready), max_new_tokens=1 if one_pass else most,
-                      end_ids=() if one_pass else end_ids, all_logits=rows)
+                      end_ids=() if one_pass else end_ids, all_logits=rows, guard=self._guard)
         self._run(batch, ready, batch.max_new_tokens)
 
     def _run(

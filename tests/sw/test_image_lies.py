@@ -32,9 +32,12 @@ CONFIGS = {
     "striped": TINY.replace(name="striped", ports=2, rows=4),
     "12 bit": TINY.replace(name="12 bit", embedding_bits=12),
     "kv260": PRESETS["kv260"],
+    "split": TINY.replace(name="split", candidates=64),
+    "striped split": TINY.replace(name="striped split", ports=2, rows=4, candidates=128),
 }
+"""Those with candidates are packed with a high plane."""
+
 FIXED, REGION = struct.Struct("<8sIIQQI"), struct.Struct("<8sQQI")
-NAMES = ("stream", "head", "embed", "rope")
 
 
 class Forged:
@@ -48,8 +51,8 @@ class Forged:
         self.image = ModelImage.open(path, config)
         self.data = bytearray(path.read_bytes())
         self.fixed = list(FIXED.unpack_from(self.data))
-        self.table = [list(REGION.unpack_from(self.data, FIXED.size + n * REGION.size)[:3]) for n in range(4)]
-        start = FIXED.size + 4 * REGION.size
+        start = FIXED.size + self.fixed[2] * REGION.size
+        self.table = [list(REGION.unpack_from(self.data, at)[:3]) for at in range(FIXED.size, start, REGION.size)]
         self.text = bytes(self.data[start : start + self.fixed[-1]])
 
     def edit_shape(self, change: Callable[[dict[str, Any]], object]) -> None:
@@ -85,7 +88,7 @@ class Forged:
         self.fixed[4:] = len(self.data), len(self.text)
         head = FIXED.pack(*self.fixed)
         for n, entry in enumerate(self.table):
-            head += REGION.pack(*entry, crcs[n % 4])
+            head += REGION.pack(*entry, crcs[n % len(crcs)])
         head = (head + self.text)[: HEADER_SIZE - 4].ljust(HEADER_SIZE - 4, b"\0")
         self.data[:HEADER_SIZE] = head + struct.pack("<I", zlib.crc32(head))
         self.path.write_bytes(self.data)
@@ -105,7 +108,7 @@ def packed(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     path = tmp_path_factory.mktemp("packed") / "image"
     images = {}
     for name, config in CONFIGS.items():
-        pack(Checkpoint.open(checkpoint), path, config)
+        pack(Checkpoint.open(checkpoint), path, config, split=config.candidates > 0)
         ModelImage.open(path, config).verify()
         images[name] = path.read_bytes()
     return images
@@ -218,6 +221,52 @@ def test_tables(change: Callable[[Forged], None], name: str, forge: Callable[...
     image = forge(name)
     change(image)
     refused(image, "the region table has .* but the shape of the model implies")
+
+
+SPLITS: dict[str, tuple[str, Callable[[Forged], object], str]] = {
+    "a plane that nobody mentions": ("split", lambda i: i.edit_shape(lambda v: v.pop("head")),
+                                     "there are 5 regions, expected 4"),
+    "no plane": ("split", lambda i: (i.table.pop(), i.fixed.__setitem__(2, 4)), "there are 4 regions, expected 5"),
+    "no plane for this preset": ("tiny", lambda i: i.edit_shape(lambda v: v.update(head="split")),
+                                 "preset tiny has no split head: set candidates"),
+    "another kind of head": ("split", lambda i: i.edit_shape(lambda v: v.update(head="spl\nit")),
+                             r"says of the head 'spl\\nit', but it must be 'split' or left out"),
+    "a head that is no text": ("split", lambda i: i.edit_shape(lambda v: v.update(head=["split"] * 50)),
+                               "says of the head .* but it must be 'split' or left out"),
+    "a plane of another name": ("split", lambda i: i.table[4].__setitem__(0, b"low"),
+                                "the region table has .* but the shape of the model implies"),
+    "a plane elsewhere": ("striped split", lambda i: i.table[4].__setitem__(1, 1 << 14),
+                          "the region table has .* but the shape of the model implies"),
+    "a plane without its flag": ("striped split", lambda i: _set("flags", 0)(i, "high", 0),
+                                 "region high, packet 0, LM_HEAD, has flags 0, but the shape of the model implies 32"),
+    "a head with the flag": ("split", lambda i: _set("flags", 32)(i, "head", 0),
+                             "region head, packet 0, LM_HEAD, has flags 32, but the shape of the model implies 0"),
+    "a plane of more rows": ("split", lambda i: _set("vocabulary")(i, "high", 0),
+                             "region high, packet 0, LM_HEAD, has vocabulary 42"),
+}
+
+
+@pytest.mark.parametrize(("name", "change", "match"), SPLITS.values(), ids=SPLITS.keys())
+def test_heads_that_are_not_what_is_said(
+    name: str, change: Callable[[Forged], object], match: str, forge: Callable[..., Forged]
+) -> None:
+    image = forge(name)
+    change(image)
+    refused(image, match)
+
+
+@pytest.mark.parametrize("name", ["split", "striped split"])
+@pytest.mark.parametrize("value", [0, 18, 255])
+@pytest.mark.parametrize("input_", [0, 95])
+def test_a_dither_that_is_none(name: str, value: int, input_: int, forge: Callable[..., Forged]) -> None:
+    image = forge(name)
+    config = image.config
+    at = config.header_bytes + (1 + input_ // 8) * config.stream_bytes + input_ % 8
+    assert 1 <= image.peek("high", at, 1)[0] <= 17
+    image.poke("high", at, bytes([value]))
+    opened = ModelImage.open(image.seal(), config)
+    with pytest.raises(ImageError, match="region high has a dither that is not 1 to 17: pack the image again"):
+        opened.verify()
 
 
 @pytest.mark.parametrize("count", [0, 3, 5, 200, (1 << 32) - 1])
@@ -348,6 +397,8 @@ NUMBERS: dict[str, tuple[str, str, Callable[[Forged], int], bytes, str]] = {
     "head scale that is infinite": ("tiny", "head", lambda i: 32 + 4, b"\0\0\x80\x7f",
                                   "region head, scales from row 0 on"),
     "head scale below 0": ("kv260", "head", lambda i: 64, b"\0\0\x80\xbf", "region head, scales from row 0 on"),
+    "plane scale that is infinite": ("split", "high", lambda i: 32 + i.image.plan.high_plane.dither.payload_bytes + 4,
+                                     b"\0\0\x80\x7f", "region high, scales from row 0 on"),
     "infinite embedding": ("tiny", "embed", lambda i: 40 * 192 + 190, b"\x80\xff", "region embed, from row 0 on"),
     "row scale that is no number": ("12 bit", "embed", lambda i: 3 * 152, b"\0\0\xc0\x7f",
                                     "region embed, from row 0 on"),

@@ -17,23 +17,29 @@ CONFIGS = {
     "tiny": PRESETS["tiny"], "kv260": PRESETS["kv260"],
     "striped": PRESETS["tiny"].replace(name="striped", ports=2, rows=4),
     "12 bit": PRESETS["tiny"].replace(name="12 bit", embedding_bits=12),
+    "split": PRESETS["tiny"].replace(name="split", candidates=64),
+    "striped split": PRESETS["kv260"].replace(name="striped split", candidates=8192),
 }
+"""Those with candidates are planned with a high plane."""
 
 
 @pytest.mark.parametrize("layers", [1, 2, 30])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_the_regions_are_as_long_as_what_they_hold(config: AccelConfig, layers: int) -> None:
-    plan = ModelPlan(config, replace(SHAPE, layers=layers))
+    plan = ModelPlan(config, replace(SHAPE, layers=layers), config.candidates > 0)
     assert plan.regions["stream"].size == sum(len(packet.header(config)) + packet.payload_bytes
                                               for packet in plan.layer_packets)
     assert plan.regions["head"].size == len(plan.lm_head_packet.header(config)) + plan.lm_head_packet.payload_bytes
     assert plan.regions["embed"].size == 41 * plan.embed_stride
     assert plan.regions["rope"].size == 40 * plan.rope_stride
+    if plan.split:
+        assert plan.regions["high"].size == len(plan.high_packet.header(config)) + plan.high_packet.payload_bytes
+    assert ("high" in plan.regions) == plan.split
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 def test_regions_follow_one_another_inside_of_the_file(config: AccelConfig) -> None:
-    plan, end = ModelPlan(config, SHAPE), HEADER_SIZE
+    plan, end = ModelPlan(config, SHAPE, config.candidates > 0), HEADER_SIZE
     for region in plan.regions.values():
         assert region.offset >= end
         assert region.area >= region.size
@@ -72,3 +78,9 @@ def test_a_plan_is_worked_out_once_and_stays() -> None:
 def test_models_that_a_preset_cannot_run(change: dict[str, int], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         ModelPlan(PRESETS["tiny"], replace(SHAPE, **change))
+
+
+def test_a_high_plane_needs_candidates() -> None:
+    with pytest.raises(ConfigError, match="preset tiny has no split head: set candidates to 64 or more"):
+        ModelPlan(PRESETS["tiny"], SHAPE, split=True)
+    assert not ModelPlan(PRESETS["tiny"].replace(candidates=64), SHAPE).split

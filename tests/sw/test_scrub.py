@@ -18,14 +18,15 @@ from sw.pack import pack
 from sw.scrub import scrub
 
 BASE = 0x3_0000
-CONFIGS = {"one port": PRESETS["tiny"], "two ports": PRESETS["tiny"].replace(name="two ports", ports=2, rows=4)}
+TINY = PRESETS["tiny"].replace(candidates=64)
+CONFIGS = {"one port": TINY, "two ports": TINY.replace(name="two ports", ports=2, rows=4)}
 
 
 @pytest.fixture(params=CONFIGS)
 def image(request: pytest.FixtureRequest, tmp_path: Path) -> ModelImage:
     write_random_checkpoint(tmp_path / "m", hidden=64, intermediate=96, layers=2, heads=2, kv_heads=1, vocab=33,
                             positions=24, seed=3)
-    pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", CONFIGS[request.param])
+    pack(Checkpoint.open(tmp_path / "m"), tmp_path / "i", CONFIGS[request.param], split=True)
     return ModelImage.open(tmp_path / "i", CONFIGS[request.param])
 
 
@@ -54,7 +55,7 @@ def test_a_good_image(image: ModelImage, chunk_bytes: int, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("chunk_bytes", [1000, 1 << 22])
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
-@pytest.mark.parametrize("name", ["stream", "head", "embed", "rope"])
+@pytest.mark.parametrize("name", ["stream", "head", "embed", "rope", "high"])
 def test_a_flipped_bit(
     image: ModelImage, name: str, place: str, chunk_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ ROWS = CONFIG.replace(shortlist=0)
 MEMORY_BYTES = 1 << 20
 DRAWN = Job(prompt=(1, 2, 3), max_new_tokens=10, chunk=1, sampling=Sampling(temperature=1.0, seed=3))
 GREEDY = replace(DRAWN, sampling=None)
-WRITABLE = {register.name for register in REGISTERS if register.access == "rw"}
+WRITABLE = {register.name for register in REGISTERS if register.access == "rw" and register.there(CONFIG)}
 
 
 def small_image(folder: Path, vocab: int = 33, config: AccelConfig = CONFIG) -> ModelImage:
@@ -53,7 +53,7 @@ class Bench:
         self, image: ModelImage, folder: Path, token_s: float = 0.002, latency_s: float = 0.001, seed: int = 0
     ) -> None:
         beats = sum(image.plan.regions[name].size for name in ("stream", "head")) // CONFIG.stream_bytes
-        self.registers = GoldenRegisters(CONFIG, folder, token_s * CLOCK_HZ / beats)
+        self.registers = GoldenRegisters(image.plan.config, folder, token_s * CLOCK_HZ / beats)
         board = golden_board(self.registers, MEMORY_BYTES)
         board.memory[: len(image.memory)] = image.memory  # so that loading does not take the time of the test
         self.line = NoisyLine(board, latency_s=latency_s, seed=seed)

@@ -14,6 +14,7 @@ from sim.golden.shortlist import record
 from sim.links.golden import GoldenLink
 from sw.image import ModelImage
 from sw.requests import Batch, Entry, HeadAgain, Job, Request
+from sw.split_head import HeadCounts
 
 Area = Callable[[int, int], NDArray[np.uint8]]
 """Bytes of memory, by address and size, as a view."""
@@ -27,6 +28,8 @@ class GoldenMachine:
         self._path = folder / "from_memory.img"
         self._golden: GoldenLink | None = None
         self._columns = 0  # that chose a token in the last run
+        self.heads = HeadCounts()
+        """Of the split head in the last run."""
 
     def _pair(self, name: str) -> int:
         return self.register(f"{name}_LO") | self.register(f"{name}_HI") << 32
@@ -49,13 +52,14 @@ class GoldenMachine:
             return HeadAgain(columns=self._columns, wanted=tuple(range(self._columns)))
         mode = LogitsMode(self.register("LOGITS_MODE"))
         most, every = self.register("MAX_NEW_TOKENS"), mode is LogitsMode.ALL
+        guard = self.register("GUARD")
         if self.register("BATCH"):
             entries = tuple(Entry(*map(int, entry[:3])) for entry in self._words().reshape(-1, 4))
-            return Batch(entries=entries, max_new_tokens=most, all_logits=every or mode is LogitsMode.BEST)
+            return Batch(entries=entries, max_new_tokens=most, all_logits=every or mode is LogitsMode.BEST, guard=guard)
         return Job(prompt=tuple(int(t) for t in self._words()[: self.register("PROMPT_LENGTH")]), max_new_tokens=most,
                    slot=self.register("SLOT"), start_position=self.register("START_POSITION"),
                    chunk=self.register("CHUNK"), all_logits=every,
-                   last_logits=mode in (LogitsMode.LAST, LogitsMode.BEST))
+                   last_logits=mode in (LogitsMode.LAST, LogitsMode.BEST), guard=guard)
 
     def _words(self) -> NDArray[np.uint32]:
         """The prompt area."""
@@ -75,12 +79,14 @@ class GoldenMachine:
         the step has of logits."""
         link, tokens, rows = self._link(), 0, 0
         regions = link.machine.image.plan.regions
-        names = ("STREAM_OFFSET", "LM_HEAD_OFFSET", "EMBED_OFFSET", "ROPE_OFFSET")
+        names = ("STREAM_OFFSET", "LM_HEAD_OFFSET", "EMBED_OFFSET", "ROPE_OFFSET", "HIGH_OFFSET")[: len(regions)]
         assert [self.register(name) for name in names] == [region.offset for region in regions.values()]
         stride = self.register("LOGITS_BEATS") * self.config.beat_bytes
         request = self.request()
         self._columns = request.columns if isinstance(request, Batch | HeadAgain) else min(1, request.max_new_tokens)
+        self.heads = HeadCounts()
         for step in link.run(request):
+            self.heads += step.heads or HeadCounts()
             for row in step.rows:
                 content = self._content(row, rows)
                 self.area(self._pair("LOGITS_ADDRESS") + rows * stride, len(content))[:] = np.frombuffer(content, "u1")

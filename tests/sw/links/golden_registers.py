@@ -4,6 +4,7 @@ line."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from math import ceil
 from pathlib import Path
 
@@ -52,7 +53,9 @@ class GoldenRegisters:
     def _start(self) -> None:
         request = self._golden.request()
         self._tokens = [token for token in self._golden.run() if token is not None]
-        stream, head = self._values["STREAM_BEATS"], self._values["LM_HEAD_BEATS"]
+        self._values |= {name.upper(): count for name, count in asdict(self._golden.heads).items()}
+        stream = self._values["STREAM_BEATS"]
+        head = self._values["HIGH_BEATS" if request.reads_high_plane else "LM_HEAD_BEATS"]
         together = self.config.head_columns
         self._beats = [request.passes(made) * stream + request.lm_heads(made, together) * head
                        for made in range(1, len(self._tokens) + 1)] or [request.passes(0) * stream]
