@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, ResetInserter, Value
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from hw.attention.attention import Attention
 from hw.attention.rope_rows import RopeRows
-from hw.contract.config import BOUNDARY_BYTES, AccelConfig
-from hw.contract.isa import Opcode
+from hw.contract.config import BOUNDARY_BYTES, STRIPE_BYTES, AccelConfig
+from hw.contract.isa import Flags, Opcode
 from hw.contract.register_map import ADDRESS_BITS, LogitsMode
 from hw.control.activity import Activity
 from hw.control.counters import Counters
@@ -115,7 +115,7 @@ class Accelerator(wiring.Component):
             sequencer.start.eq(registers.start),
         ]
 
-        # ---- reads beside the stream: prompt tokens between passes, embedding and RoPE rows, KV blocks
+        # ---- reads beside the stream: prompt tokens between passes, embedding and RoPE rows, KV blocks, single rows
         embedding, attending, between = doing(Opcode.EMBED), doing(Opcode.ATTEND), ~control.busy
         gathered = memory.o_gather
         select(m, platform, [
@@ -128,9 +128,24 @@ class Accelerator(wiring.Component):
         ])
         m.d.comb += sequencer.row_last.eq(gathered.valid & gathered.ready & gathered.payload.last & embedding)
 
-        wiring.connect(m, attention.o_read, memory.kv)
-        wiring.connect(m, memory.o_kv, attention.i_beats)
-        m.d.comb += memory.kv_port_stride.eq(job.kv_port_stride)
+        if config.candidates:
+            m.d.comb += [
+                lm_head.high.eq(to_lm_head & (control.flags & Flags.HIGH.value).any()),
+                lm_head.guard.eq(job.guard),
+                lm_head.base.eq(job.image_base + job.lm_head_offset),
+                lm_head.clear_counts.eq(counters.clear),
+                lm_head.i_activations.valid.eq(vectors.o_activations.valid),
+                lm_head.i_activations.payload.eq(vectors.o_activations.payload),
+                *(getattr(registers.status, name).eq(getattr(lm_head, name))
+                  for name in ("rows_listed", "rows_rescored", "heads_repeated")),
+                memory.kv_port_stride.eq(Mux(to_lm_head, STRIPE_BYTES, job.kv_port_stride)),
+            ]
+            select(m, platform, [(~to_lm_head, attention.o_read), (to_lm_head, lm_head.o_read)], memory.kv)
+            route(m, platform, memory.o_kv, [(~to_lm_head, attention.i_beats), (to_lm_head, lm_head.i_rows)])
+        else:
+            wiring.connect(m, attention.o_read, memory.kv)
+            wiring.connect(m, memory.o_kv, attention.i_beats)
+            m.d.comb += memory.kv_port_stride.eq(job.kv_port_stride)
 
         # ---- writes: tokens between passes, KV rows on every port, logits
         for what in ("request", "write"):

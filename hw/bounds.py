@@ -16,7 +16,10 @@ from hw.contract.config import PRESETS, AccelConfig
 from hw.contract.shortlist import SHORTLIST_ROWS
 from hw.contract.tables import with_table
 
-__all__ = ["DOCUMENT", "PROGRAM", "collected", "document", "table"]
+__all__ = ["DOCUMENT", "PROGRAM", "collected", "document", "table", "with_options"]
+
+SMALL_LIST = 64
+"""Rows of the list of a split head; no bound depends on them."""
 
 
 def collected(config: AccelConfig) -> Bounds:
@@ -26,23 +29,28 @@ def collected(config: AccelConfig) -> Bounds:
     return bounds
 
 
+def with_options(config: AccelConfig) -> AccelConfig:
+    """The configuration with shortlists and, where it may have one, a split head with a small list."""
+    candidates = SMALL_LIST if config.kv_bits == 8 and config.query_rows > 1 else 0
+    return config.replace(shortlist=SHORTLIST_ROWS, candidates=config.candidates or candidates)
+
+
 def table() -> str:
     """The table of docs/numerics.md: per preset the bound and the bits that it needs, in the order of elaboration.
 
-    Those of shortlists are there for every preset, whether it has lists or not. Raises KeyError if a bound is not
-    declared for every preset.
+    Those of shortlists and of the split head are there for every preset that may have them, whether it does or not.
     """
-    columns = [{bound.what: bound for bound in collected(config.replace(shortlist=SHORTLIST_ROWS)).shapes}
-               for config in PRESETS.values()]
+    columns = [{bound.what: bound for bound in collected(with_options(config)).shapes} for config in PRESETS.values()]
     lines = [
         "| integer | bound | " + " | ".join(PRESETS) + " |",
         "| --- | --- |" + " --- |" * len(PRESETS),
     ]
     names = dict.fromkeys(name for column in columns for name in column)
     for name in names:
-        row = [column[name] for column in columns]
-        cells = " | ".join(f"{max(bound.most, -bound.least)}: {bound.bits}" for bound in row)
-        lines.append(f"| {name} | {row[0].formula} | {cells} |")
+        row = [column.get(name) for column in columns]
+        cells = " | ".join(f"{max(bound.most, -bound.least)}: {bound.bits}" if bound else "" for bound in row)
+        formula = next(bound.formula for bound in row if bound)
+        lines.append(f"| {name} | {formula} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

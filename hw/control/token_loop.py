@@ -38,6 +38,9 @@ class TokenLoop(wiring.Component):
     With `head_again` nothing is fed. The LM head runs for the columns that chose a token in the last pass, whose
     residual streams, and the factors of their norms, are as that pass has left them. BAD_PARAMETER if there is none.
 
+    With `guard` and logits mode NONE, a pass in which one column chooses reads the high plane in the place of the LM
+    head, and the LM head behind it if `i_best` comes with `failed`.
+
     Cost between passes: about 20 clocks and a memory latency per 32-bit word of the prompt (an entry of a batch has
     three or, with shortlists, four), a few clocks per chosen token, and once the latency of the writes.
 
@@ -90,6 +93,7 @@ class TokenLoop(wiring.Component):
         # (two bits at least, because of one it is constant whether they are more than a group)
         self._wanted, self._heads_left = Signal(name="wanted"), Signal(range(max(3, len(columns))), name="heads_left")
         self._head_at, self._announced = Signal(columns, name="head_at"), Signal(columns, name="announced")
+        self._high = Signal(name="high")  # the high plane comes in the place of the LM head
         self._chooser, self._rounds, self._ending = (
             Signal(columns, name="chooser"), Signal(32, name="rounds"), Signal(name="ending"))
         # the token that a column chose, and the position where it is fed
@@ -165,6 +169,8 @@ class TokenLoop(wiring.Component):
                 m.d.sync += self._field.eq(0)
                 m.d.sync += [self._prompt_at.eq(job.prompt_address), self._tokens_at.eq(job.tokens_address)]
                 m.d.sync += [self._logits_at.eq(job.logits_address), self._left.eq(job.prompt_length)]
+                if config.candidates:
+                    m.d.sync += self._high.eq(0)
                 m.next = "CHECK"
                 if config.shortlist:
                     with m.If(job.head_again):
@@ -253,6 +259,9 @@ class TokenLoop(wiring.Component):
                 chooser = Mux(job.batch, 0, feed.columns - 1)
                 m.d.sync += [self._kept_from.eq(Mux(choosing, chooser, 0)),
                              self._kept_end.eq(Mux(choosing, feed.columns, 0))]
+            if self.config.candidates:
+                one = Mux(every, feed.columns == 1, 1)
+                m.d.sync += self._high.eq((job.guard != 0) & ~write & one)
             with m.If(self.o_stream.ready):
                 m.next = "LAYERS"
         with m.State("LAYERS"):
@@ -281,6 +290,10 @@ class TokenLoop(wiring.Component):
             with m.If(feed.lm_head_done):
                 m.d.sync += self._head_at.eq(self._head_at + feed.head_columns)
                 m.next = "LOGITS"
+                if self.config.candidates:
+                    with m.If(best.failed):
+                        m.d.sync += [self._high.eq(0), self._heads_left.eq(1), self._head_at.eq(self._head_at)]
+                        m.next = "GROUP"
         with m.State("LOGITS"):
             with m.If(self.logits_idle):
                 m.next = "GROUP"
@@ -336,6 +349,8 @@ class TokenLoop(wiring.Component):
         begins = self.o_stream.valid & self.o_stream.ready
         if self.config.shortlist:  # without the layers
             begins |= job.head_again & self._heads_left.any()
+        if self.config.candidates:  # behind a high plane
+            begins |= self.i_best.valid & self.i_best.payload.failed
         with m.FSM(name="prefetch"):
             with m.State("WAIT"):
                 with m.If(begins):
@@ -348,6 +363,12 @@ class TokenLoop(wiring.Component):
                         self.o_stream.payload.beats.eq(job.lm_head_beats),
                         self.o_stream.valid.eq(1),
                     ]
+                    if self.config.candidates:
+                        with m.If(self._high):
+                            m.d.comb += [
+                                self.o_stream.payload.address.eq(job.image_base + job.high_offset),
+                                self.o_stream.payload.beats.eq(job.high_beats),
+                            ]
                     m.next = "HEADS"
                     with m.If(self.o_stream.ready):
                         m.d.sync += self._heads_left.eq(Mux(self._heads_left > most, self._heads_left - most, 0))

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In
 from hw.contract.config import AccelConfig
 from hw.dot.block_player import BlockPlayer, dot_tag
 from hw.dot.clients import attention_dots, head_dots
-from hw.dot.interfaces import OPERAND_BITS, activation_word
+from hw.dot.interfaces import OPERAND_BITS, HeadRows, activation_word
 from hw.dot.operands import Operands
 from hw.dot.row_dots import RowDots
 from hw.dot.scale_store import ScaleStore
@@ -84,6 +84,7 @@ class BlockDots(wiring.Component):
             dots.operands.eq(operands.operands),
             dots.beat.eq(player.beat),
             dots.head.eq(head.active),
+            *self._split(operands, player, dots),
             dots.tag.eq(player.tag),
             score_sums.tag.eq(dots.done),
             score_sums.dots.eq(dots.dots),
@@ -99,6 +100,14 @@ class BlockDots(wiring.Component):
             head.done.bank.eq(score_sums.done.bank),
         ]
         return m
+
+    def _split(self, operands: Operands, player: BlockPlayer, dots: RowDots) -> list[Any]:
+        """What the rows of the LM head are, on a machine with a split head."""
+        if not self.config.candidates:
+            return []
+        rows = self.head.rows
+        high = self.head.active & (rows == HeadRows.HIGH)
+        return [operands.split.eq(rows != HeadRows.INT8), player.rows.eq(rows), dots.high.eq(high)]
 
     def _shared_read(self, m: Module, attention: Any, head: Any, port: Any, *, results: tuple[str, ...]) -> None:
         """Addresses from the one that works; what is read, to both."""

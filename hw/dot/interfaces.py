@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data
+from amaranth.lib import data, enum
 
 from hw.contract.config import BLOCK_POSITIONS, AccelConfig, ceil_div
 from hw.contract.kv_layout import KvLayout
 from hw.contract.machine_float import FLOAT_BITS
 
 __all__ = [
-    "ACTIVATION_BITS", "OPERAND_BITS", "POSITION_BITS", "WEIGHT_BITS", "activation_word", "block_item", "key_sum_bits",
-    "query_word", "row_words", "score_sum_bits", "softmax_sets", "value_sum_bits", "weight_word",
+    "ACTIVATION_BITS", "HeadRows", "OPERAND_BITS", "POSITION_BITS", "WEIGHT_BITS", "activation_word", "block_item",
+    "key_sum_bits", "query_word", "row_words", "score_sum_bits", "softmax_sets", "value_sum_bits", "weight_word",
 ]
 
 OPERAND_BITS = 18
@@ -26,6 +26,21 @@ ACTIVATION_BITS = 16
 
 POSITION_BITS = (BLOCK_POSITIONS - 1).bit_length()
 """Bits of a position in a block."""
+
+
+class HeadRows(enum.Enum, shape=2):
+    """What the rows of the LM head are. INT8: rows of int8 codes, each for all columns.
+
+    The others belong to a split head, which has one column: the activations of beats with an even number are row 0 of
+    the operands, those of the others row 1, and the sum is that of both. DITHER and RESCORED: int8 codes, a beat for
+    one of the two rows; RESCORED without scales, and an item is a row on each port. HIGH: codes of four bits, a beat
+    for both rows.
+    """
+
+    INT8 = 0
+    DITHER = 1
+    HIGH = 2
+    RESCORED = 3
 
 
 def score_sum_bits(config: AccelConfig) -> int:

@@ -58,6 +58,8 @@ class Operands(wiring.Component):
     that number, and byte b of beat n of a row of the LM head to activation n B + b, B bytes in a port beat. The address
     of a read goes from element to element, a clock each, as `RowDots` wants it.
 
+    For a split head, beats n with an even number are row 0 of word n / 2, the others row 1 of word (n - 1) / 2.
+
     Rules: weights and activations are always taken, never in the same clock, and a query waits for them. Rows that are
     not written keep what they had. A word is in place for a read that starts two clocks after it was taken.
 
@@ -68,6 +70,7 @@ class Operands(wiring.Component):
         i_query: query_word.
         i_weights: weight_word.
         i_activations: activation_word.
+        split: activations are those of a split head, on a machine that has one.
         address: of a read, from `operand_address` or `activation_address`.
         operands: byte_operands.
     """
@@ -80,6 +83,7 @@ class Operands(wiring.Component):
             "i_query": In(stream.Signature(query_word(config))),
             "i_weights": In(stream.Signature(weight_word(config), always_ready=True)),
             "i_activations": In(stream.Signature(activation_word(config), always_ready=True)),
+            **({"split": In(1)} if config.candidates else {}),
             "address": In(range(operand_depth(config))),
             "operands": Out(byte_operands(config, OPERAND_BITS)),
         })
@@ -129,12 +133,16 @@ class Operands(wiring.Component):
                 m.d.sync += rows[row].eq(weights.set == row // config.softmax_lanes)
                 m.d.sync += [self._codes[n][row].eq(weights.codes[row % config.softmax_lanes]) for n in turn]
         with m.Elif(self.i_activations.valid):
+            word = Mux(self.split, head_beat >> 1, head_beat) if config.candidates else head_beat
             m.d.sync += [
-                self._place.eq(activation_address(config, head_beat)),
+                self._place.eq(activation_address(config, word)),
                 *(self._bytes[n].eq(head_part == n // config.quantize_lanes) for n in range(config.beat_bytes)),
             ]
             for row in range(config.query_rows):
                 m.d.sync += rows[row].eq(activations.row == row)
+                if config.candidates:
+                    with m.If(self.split):
+                        m.d.sync += rows[row].eq(head_beat[0] == row if row < 2 else 0)
                 m.d.sync += [
                     self._codes[n][row].eq(_extended(activations.codes[n % config.quantize_lanes])) for n in turn]
         with m.Elif(self.i_query.valid):

@@ -34,6 +34,9 @@ class RowDots(wiring.Component):
     wait in delay lines, which are shift registers without a reset. The memory of the operands is read as late
     (`Operands`).
 
+    A beat of the high plane of a split head has two codes of four bits in a byte: the low one meets row 0 of the
+    operands, the high one row 1.
+
     Rules: operands of byte b come b clocks after their beat; b // 2 with 16-bit elements. Nothing can wait.
 
     Latency: `latency` clocks from the beat to `dots`. Throughput: one beat per clock.
@@ -45,6 +48,7 @@ class RowDots(wiring.Component):
     Members:
         beat: stream_beat.
         head: beats are those of the LM head; steady while one is under way.
+        high: they are those of the high plane, on a machine with a split head; likewise.
         operands: byte_operands. The two bytes of a cached 16-bit element come with the same operand.
         tag: of the beat.
         coming: the tag of the dots of the next clock.
@@ -63,6 +67,7 @@ class RowDots(wiring.Component):
         super().__init__({
             "beat": In(stream_beat(config)),
             "head": In(1),
+            **({"high": In(1)} if config.candidates else {}),
             "operands": In(byte_operands(config, operand_bits)),
             "tag": In(tag),
             "coming": Out(tag),
@@ -90,7 +95,9 @@ class RowDots(wiring.Component):
                     for lane in range(config.kv_elements):
                         byte = lane * parts + part
                         m.d.comb += [
-                            chain.codes[lane].eq(codes[byte]), chain.operands[lane].eq(self.operands[byte][row])]
+                            chain.codes[lane].eq(self._code_of(row, codes[byte])),
+                            chain.operands[lane].eq(self.operands[byte][row]),
+                        ]
                     sums.append(chain.o)
                 # With a name of its own, for ABC9 of Yosys takes `dots[0]`, a field, for a bit of the port `dots`.
                 dot = Signal(signed(self.dot_bits), name=f"dot_{row}_{port}")
@@ -100,6 +107,12 @@ class RowDots(wiring.Component):
                     m.d.sync += dot.eq(sums[0] + Mux(self.head, sums[1], sums[1] << 8))
                 m.d.comb += self.dots[row][port].eq(dot)
         return m
+
+    def _code_of(self, row: int, code: Value) -> Value:
+        """What a row of operands meets of a byte."""
+        if not self.config.candidates or row > 1:
+            return code
+        return Mux(self.high, code[4 * row : 4 * row + 4].as_signed(), code)
 
     def _late_code(self, m: Module, port: int, byte: int) -> Value:
         """A byte as a signed code, with its element's delay. The low byte of a cached element is unsigned."""

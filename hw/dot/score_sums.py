@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -20,7 +20,8 @@ __all__ = ["ScoreSums"]
 class ScoreSums(wiring.Component):
     """Adds up the D P dot products of the beats of P keys, and keeps the sums of two blocks.
 
-    A row of the LM head is a key here.
+    A row of the LM head is a key here. The sum of row 0 is that of the rows of operands which the tag names, for a
+    split head.
 
     Rules: all dots are taken. Whoever reads a bank has seen `done` of it, and no keys of that bank have been played
     since. Sums of positions that were not played are old or arbitrary.
@@ -64,7 +65,10 @@ class ScoreSums(wiring.Component):
         kept = Signal(word)  # of the beats before; zero between keys
         for row in range(config.query_rows):
             for port in range(config.ports):
-                m.d.comb += write.data[row][port].eq(self.dots[row][port] + kept[row][port])
+                dot = self.dots[row][port]
+                if config.candidates and row == 0:
+                    dot = Mux(tag.added[0], dot, 0) + Mux(tag.added[1], self.dots[1][port], 0)
+                m.d.comb += write.data[row][port].eq(dot + kept[row][port])
         with m.If(taken):
             m.d.sync += kept.eq(write.data)
         with m.If(write.en):  # not inside the other, so that it becomes the reset of the registers

@@ -17,8 +17,9 @@ __all__ = ["Argmax"]
 class Argmax(wiring.Component):
     """The row of the largest logit of each column; ties go to the lowest row.
 
-    The rows of a column come in ascending order from 0, so that a later logit replaces the best one only when it is
-    strictly greater. The best of each column so far is in a memory that is read without a clock.
+    The rows of a column come in ascending order from 0, or with a split head from any row on, so that a later logit
+    replaces the best one only when it is strictly greater. The best of each column so far is in a memory that is read
+    without a clock.
 
     Latency: a result is valid one clock after the logit with `last`. Throughput: one logit per clock.
 
@@ -41,10 +42,11 @@ class Argmax(wiring.Component):
         m.submodules.bests = bests = memory.Memory(shape=kept, depth=1 << len(word.column), init=[])
         write, read = bests.write_port(), bests.read_port(domain="comb")
         better, best = Signal(), Signal(kept)
+        first = word.first if self.config.candidates else word.row == 0
         m.d.comb += [
             self.i.ready.eq(1),
             read.addr.eq(word.column),
-            better.eq((word.row == 0) | (float_greater(word.logit, read.data.logit) & ~word.padding)),
+            better.eq(first | (float_greater(word.logit, read.data.logit) & ~word.padding)),
             best.eq(read.data),
             write.addr.eq(word.column),
             write.data.eq(best),

@@ -3,19 +3,24 @@ This file wires."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from typing import Any
+
+from amaranth.hdl import Module, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.contract.config import AccelConfig
-from hw.contract.payloads import stream_beat, write_beat, write_request
+from hw.contract.high_plane import GUARD_BITS
+from hw.contract.payloads import gather_request, stream_beat, write_beat, write_request
 from hw.dot.clients import head_dots
+from hw.dot.interfaces import HeadRows, activation_word
 from hw.logits.argmax import Argmax
 from hw.logits.interfaces import best_row, head_scale, lm_head_command, logits_row
 from hw.logits.logit_reader import LogitReader
 from hw.logits.logits_writer import LogitsWriter
 from hw.logits.row_blocks import RowBlocks
 from hw.logits.shortlist import Shortlist
+from hw.logits.split_head import SplitHead
 from hw.streams import fork, select
 
 __all__ = ["LmHead"]
@@ -36,6 +41,9 @@ class LmHead(wiring.Component):
     Each beat of the packet meets the activations of all columns of the group, which are in the operand memory of the
     dot products.
 
+    With `AccelConfig.candidates`, SplitHead stands between the command and RowBlocks, and behind Argmax. For the packet
+    of a high plane it takes the logits, which are bounds, and then gives rows of its own to dots and LogitReader.
+
     Rules: the activations and scales are written before the command, and with `keep` the rows of memory are announced.
 
     Cost: one beat per clock if a block of 64 rows has more beats than 64 * columns + `BlockDots.done_latency` + 3
@@ -54,6 +62,9 @@ class LmHead(wiring.Component):
         i_row: the row of memory that those of a column are written to.
         o_request, o_write: the writes.
         idle: no row is under way to memory.
+        high: the packet is that of the high plane; this and what follows on a machine with a split head.
+        guard, base, clear_counts, i_activations, rows_listed, rows_rescored, heads_repeated: of `SplitHead`.
+        o_read, i_rows: reads of single rows on all ports, and their beats.
     """
 
     def __init__(self, config: AccelConfig) -> None:
@@ -70,7 +81,18 @@ class LmHead(wiring.Component):
             "o_request": Out(stream.Signature(write_request(config))),
             "o_write": Out(stream.Signature(write_beat(config))),
             "idle": Out(1),
+            **(self._split_members() if config.candidates else {}),
         })
+
+    def _split_members(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "high": In(1), "guard": In(GUARD_BITS), "base": In(config.address_bits), "clear_counts": In(1),
+            "i_activations": In(stream.Signature(activation_word(config), always_ready=True)),
+            "o_read": Out(stream.Signature(gather_request(config))),
+            "i_rows": In(stream.Signature(stream_beat(config))),
+            "rows_listed": Out(32), "rows_rescored": Out(32), "heads_repeated": Out(32),
+        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -79,10 +101,11 @@ class LmHead(wiring.Component):
         m.submodules.argmax = argmax = Argmax(self.config)
         m.submodules.writer = writer = LogitsWriter(self.config)
         flipped, connect, dots = wiring.flipped, wiring.connect, self.dots
-        connect(m, flipped(self.i_command), blocks.i)
-        connect(m, blocks.o_item, flipped(dots.item))
-        connect(m, flipped(self.i_beats), flipped(dots.beats))
-        connect(m, blocks.o_block, reader.i)
+        if not self.config.candidates:
+            connect(m, flipped(self.i_command), blocks.i)
+            connect(m, blocks.o_item, flipped(dots.item))
+            connect(m, flipped(self.i_beats), flipped(dots.beats))
+            connect(m, blocks.o_block, reader.i)
         connect(m, reader.sums, flipped(dots.sums))
         connect(m, reader.scales, flipped(dots.scales))
         if self.config.shortlist:
@@ -96,8 +119,13 @@ class LmHead(wiring.Component):
             connect(m, flipped(self.i_row), writer.i_row)
             connect(m, writer.o_request, flipped(self.o_request))
             connect(m, writer.o, flipped(self.o_write))
-        connect(m, argmax.o, flipped(self.o_best))
-        fork(m, reader.o, [(1, argmax.i), *takers])
+        if self.config.candidates:
+            choosing, others = self._split(m, platform, blocks, reader, argmax)
+            takers = [(choosing, argmax.i), *takers, others]
+        else:
+            connect(m, argmax.o, flipped(self.o_best))
+            takers = [(1, argmax.i), *takers]
+        fork(m, reader.o, takers)
         m.d.comb += [
             dots.active.eq(self.active),
             dots.row_beats.eq(blocks.command.row_beats),
@@ -109,7 +137,46 @@ class LmHead(wiring.Component):
             writer.columns.eq(blocks.command.columns),
             self.idle.eq(idle),
         ]
+        if self.config.candidates:
+            with m.If(self.dots.rows == HeadRows.RESCORED):  # no blocks of the command before, nor its two bounds
+                m.d.comb += [blocks.done.valid.eq(0), blocks.read.eq(0), reader.command.columns.eq(1)]
         return m
+
+    def _split(
+        self, m: Module, platform: object, blocks: RowBlocks, reader: LogitReader, argmax: Argmax,
+    ) -> tuple[Value, tuple[Value, Any]]:
+        """Connects the split head. Returns whether logits go to the choice of the best, and the taker of the others."""
+        m.submodules.split = split = SplitHead(self.config)
+        connect, flipped, dots = wiring.connect, wiring.flipped, self.dots
+        rescored = split.rows == HeadRows.RESCORED
+        connect(m, flipped(self.i_command), split.i_command)
+        connect(m, split.o_command, blocks.i)
+        connect(m, split.o_request, flipped(self.o_read))
+        connect(m, argmax.o, split.i_best)
+        connect(m, split.o_best, flipped(self.o_best))
+        for one, other, sink in (
+            (blocks.o_item, split.o_item, flipped(dots.item)), (blocks.o_block, split.o_block, reader.i),
+            (flipped(self.i_beats), flipped(self.i_rows), flipped(dots.beats)),
+        ):
+            select(m, platform, [(~rescored, one), (rescored, other)], sink)
+        m.d.comb += [
+            split.done.valid.eq(dots.done.valid & rescored),
+            split.done.bank.eq(dots.done.bank),
+            split.read.eq(reader.read & rescored),
+            *(getattr(split, name).eq(getattr(self, name)) for name in ("high", "guard", "base", "clear_counts")),
+            *(getattr(self, name).eq(getattr(split, name))
+              for name in ("rows_listed", "rows_rescored", "heads_repeated")),
+            split.i_activations.payload.eq(self.i_activations.payload),
+            split.i_activations.valid.eq(self.i_activations.valid),
+            split.codes_end.eq(self.scale_en),
+            split.word.eq(reader.o.payload),
+            split.word_en.eq(reader.o.valid & reader.o.ready & rescored),
+            dots.rows.eq(split.rows),
+            reader.rows.eq(split.rows),
+            reader.reach.eq(split.reach),
+        ]
+        choosing = (split.rows == HeadRows.INT8) | rescored
+        return choosing, (~choosing, split.i_word)
 
     def _to_memory(self, m: Module, platform: object, writer: LogitsWriter, shortlist: Shortlist) -> None:
         """Memory gets the logits or their shortlists."""

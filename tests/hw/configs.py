@@ -20,12 +20,14 @@ def configs(draw: st.DrawFn, *, ports: tuple[int, ...] = (1, 2), port_bits: tupl
     kv_bits = draw(st.sampled_from((8, 16)))
     burst = draw(st.sampled_from((1, 2, 7, 16, 256)))
     size = st.integers(1, largest)
+    query_rows = draw(st.integers(1, 9))
+    candidates = draw(st.sampled_from((0, 64, 256))) if kv_bits == 8 and query_rows > 1 else 0
     return AccelConfig(
         name="drawn", ports=chosen_ports, port_bits=bits, rows=lanes // inputs, inputs=inputs,
         columns=draw(st.integers(1, most_columns)), vector=vector, kv_bits=kv_bits,
         embedding_bits=draw(st.sampled_from((8, 12, 16))), shortlist=draw(st.sampled_from((0, 64))),
         max_hidden=draw(size), max_intermediate=draw(size), max_vocab=draw(size),
-        max_head_dim=draw(st.integers(16, 128)), query_rows=draw(st.integers(1, 9)),
+        max_head_dim=draw(st.integers(16, 128)), query_rows=query_rows, candidates=candidates,
         max_group=draw(st.integers(1, 17)), max_positions=draw(st.integers(1, 5000)),
         stream_fifo_beats=2 * burst + draw(st.integers(0, 9)), burst_beats=burst,
         outstanding=draw(st.integers(1, 9)), address_bits=draw(st.integers(36, 64)),

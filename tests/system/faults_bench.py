@@ -20,7 +20,7 @@ from sim.memory.faults import FaultKind, memory_fault
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
-from sw.registers import Machine
+from sw.registers import Machine, abort
 from sw.requests import Batch, Job, Request, request_from
 from tests.words import ABORT, BUSY, START
 
@@ -114,7 +114,7 @@ async def run_as_golden(bus: Any) -> JobResult:
     """The request gives what the golden machine gave."""
     tokens, logits, result = await run(bus)
     assert tokens == PARAMETERS["tokens"]
-    np.testing.assert_array_equal(np.stack(logits), np.load(PARAMETERS["logits"]))
+    np.testing.assert_array_equal(np.array(logits), np.load(PARAMETERS["logits"]))
     return result
 
 
@@ -329,6 +329,31 @@ async def read_errors_of_every_port(dut: Any) -> None:
             fault.mend()
             assert await status(bus) == 0
             await run_as_golden(bus)
+
+
+@cocotb.test()
+async def split_head(dut: Any) -> None:
+    """Read errors and silence in the high plane and in the rows that are left, and interruptions at any time."""
+    bus = await start(dut, LIMIT_CYCLES)
+    await run_as_golden(bus)
+    for name in ("high", "head"):
+        region = image().plan.regions[name]
+        for port in range(CONFIG.ports):
+            fault = memory_fault(dut, port)
+            for kind, error in ((FaultKind.SLVERR, "READ_SLVERR"), (FaultKind.EARLY_LAST, "READ_LAST"),
+                                (FaultKind.NO_ANSWER, "READ_TIMEOUT")):
+                fault.inject(kind, first=region.offset, end=region.offset + region.area, skip=2)
+                with pytest.raises(HardwareError, match=error):
+                    await run(bus)
+                assert fault.spoiled == 1
+                fault.mend()
+                if await status(bus) & BUSY:
+                    await abort(bus)
+                await run_as_golden(bus)
+    for clocks in PARAMETERS["interruptions"]:
+        with pytest.raises(InterruptedError):
+            await run(InterruptedBus(bus, dut, clocks, set()))
+        await run_as_golden(bus)
 
 
 @cocotb.test()

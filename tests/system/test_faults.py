@@ -51,7 +51,9 @@ def checkpoint_of(folder: Path, hidden: int = 64) -> Path:
 
 
 def image_of(folder: Path, config: AccelConfig = TINY, name: str = "good.img", hidden: int = 64) -> ModelImage:
-    pack(Checkpoint.open(checkpoint_of(folder, hidden)), folder / name, config, sequences=2)
+    """Of a machine with a split head it has the high plane."""
+    split = config.candidates > 0
+    pack(Checkpoint.open(checkpoint_of(folder, hidden)), folder / name, config, sequences=2, split=split)
     return ModelImage.open(folder / name, config)
 
 
@@ -66,7 +68,7 @@ def simulate(
     good = image_of(folder, expected_config, hidden=hidden)
     golden = Generation([])
     Driver(GoldenLink(good)).run(request, [golden])
-    np.save(folder / "logits.npy", np.stack(golden.logits))
+    np.save(folder / "logits.npy", np.array(golden.logits))
     size = good.plan.layout().end
     run_bench(
         Accelerator(config), expected_config, bench, top=TOP, testcase=testcase,

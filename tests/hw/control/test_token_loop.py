@@ -26,6 +26,7 @@ CONFIGS = {
 }
 NARROW, GROUPS = CONFIGS["narrow"], CONFIGS["groups of two columns"]
 LISTS = {name: config.replace(shortlist=64) for name, config in CONFIGS.items()}
+SPLIT = {name: config.replace(candidates=64) for name, config in CONFIGS.items()}
 LIMIT = 20_000
 
 
@@ -56,7 +57,8 @@ class Loop(wiring.Component):
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Registers of a job, and what the model would choose at each position. A batch has `entries` for a prompt: token,
-    position, slot. `again`: the head of the run before once more."""
+    position, slot. `again`: the head of the run before once more. With `guard`, the high plane fails at some positions:
+    one in `failing`."""
 
     prompt: tuple[int, ...] = ()
     batch: bool = False
@@ -76,6 +78,12 @@ class Run:
     logits_address: int = 0xA0000
     again: bool = False
     logit_scale: int = 0x3FB8AA3B
+    guard: int = 0
+    failing: int = 3
+
+    def fails(self, position: int) -> bool:
+        """Whether the high plane does not tell the choice at a position."""
+        return position % self.failing == 0
 
     def scale(self, column: int) -> int:
         """Of the logits of a column in the sum of its shortlist."""
@@ -101,7 +109,7 @@ class Run:
         }
 
 
-LAYERS, LM_HEAD = (0x1_0000_1000, 321), (0x1_0000_5000, 123)
+LAYERS, LM_HEAD, HIGH = (0x1_0000_1000, 321), (0x1_0000_5000, 123), (0x1_0000_A000, 77)
 
 
 @dataclass
@@ -122,6 +130,11 @@ class Seen:
         """The LM head for some columns."""
         most, first = config.head_columns, columns.start
         groups = [(n, min(most, columns.stop - n)) for n in columns[::most]]
+        if run.guard and not run.logits_mode and len(columns) == 1:
+            self.streams.append(HIGH)
+            self.heads += groups
+            if not run.fails(self.passes[-1][first][2]):
+                return
         self.streams += [LM_HEAD] * len(groups)
         self.heads += groups
         if run.logits_mode:
@@ -268,11 +281,14 @@ class Surroundings:
             for n in range(group[1]):
                 assert (ctx.get(dut.feed.head_column), ctx.get(dut.feed.head_columns)) == group
                 _, slot, position = self.passes[-1][group[0] + n]
-                ctx.set(dut.i_best.payload, {"column": n, "row": self.run.choice(position, slot)})
+                best = {"column": n, "row": self.run.choice(position, slot)}
+                if kind == HIGH and self.run.fails(position):
+                    best |= {"row": 4095, "failed": 1}
+                ctx.set(dut.i_best.payload, best)
                 ctx.set(dut.feed.lm_head_done, n == group[1] - 1)
                 await self.pulse(ctx, dut.i_best.valid)
                 ctx.set(dut.feed.lm_head_done, 0)
-                ctx.set(dut.i_best.payload, {"column": n, "row": 4095})
+                ctx.set(dut.i_best.payload, {"column": n, "row": 4095})  # nor is it looked at whether it failed
                 await self.pause(ctx)
 
     async def pulse(self, ctx: Any, signal: Any) -> None:
@@ -351,6 +367,9 @@ def play(
             if config.shortlist:
                 ctx.set(dut.job.logit_scale, run.logit_scale)
                 ctx.set(dut.job.head_again, run.again)
+            if config.candidates:
+                for name, value in (("guard", run.guard), ("high_offset", 0xA000), ("high_beats", 77)):
+                    ctx.set(getattr(dut.job, name), value)
             for n, value in enumerate((*run.end_ids, *run.unused_end_ids)):
                 ctx.set(getattr(dut.job, f"end_id_{n}"), value)
             await ctx.tick()
@@ -709,3 +728,34 @@ def test_random_jobs_and_stalls(seed: int, name: str) -> None:
                 for _ in range(choose.randint(1, config.columns))))
         runs.append(replace(run, end_ids=tuple(run.choice(choose.randrange(20)) for _ in range(choose.randrange(5)))))
     check(*runs, config=config, stall=choose.choice((0.0, 0.3, 0.6)), seed=seed)
+
+
+# ---- the high plane
+
+
+@pytest.mark.parametrize("guard", [0, 1, 0xFFFF])
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("name", SPLIT)
+def test_the_high_plane(name: str, mode: int, guard: int) -> None:
+    """Where one column chooses and no row is kept, it comes in the place of the head, which follows where it fails."""
+    config = SPLIT[name]
+    entries = [(300 + n, 10 + n, n) for n in range(config.columns)]
+    check(*(Run(prompt=prompt(length), chunk=config.columns, guard=guard, logits_mode=mode, max_new_tokens=5)
+            for length in (1, 4)),
+          *(Run(batch=True, entries=tuple(entries[:count]), guard=guard, logits_mode=mode, max_new_tokens=4)
+            for count in (1, config.columns)),
+          Run(prompt=prompt(2), chunk=1, guard=guard, logits_mode=mode, max_new_tokens=0),
+          config=config)
+
+
+@pytest.mark.parametrize("failing", [1, 2, 1000])
+def test_high_planes_that_fail(failing: int) -> None:
+    """Always, in turns, never; then a run without one."""
+    runs = [Run(prompt=prompt(5), guard=guard, max_new_tokens=9, failing=failing, chunk=2) for guard in (9, 0, 9)]
+    check(*runs, config=SPLIT["narrow"], stall=0.3, seed=failing, restarts=0.1)
+
+
+def test_the_head_again_behind_a_high_plane() -> None:
+    config = SPLIT["narrow"].replace(shortlist=64)
+    runs = [Run(prompt=prompt(3), guard=7, max_new_tokens=1), Run(again=True, guard=7, max_new_tokens=0, logits_mode=1)]
+    check(*runs, config=config)

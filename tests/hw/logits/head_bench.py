@@ -23,7 +23,7 @@ from hw.logits.lm_head import LmHead
 from sim.golden.logits import argmax, lm_head_logits
 from sim.golden.number import encode, rnd
 from sim.golden.shortlist import record
-from sw.pack import head_groups
+from sw.head_payload import head_groups
 from tests.hw.steps import Run, Step, run_steps
 
 __all__ = [
