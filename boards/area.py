@@ -84,6 +84,7 @@ def _k26(config: AccelConfig) -> Target:
 TARGETS = {
     "kv260": _k26(PRESETS["kv260"]),
     "kv260, one column": _k26(PRESETS["kv260"].replace(columns=1)),
+    "kv260, split head": _k26(PRESETS["kv260"].replace(candidates=8192)),
     "ulx3s": Target(PRESETS["ulx3s"], "LFE5U-85F", "synth_ecp5 -noflatten", ECP5_KINDS,
                     {"LUT": 83_640, "FF": 83_640, "DP16KD": 208, "MULT18X18D": 156}),
 }

@@ -71,3 +71,15 @@ def test_projection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert again.result([CACHED], [3], [2]) == {
         **result, "prefill": {"3": prefill}, "runs": {k: v for k, v in result["runs"].items() if "32" not in k},
         "simulated_cycles_per_second": again.result([CACHED], [3], [2])["simulated_cycles_per_second"]}
+
+
+def test_split_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head of the whole vocabulary is run, full and split; what a token saves is the difference."""
+    monkeypatch.setattr(bench, "SAVED", tmp_path)
+    config = CONFIG.replace(candidates=256)
+    decode = {"20": {"projection": {"cycles_per_token": 100_000}}}
+    found = bench.Bench(config, "ideal", tmp_path, MODEL).split_head(decode)
+    full, split = found["full"], found["split"]
+    assert full["rows_listed"] == full["rows_rescored"] == split["heads_repeated"] == 0
+    assert 384 >= split["rows_listed"] >= split["rows_rescored"] > 0
+    assert found["projection"]["20"]["cycles_per_token"] == 100_000 - full["lm_head_cycles"] + split["lm_head_cycles"]

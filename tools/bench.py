@@ -6,7 +6,8 @@ them: `make bench` (docs/results/performance.json).
 Checkpoints of one and of two layers of full width, with a small vocabulary, run on the simulated accelerator. A layer's
 clocks are the difference between the two. The figures of the whole model are computed from them: 30 times a layer, what
 one layer takes beside it, and the LM head of the small vocabulary times the ratio of the heads' beats. They are marked
-as a projection. `make full-token` runs the whole model.
+as a projection. `make full-token` runs the whole model. With a split head, one layer also runs with the whole
+vocabulary, with the head full and split.
 
 Each run is saved in build/bench, and is found there after an interruption as long as no source has changed. The result
 of a preset with a memory replaces the one before; those of others stay.
@@ -22,13 +23,15 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from boards.results import machine
-from hw.contract.config import AccelConfig, preset
+from hw.contract.config import AccelConfig
+from hw.contract.preset_file import find_preset
 from hw.extras import as_program
 from sim.memory.part import IDEAL, MEMORIES
 from sim.memory.reference import sequential_bytes_per_cycle
@@ -36,11 +39,13 @@ from sim.profile.required import macs_per_cycle, required_bytes, ternary_macs
 from sim.profile.runs import opened, prompt_of, run, token_at, tokens_at
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
+from sw.driver import Driver, Generation
 from sw.image import ModelImage
 from sw.installed import commit
 from sw.model_plan import ModelPlan
 from sw.model_shape import ModelShape
 from sw.pack import pack
+from sw.split_head import HEADS, HeadCounts, guard_of
 from sw.whole_file import whole_file
 from tools.measured import LONG_TEXT, statistics
 from tools.saved import Saved, sources
@@ -71,7 +76,10 @@ def largest_model(config: AccelConfig) -> ModelShape:
 class Bench:
     """Runs on one preset with one memory, each saved by its name."""
 
-    def __init__(self, config: AccelConfig, memory: str, folder: Path, model: ModelShape | None = None) -> None:
+    def __init__(
+        self, config: AccelConfig, memory: str, folder: Path, model: ModelShape | None = None, *, named: str = "",
+    ) -> None:
+        self._named = named or config.name  # what the option --preset takes
         self.config, self.memory, self.model, self._folder = config, memory, model or largest_model(config), folder
         self._saved = Saved(SAVED / f"{config.design_hash[:16]}-{memory}-{sources()}.json")
         self.runs: dict[str, dict[str, Any]] = {}
@@ -93,16 +101,17 @@ class Bench:
     def _vocabulary(self) -> int:
         return min(SMALL_VOCABULARY, self.model.vocab)
 
-    def _image(self, layers: int, positions: int, sequences: int) -> ModelImage:
-        """An image of a checkpoint of full width with so many slots of so many positions."""
-        model, folder = self.model, self._folder / f"{layers}"
+    def _image(self, layers: int, positions: int, sequences: int, vocabulary: int = 0) -> ModelImage:
+        """An image of a checkpoint of full width with so many slots of so many positions. With a vocabulary, it has
+        that, and a high plane."""
+        model, folder = self.model, self._folder / f"{layers}-{vocabulary}"
         if not folder.exists():
             write_random_checkpoint(
                 folder, hidden=model.hidden, intermediate=model.intermediate, layers=layers, heads=model.heads,
-                kv_heads=model.kv_heads, head_dim=model.head_dim, vocab=self._vocabulary, positions=model.context,
-                rope_theta=500000.0, seed=1)
-        path = self._folder / f"{layers}-{positions}-{sequences}.img"
-        pack(Checkpoint.open(folder), path, self.config, context=positions, sequences=sequences)
+                kv_heads=model.kv_heads, head_dim=model.head_dim, vocab=vocabulary or self._vocabulary,
+                positions=model.context, rope_theta=500000.0, seed=1)
+        path = self._folder / f"{layers}-{positions}-{sequences}-{vocabulary}.img"
+        pack(Checkpoint.open(folder), path, self.config, context=positions, sequences=sequences, split=vocabulary > 0)
         return ModelImage.open(path, self.config)
 
     def _measured(self, layers: int, cached: int, prompt: int, sequences: int) -> dict[str, Any]:
@@ -151,6 +160,29 @@ class Bench:
                            "speedup": sequences * alone / cycles},
         }
 
+    def _head(self, kind: str) -> dict[str, Any]:
+        image = self._image(1, 1, 1, self.model.vocab)
+        with opened(image, self.memory, 0) as link:
+            driver = Driver(link)
+            driver.run(replace(token_at(image.plan, 0), guard=guard_of(kind)), [Generation([])])
+            stats, heads = link.stats, driver.heads or HeadCounts()
+            assert stats is not None
+            return {"cycles": stats.cycles, "seconds": stats.seconds, "counters": dict(stats.counters), **asdict(heads)}
+
+    def split_head(self, decode: dict[str, Any]) -> dict[str, Any]:
+        """The LM head of the whole vocabulary, full and split: measured, on random rows, the hardest case. What a token
+        takes with a split head is projected from that with the full one."""
+        found = {}
+        for kind in HEADS:
+            name = f"{kind} head of {self.model.vocab} rows"
+            one = self.runs[name] = self._saved.get(name, partial(self._head, kind))
+            found[kind] = {"lm_head_cycles": one["counters"]["lm_head_busy"]} | {
+                name: one[name] for name in ("rows_listed", "rows_rescored", "heads_repeated")}
+        saved = found["full"]["lm_head_cycles"] - found["split"]["lm_head_cycles"]
+        return found | {"projection": {
+            cached: {"cycles_per_token": one["projection"]["cycles_per_token"] - saved}
+            for cached, one in decode.items()}}
+
     def prefill(self, prompt: int) -> dict[str, Any]:
         """A prompt: per layer, with attention, without the LM head. A long one is estimated from pieces."""
         if prompt <= WHOLE_PROMPT:
@@ -175,7 +207,7 @@ class Bench:
 
     def demo(self) -> dict[str, Any]:
         """The demo model's statistics on the preset."""
-        options = ["--backend", "sim", "--preset", self.config.name, *LONG_TEXT]
+        options = ["--backend", "sim", "--preset", self._named, *LONG_TEXT]
         return self._saved.get("demo", lambda: statistics(options, self._folder))
 
     def result(self, contexts: Sequence[int], prompts: Sequence[int], sequences: Sequence[int]) -> dict[str, Any]:
@@ -196,6 +228,7 @@ class Bench:
                        "from_position": start, "to_position": high, "cycles_at_one_position": attend[0]},
             "norm_cycles_per_layer": {"decode": first["norm_busy"], "chunk": chunk["norm_busy"], "columns": columns},
             "prefill": prefill,
+            **({"split_head": self.split_head(decode)} if self.config.candidates else {}),
             "batch": {str(number): self.batch(low, number) for number in sequences if number <= columns},
             "demo": {"command": demo["command"], "cycles_per_position": demo["stats"]["cycles_per_token"]},
             "simulated_cycles_per_second": sum(one["cycles"] for one in self.runs.values())
@@ -215,12 +248,13 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     command = " ".join(["python -m tools.bench", *arguments])
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(preset(options.preset), options.memory, Path(folder))
+        config = find_preset(options.preset)
+        bench = Bench(config, options.memory, Path(folder), named=options.preset)
         found = bench.result(options.contexts, options.prompts, options.sequences)
     made = {"date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit(), "machine": machine(),
             "python": platform.python_version(), "command": command}
     record = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    record[f"{options.preset}, {options.memory}"] = {"made": made, **found}
+    record[f"{config.name}, {options.memory}"] = {"made": made, **found}
     with whole_file(RESULT) as file:
         file.write((json.dumps(record, indent=1) + "\n").encode())
     return 0
