@@ -35,7 +35,7 @@ class BoundedSum(wiring.Component):
         o: the bound, or the sum.
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self, config: AccelConfig) -> None:
         self.config = config
@@ -49,15 +49,18 @@ class BoundedSum(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, high = self.config, self.rows == HeadRows.HIGH
-        dither, offset = Signal(signed(key_sum_bits(config))), Signal.like(self.o)
-        product = Signal.like(self.o)
+        taken, dither = Signal.like(self.i), Signal.like(self.i)
+        bound, offset, product = (Signal.like(self.o, name=name) for name in ("bound", "offset", "product"))
         with m.If(self.dither_en & (self.rows == HeadRows.DITHER)):
             m.d.sync += dither.eq(self.i)
-        with m.If(high):
-            m.d.sync += offset.eq(dither + Mux(self.upper, self.reach, -self.reach))
-        with m.Else():
-            m.d.sync += offset.eq(0)
-        m.d.sync += [product.eq(Mux(high, self.i * STEP, self.i)), self.o.eq(product + offset)]
+        assert STEP == 17, "a shift and an addition, no multiplier"
+        m.d.sync += [
+            taken.eq(self.i),
+            bound.eq(dither + Mux(self.upper, self.reach, -self.reach)),
+            product.eq(Mux(high, (taken << 4) + taken, taken)),
+            offset.eq(Mux(high, bound, 0)),
+            self.o.eq(product + offset),
+        ]
         largest = largest_bound(config)
         bounded(platform, self.o, "bound of a logit sum", "153 * 32767 max_hidden + reach", largest, -largest)
         return m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,7 +43,7 @@ class SplitHead(wiring.Component):
         i_activations: activation_word; watched.
         codes_end: the last of them has been taken, before the command.
         i_command, o_command: lm_head_command.
-        rows: HeadRows.
+        rows: HeadRows, a clock behind `high`.
         reach: for `LogitReader`.
         i_word: logit_word, the bounds of the high plane, and the logit of the dither.
         word, word_en: a logit of a rescored row that is accepted.
@@ -105,15 +105,16 @@ class SplitHead(wiring.Component):
 
     def _choose(self, m: Module, command: Signal, reach: Reach, candidates: Candidates) -> None:
         """The steps of a choice."""
-        rows, ended = Signal(HeadRows), self.i_word.valid & self.i_word.payload.last
+        rows, ended = self.rows, self.i_word.valid & self.i_word.payload.last
         taken = self.o_command.valid & self.o_command.ready
-        m.d.comb += [self.o_command.payload.eq(self.i_command.payload), self.rows.eq(Mux(self.high, rows, 0))]
+        m.d.comb += self.o_command.payload.eq(self.i_command.payload)
         with m.If(~self.high):
             m.d.comb += [self.o_command.valid.eq(self.i_command.valid), self.i_command.ready.eq(self.o_command.ready)]
+            m.d.sync += rows.eq(HeadRows.INT8)
         with m.FSM(name="choice"):
             with m.State("DITHER"):
-                m.d.comb += rows.eq(HeadRows.DITHER)
                 with m.If(self.high):
+                    m.d.sync += rows.eq(HeadRows.DITHER)
                     m.d.comb += [
                         self.o_command.payload.m.eq(1),
                         self.o_command.valid.eq(self.i_command.valid & reach.valid),
@@ -124,12 +125,11 @@ class SplitHead(wiring.Component):
                     with m.If(taken):
                         m.next = "DITHER READ"
             with m.State("DITHER READ"):
-                m.d.comb += rows.eq(HeadRows.DITHER)
                 with m.If(ended):
+                    m.d.sync += rows.eq(HeadRows.HIGH)
                     m.next = "HIGH"
             with m.State("HIGH"):
                 m.d.comb += [
-                    rows.eq(HeadRows.HIGH),
                     self.o_command.payload.eq(command),
                     self.o_command.payload.columns.eq(2),
                     self.o_command.valid.eq(1),
@@ -137,14 +137,13 @@ class SplitHead(wiring.Component):
                 with m.If(taken):
                     m.next = "BOUNDS"
             with m.State("BOUNDS"):
-                m.d.comb += rows.eq(HeadRows.HIGH)
                 with m.If(candidates.complete):
-                    m.d.sync += self.rows_listed.eq(self.rows_listed + candidates.listed)
+                    m.d.sync += [
+                        self.rows_listed.eq(self.rows_listed + candidates.listed), rows.eq(HeadRows.RESCORED)]
                     m.next = "RESCORE"
                     with m.If(candidates.overflow):
                         m.next = "FAILED"
             with m.State("RESCORE"):
-                m.d.comb += rows.eq(HeadRows.RESCORED)
                 with m.If(self.i_best.valid):
                     m.next = "DITHER"
             with m.State("FAILED"):
