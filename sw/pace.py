@@ -10,7 +10,7 @@ from sw.requests import Batch, HeadAgain, Request
 __all__ = ["FROZEN_PAUSES", "Liveness", "Pace", "patience"]
 
 PATIENCE_CLOCKS = 1_000_000
-"""Most clocks without a beat of the packet stream, for anything but a long ATTEND."""
+"""Most clocks without a beat of the packet stream, for anything but a long ATTEND or many rows of a split head."""
 
 FROZEN_PAUSES = 10
 """Most polls in a row at which CYCLES of a running machine is unchanged, before its clock counts as stopped."""
@@ -23,10 +23,13 @@ def patience(plan: ModelPlan, request: Request) -> int:
     """Clocks without a beat of the packet stream after which a run counts as hung.
 
     The longest regular pause is an ATTEND at full context, in which each query head of each column reads the cache of
-    its KV head at most once. If memory does not respond, the machine reports an error long before this limit.
+    its KV head at most once; or a split head reads single rows, as many as it lists. If memory does not respond, the
+    machine reports an error long before this limit.
     """
-    cache_beats = plan.head_stride // plan.config.beat_bytes
-    return PATIENCE_CLOCKS + plan.config.timeout_cycles + 4 * request.columns * plan.shape.heads * cache_beats
+    config = plan.config
+    attention = request.columns * plan.shape.heads * (plan.head_stride // config.beat_bytes)
+    rows = config.candidates * plan.head_layout.row_beats if request.reads_high_plane else 0
+    return PATIENCE_CLOCKS + config.timeout_cycles + 4 * max(attention, rows)
 
 
 class Liveness:

@@ -33,13 +33,14 @@ class Candidates(wiring.Component):
     next one has been found, or the end of the list, so that the last one is known as such.
 
     Rules: a list begins with `clear`, a clock or more before its first word; no row is offered then. A list has a row
-    that is no padding.
+    that is no padding. Of scales that are not negative, as they are packed, a row is always left; of others, whose
+    lower bounds are above the upper ones, perhaps none is.
 
     Latency: `least` is right one clock after a lower bound, `listed` and `overflow` two clocks after an upper bound;
     `complete` rises LATENCY clocks after the last word. The first row is offered 2 clocks after `complete` and one for
     each listed row up to the second one that is left, or to the end of the list: 4 clocks if both are the first of the
-    list, or if there is only one. Throughput: one word per clock, of `i`, and of the list, whether a row is left or
-    dropped.
+    list, or if there is only one; `none` comes when the first row would, or earlier. Throughput: one word per clock, of
+    `i`, and of the list, whether a row is left or dropped.
 
     Members:
         clear: a pulse, the list begins anew.
@@ -48,6 +49,7 @@ class Candidates(wiring.Component):
         listed: rows in the list.
         overflow: there were more rows to list than there is room for; no row is offered then.
         complete: the last word was taken; the outputs above are final until `clear`.
+        none: no row is left, so none is offered, and `complete`, without `overflow`; until `clear`.
         o: candidate; the listed rows whose upper bound is not below `least`, in ascending order, once.
     """
 
@@ -62,6 +64,7 @@ class Candidates(wiring.Component):
             "listed": Out(range(config.candidates + 1)),
             "overflow": Out(1),
             "complete": Out(1),
+            "none": Out(1),
             "o": Out(stream.Signature(candidate(config))),
         })
 
@@ -137,8 +140,9 @@ class Candidates(wiring.Component):
                     self.o.valid.eq(1), o.last.eq(ended),
                     *(o[name].eq(waiting[name]) for name in ("row", "scale", "upper")),
                 ]
-        with m.If(ended & ~self.overflow):
-            watch(m, platform, waits | self.o.valid | ~o.first, "no row is left")
+        with m.If(ended):
+            watch(m, platform, self.least != BELOW_ALL, "a list has no row")
+        m.d.comb += self.none.eq(ended & ~self.overflow & ~waits & ~self.o.valid & o.first)
         with m.If(self.clear):
             m.d.sync += [place.eq(0), fetched.eq(0), compared.eq(0), waits.eq(0), self.o.valid.eq(0), o.first.eq(1)]
 

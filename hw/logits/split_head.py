@@ -29,8 +29,8 @@ class SplitHead(wiring.Component):
 
     The command goes to `RowBlocks` twice: with one row, that of the dither, and with all rows of the high plane, which
     have the two bounds of a logit for columns. Then the rows that are left come one by one, and their logits go to
-    `Argmax`. The choice fails if there are too many rows, if a logit is above its upper bound, or if the largest is
-    below the largest lower bound.
+    `Argmax`. The choice fails if there are too many rows, or none, if a logit is above its upper bound, or if the
+    largest is below the largest lower bound.
 
     Cost: the beats of the packet and those of the rescored rows; between the three, once each, the latency of the dot
     products and of `LogitReader`; before the last one, that of memory.
@@ -146,6 +146,8 @@ class SplitHead(wiring.Component):
             with m.State("RESCORE"):
                 with m.If(self.i_best.valid):
                     m.next = "DITHER"
+                with m.If(candidates.none):
+                    m.next = "FAILED"
             with m.State("FAILED"):
                 m.d.comb += [self.o_best.valid.eq(1), self.o_best.payload.failed.eq(1)]
                 m.next = "DITHER"

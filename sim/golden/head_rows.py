@@ -7,16 +7,21 @@ from numpy.typing import NDArray
 
 from hw.contract.head_layout import HeadLayout
 from hw.contract.high_plane import HighPlane
-from sim.golden.number import Array
+from hw.contract.machine_float import FLOAT_BITS
+from sim.golden.number import Array, decode
 
 __all__ = ["head_rows", "high_rows"]
+
+WORD_BITS = 32
+"""Of a scale in memory, whose upper bits are a machine float."""
 
 
 def head_rows(layout: HeadLayout, payload: NDArray[np.uint8]) -> tuple[NDArray[np.int8], Array]:
     """int8 rows [vocab, hidden] and their scales [vocab]."""
     ports = layout.config.ports
     beats = payload.reshape(layout.groups, layout.group_beats, ports, -1)
-    scales = np.ascontiguousarray(beats[:, 0]).view("<f4").swapaxes(1, 2).ravel()[: layout.vocab].astype(np.float64)
+    words = np.ascontiguousarray(beats[:, 0]).view("<u4").swapaxes(1, 2).ravel()[: layout.vocab]
+    scales = decode(words >> np.uint32(WORD_BITS - FLOAT_BITS))
     rows = beats[:, 1:].reshape(layout.groups, layout.port_rows, layout.row_beats, ports, -1)
     codes = rows.swapaxes(2, 3).reshape(layout.groups * layout.group_rows, -1)[: layout.vocab, : layout.hidden]
     return codes.view(np.int8), scales

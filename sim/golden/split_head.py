@@ -60,6 +60,8 @@ def split_choice(
         return Choice(None, candidates, 0)
     least = bounds.lower.max()
     left = np.flatnonzero(listed & (bounds.upper >= least))
+    if not left.size:
+        return Choice(None, count, 0)
     logits = lm_head_logits(a16, hs, rows[left], scales[left])
     best = argmax(logits)
     holds = (logits <= bounds.upper[left]).all() and logits[best] >= least

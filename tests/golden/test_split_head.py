@@ -163,6 +163,13 @@ def test_logits_that_are_all_equal(head: Head) -> None:
         assert head.choice(64) == Choice(None, 64, 0)
 
 
+def test_no_row_is_left() -> None:
+    """Of the row with the largest lower bound the upper one is below it, as with a negative scale."""
+    head = gaussian(vocab=2)
+    bounds = Bounds(np.array([0.0, 5.0]), np.array([1.0, 4.0]))
+    assert split_choice(bounds, head.a16, HS, head.rows, head.scales, 64) == Choice(None, 1, 0)
+
+
 def test_more_rows_than_the_list_holds() -> None:
     head = gaussian(seed=1)
     listed = head.choice(8192).listed

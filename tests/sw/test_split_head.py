@@ -26,7 +26,7 @@ from sw.http_api.metrics import Metrics
 from sw.image import ModelImage
 from sw.links.link import RunStats
 from sw.model_plan import ModelPlan
-from sw.pace import Pace
+from sw.pace import Pace, patience
 from sw.pack import pack
 from sw.registers import Machine
 from sw.requests import Batch, Entry, HeadAgain, Job, Request
@@ -68,6 +68,15 @@ USES: dict[str, tuple[Request, bool]] = {
 @pytest.mark.parametrize(("request_", "expected"), USES.values(), ids=USES.keys())
 def test_who_reads_the_high_plane(request_: Request, expected: bool) -> None:
     assert request_.reads_high_plane == expected
+
+
+def test_patience_covers_the_rows_of_a_long_list() -> None:
+    """They come without a beat of the packet stream: twice as many clocks as beats are no hang."""
+    config = PRESETS["medium"].replace(candidates=8192)
+    shape = replace(SHAPE, hidden=2560, heads=20, kv_heads=5, head_dim=128, vocab=128256, context=64)
+    plan = ModelPlan(config, shape, split=True)
+    rows = config.candidates * plan.head_layout.row_beats
+    assert patience(plan, JOB) > 2 * rows > patience(plan, replace(JOB, guard=0)) > config.timeout_cycles
 
 
 # ---- registers

@@ -47,7 +47,7 @@ class Bench(wiring.Component):
         m.d.comb += [
             unit.clear.eq(self.clear), unit.i.valid.eq(self.i.valid), unit.i.payload.eq(self.i.payload),
             self.i.ready.eq(1), self.complete.eq(unit.complete),
-            self.done.eq(unit.complete & (unit.overflow | taken)),
+            self.done.eq(unit.complete & (unit.overflow | unit.none | taken)), self.none.eq(unit.none),
             *(getattr(self, name).eq(getattr(unit, name)) for name in STATUS),
         ]
         return m
@@ -125,6 +125,10 @@ CASES = {
     "limits": column([-MAX_FLOAT, MAX_FLOAT, 0.0, MAX_FLOAT, -MAX_FLOAT], 1.0),
     "lowest": column([-MAX_FLOAT] * 3, 0.0),
     "shuffled": column(SHUFFLED, 20.0),
+    "below themselves, none listed": Column(np.array([3.0, 1.0]), np.array([2.0, 0.0])),
+    "below themselves, one row": Column(np.array([-1.0]), np.array([-2.0])),
+    "below themselves, those listed are dropped": Column(np.array([0.0, 1.0, 5.0]), np.array([1.0, 2.0, 4.0])),
+    "below themselves, some are left": Column(np.array([3.0, 1.0, 2.0]), np.array([2.0, 9.0, 3.0])),
     "neighbors": Column(*(decode(encode(np.asarray(1.0)) + UP.astype(int) * 37 % 64 + n) for n in (0, 20))),
 }
 
@@ -161,14 +165,15 @@ def check(columns: Sequence[Column], padding: int = 0, config: AccelConfig = CON
         wanted = [] if one.status(config)[2] else one.payloads()
         steps += [Step(set={"clear": 1}, clocks=1), Step(set={"clear": 0}, read=("complete", "listed", "overflow")),
                   Step(send={"i": one.words(padding)}), Step(until="complete", read=("complete", *STATUS)),
-                  Step(until="done"), Step(clocks=9, read=("complete", *STATUS))]
+                  Step(until="done"), Step(clocks=9, read=("complete", *STATUS, "none"))]
         payloads += wanted
     run = run_steps(Bench(config), steps, silence=SILENCE, **options)
     assert run.received["o"] == payloads
     for n, one in enumerate(columns):
         cleared, complete, later = run.read[3 * n : 3 * n + 3]
         assert cleared == [0, 0, 0]
-        assert complete == later == [1, *one.status(config)]
+        assert complete == later[:-1] == [1, *one.status(config)]
+        assert later[-1] == (not one.left() and not one.status(config)[2])
     return run
 
 
@@ -267,7 +272,7 @@ def wrong(change: dict[int, dict[str, int]]) -> list[dict[str, int]]:
     ({2: {"upper": 1}}, "the lower bound of row 1 is missing"),
     ({4: {"row": 1}}, "row 1 comes behind row 1"),
     ({3: {"last": 1}}, "a bound comes behind the last one"),
-    ({n: {"padding": 1} for n in range(6)}, "no row is left"),
+    ({n: {"padding": 1} for n in range(6)}, "a list has no row"),
 ])
 def test_rules(change: dict[int, dict[str, int]], text: str) -> None:
     with pytest.raises(AssertionError, match=text):

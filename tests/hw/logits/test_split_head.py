@@ -11,6 +11,7 @@ from hw.contract.config import AccelConfig
 from hw.contract.high_plane import guard
 from sim.golden.logits import argmax, lm_head_logits
 from sim.golden.number import rnd
+from sim.golden.split_head import Choice
 from tests.hw.logits.head_bench import Head
 from tests.hw.logits.split_bench import Trial, check_split
 
@@ -93,6 +94,17 @@ def test_named(rows: str) -> None:
         head.scales[17] = 2.0**100
     trials = [Trial(a16, hs, guard(8)) for a16 in activations for hs in (2.0**-12, 0.0)]
     check_split(CONFIGS["8 rows a beat"], head, dither, trials)
+
+
+def test_negative_scales() -> None:
+    """No packer writes them. No row may be left then, and the choice fails."""
+    random, k = np.random.default_rng(6), 24
+    head = random_head(random, 65, k)
+    head.scales[:] *= np.where(np.arange(65) % 3 == 1, -1, 1)
+    head.scales[17] = -2.0**20
+    trials = [Trial(tilted(random, head, row, by), 2.0**-12, guard(8)) for row, by in ((17, 0.0), (17, 2.0), (3, 1.0))]
+    choices = check_split(CONFIGS["8 rows a beat"], head, random.integers(0, 17, k), [*trials, *trials])
+    assert any(one == Choice(None, one.listed, 0) and one.listed < 64 for one in choices)
 
 
 def test_a_list_that_is_full() -> None:
