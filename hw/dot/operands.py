@@ -142,7 +142,7 @@ class Operands(wiring.Component):
                 m.d.sync += rows[row].eq(activations.row == row)
                 if config.candidates:
                     with m.If(self.split):
-                        m.d.sync += rows[row].eq(head_beat[0] == row if row < 2 else 0)
+                        m.d.sync += rows[row].eq(head_beat[:1] == row if row < 2 else 0)
                 m.d.sync += [
                     self._codes[n][row].eq(_extended(activations.codes[n % config.quantize_lanes])) for n in turn]
         with m.Elif(self.i_query.valid):
