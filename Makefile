@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test test-all sim verilog verilog-hashes bitstream board-results flash lint inspect full-size netlist
-.PHONY: families area same measured bench full-token server-load readme wheel-check clean
+.PHONY: families area same measured bench full-token split-head server-load readme wheel-check clean
 PRESET ?= tiny
 FULL_PRESET ?= kv260
 MEMORY ?= ideal
@@ -95,6 +95,9 @@ bench: setup  ## docs/results/performance.json of FULL_PRESET and MEMORY: full-w
 
 full-token: setup  ## docs/results/full_token.md: a whole model in simulation against golden; saves and resumes; 4 GB
 	$(BIN)/python -m tools.full_token --preset $(FULL_PRESET) --memory $(MEMORY)
+
+split-head: setup  ## docs/results/split_head.md: rows and bytes of the split head, demo model and full size; 3 GB
+	$(BIN)/python -m tools.split_head
 
 server-load: setup  ## docs/results/server-load.json: 32 clients of `serve` for two minutes, 4 in simulation
 	$(BIN)/python -m tools.server_load
