@@ -27,6 +27,12 @@ CONFIGS = {
     "two ports": config(2, 64, 4, 3, vector=1),
     "one column": config(1, 128, 3, 1, vector=4),
     "four ports, sets of two columns": config(4, 64, 5, 8),
+    "16 rows of operands": config(1, 64, 16, 1, vector=1),
+}
+SMALLEST = {
+    ports: AccelConfig(name="smallest", ports=ports, rows=8 * ports, inputs=5, columns=1, query_rows=rows, vector=1,
+                       max_hidden=1, max_intermediate=1, max_vocab=1, max_head_dim=16, candidates=64)
+    for ports, rows in ((1, 16), (2, 2), (4, 3))
 }
 
 
@@ -44,6 +50,16 @@ def tilted(random: np.random.Generator, head: Head, row: int, by: float) -> np.n
 def some(*values: object) -> list[Any]:
     """Parameters that `make test-all` adds."""
     return [pytest.param(value, marks=pytest.mark.long) for value in values]
+
+
+@pytest.mark.parametrize("ports", [1, *some(2, 4)])
+def test_smallest_maxima(ports: int) -> None:
+    """One row of one input, on a machine that has room for no more."""
+    for code, seed in ((127, 1), (-127, 2), (0, 3)):
+        head = Head(np.array([[code]]), np.array([0.5]), padding=0x55)
+        found = check_split(SMALLEST[ports], head, np.array([seed]),
+                            [Trial(np.array([a]), 2.0**-12, g) for a in (32767, -32767, 0) for g in (1, guard(8))])
+        assert all(one.token in (0, None) for one in found)
 
 
 @pytest.mark.parametrize(("name", "k"), [
