@@ -76,7 +76,8 @@ def test_patience_covers_the_rows_of_a_long_list() -> None:
     shape = replace(SHAPE, hidden=2560, heads=20, kv_heads=5, head_dim=128, vocab=128256, context=64)
     plan = ModelPlan(config, shape, split=True)
     rows = config.candidates * plan.head_layout.row_beats
-    assert patience(plan, JOB) > 2 * rows > patience(plan, replace(JOB, guard=0)) > config.timeout_cycles
+    assert patience(plan, JOB) > 2 * rows
+    assert patience(plan, replace(JOB, guard=0)) < 2 * rows
 
 
 # ---- registers

@@ -13,10 +13,11 @@ import pytest
 from cocotb.triggers import ClockCycles
 from numpy.typing import NDArray
 
+from hw.contract.config import STRIPE_BYTES
 from hw.contract.register_map import ErrorCode, find
 from sim.bench import bench_config, bench_parameters
 from sim.links.simulated_bench import SimulatedBus, start
-from sim.memory.faults import FaultKind, memory_fault
+from sim.memory.faults import FaultKind, MemoryFault, memory_fault
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
@@ -331,18 +332,44 @@ async def read_errors_of_every_port(dut: Any) -> None:
             await run_as_golden(bus)
 
 
+class StoppedBus(ChangedBus):
+    """Somebody interrupts the driver while memory owes a burst, which it answers a while later."""
+
+    def __init__(self, bus: SimulatedBus, fault: MemoryFault) -> None:
+        super().__init__(bus)
+        self.fault = fault
+
+    async def pause(self, clocks: int) -> None:
+        if not self.fault.kind:
+            await self.bus.pause(clocks)
+            return
+        while not self.fault.spoiled:
+            await self.bus.pause(0)
+        self.fault.mend()
+        raise InterruptedError
+
+
+def inject(fault: MemoryFault, port: int, phase: str, kind: FaultKind) -> None:
+    """A burst of this phase of a split head is spoiled. That with the first beat of a region also has its header, which
+    single rows of the head are read without."""
+    name, first, skip = {"dither": ("high", True, 0), "high plane": ("high", False, 2),
+                         "rescoring": ("head", False, 1), "whole head": ("head", True, 0)}[phase]
+    region = image().plan.regions[name]
+    at = region.offset + port * (STRIPE_BYTES if CONFIG.ports > 1 else 0)
+    fault.inject(kind, first=at, end=at + 1 if first else region.offset + region.area, skip=skip)
+
+
 @cocotb.test()
 async def split_head(dut: Any) -> None:
-    """Read errors and silence in the high plane and in the rows that are left, and interruptions at any time."""
+    """Read errors, silence and interruptions in each phase, and interruptions at any time."""
     bus = await start(dut, LIMIT_CYCLES)
     await run_as_golden(bus)
-    for name in ("high", "head"):
-        region = image().plan.regions[name]
+    for phase in PARAMETERS["phases"]:
         for port in range(CONFIG.ports):
             fault = memory_fault(dut, port)
-            for kind, error in ((FaultKind.SLVERR, "READ_SLVERR"), (FaultKind.EARLY_LAST, "READ_LAST"),
-                                (FaultKind.NO_ANSWER, "READ_TIMEOUT")):
-                fault.inject(kind, first=region.offset, end=region.offset + region.area, skip=2)
+            for kind, error in ((FaultKind.SLVERR, "READ_SLVERR"), (FaultKind.DECERR, "READ_DECERR"),
+                                (FaultKind.EARLY_LAST, "READ_LAST"), (FaultKind.NO_ANSWER, "READ_TIMEOUT")):
+                inject(fault, port, phase, kind)
                 with pytest.raises(HardwareError, match=error):
                     await run(bus)
                 assert fault.spoiled == 1
@@ -350,6 +377,11 @@ async def split_head(dut: Any) -> None:
                 if await status(bus) & BUSY:
                     await abort(bus)
                 await run_as_golden(bus)
+            inject(fault, port, phase, FaultKind.NO_ANSWER)
+            with pytest.raises(InterruptedError):
+                await run(StoppedBus(bus, fault))
+            assert await status(bus) == 0
+            await run_as_golden(bus)
     for clocks in PARAMETERS["interruptions"]:
         with pytest.raises(InterruptedError):
             await run(InterruptedBus(bus, dut, clocks, set()))

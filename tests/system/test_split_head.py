@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 from hw.contract.config import PRESETS, AccelConfig
-from hw.contract.high_plane import guard
+from hw.contract.high_plane import HighPlane, guard
+from hw.contract.register_map import CAUSES
 from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
 from sim.random_checkpoint import write_random_checkpoint
 from sw.checkpoint import Checkpoint
 from sw.driver import Driver
 from sw.image import ModelImage
-from sw.links.link import Link
+from sw.links.link import Link, RunStats
 from sw.pack import pack
 from sw.requests import Batch, Entry, HeadAgain, Job
 from sw.split_head import HeadCounts
-from tests.system.test_faults import simulate
+from tests.system.test_faults import changed, simulate
 
 DEMO = Path(__file__).parents[2] / "models" / "shakespeare-nano"
-SPLIT = PRESETS["tiny"].replace(candidates=64)
+SPLIT = PRESETS["tiny"].replace(candidates=64, timeout_cycles=2000)
 PORTS = {
     2: AccelConfig(name="two ports", ports=2, rows=4, columns=1, query_rows=2, candidates=512, max_hidden=512,
                    max_intermediate=512, max_vocab=2048, max_positions=64, max_head_dim=192),
@@ -61,7 +62,20 @@ def check(one: Link, other: Link, request: Job | Batch | HeadAgain) -> HeadCount
     assert got[0] == expected[0]
     assert got[2] == expected[2]
     np.testing.assert_array_equal(np.array(got[1]), np.array(expected[1]))
+    if one.stats is not None:
+        check_counters(one, one.stats, got[2] or HeadCounts())
     return got[2]
+
+
+def check_counters(link: Link, stats: RunStats, counts: HeadCounts) -> None:
+    """Every clock has a cause, and every beat a region; single rows of the head are no part of the stream."""
+    counters, traffic = stats.counters, stats.traffic
+    assert traffic is not None
+    assert sum(counters[name] for name in CAUSES) == stats.cycles
+    assert counters["kv_busy"] * link.config.stream_bytes == traffic.read_bytes["kv"]
+    streamed = sum(traffic.read_bytes[name] for name in ("stream", "high", "head"))
+    rows = counts.rows_rescored * link.plan.head_layout.row_beats
+    assert streamed == (counters["stream_busy"] + rows) * link.config.stream_bytes
 
 
 def requests() -> list[Job | Batch | HeadAgain]:
@@ -74,7 +88,8 @@ def requests() -> list[Job | Batch | HeadAgain]:
         replace(JOB, all_logits=True), replace(JOB, last_logits=True), replace(JOB, list_at=0.7, max_new_tokens=2),
         replace(JOB, guard=guard(2), chunk=1), replace(JOB, guard=0xFFFF, max_new_tokens=2),
         replace(JOB, guard=guard(1)),
-        replace(JOB, prompt=(9,), max_new_tokens=1, chunk=1, guard=100), JOB,
+        HeadAgain(columns=1, wanted=(0,)), replace(JOB, prompt=(9,), max_new_tokens=1, chunk=1, guard=100),
+        HeadAgain(columns=1, wanted=(0,)), replace(JOB, max_new_tokens=0), replace(JOB, end_ids=(5, 8)), JOB,
     ]
 
 
@@ -108,10 +123,9 @@ def test_ports(ports: int, sizes: dict[str, int], tmp_path: Path) -> None:
 
 def test_demo_model(tmp_path: Path) -> None:
     """The tokens of the full head, in fewer clocks."""
-    config = PRESETS["tiny"].replace(candidates=256)
-    pack(Checkpoint.open(DEMO), tmp_path / "demo.img", config, split=True)
-    image = ModelImage.open(tmp_path / "demo.img", config)
-    job = Job(prompt=(50, 47, 45, 37, 47, 26, 199), max_new_tokens=12, chunk=2)
+    pack(Checkpoint.open(DEMO), tmp_path / "demo.img", SPLIT, split=True)
+    image = ModelImage.open(tmp_path / "demo.img", SPLIT)
+    job = Job(prompt=(50, 47, 45, 37, 47, 26, 199), max_new_tokens=6, chunk=2)
     with closing(SimulatedLink(image)) as link:
         driver, clocks, tokens = Driver(link), [], []
         for value in (0, guard(8)):
@@ -124,22 +138,53 @@ def test_demo_model(tmp_path: Path) -> None:
     assert driver.heads.heads_repeated == 0
 
 
-def test_a_damaged_plane(image: ModelImage) -> None:
-    """Whatever the plane holds, a run ends, and those behind it are right."""
+@pytest.mark.parametrize(("memory", "seed"), [
+    ("sdr-x16", 0), *(pytest.param(*one, marks=pytest.mark.long) for one in (("ddr3-x16", 0), ("sdr-x16", 3)))])
+def test_memories(memory: str, seed: int, image: ModelImage) -> None:
+    golden = GoldenLink(image)
+    with closing(SimulatedLink(image, seed, memory)) as link:
+        for value in (guard(8), guard(2), guard(1)):
+            check(link, golden, replace(JOB, guard=value, max_new_tokens=3))
+
+
+@pytest.mark.parametrize("name", ["random", "bits", "scales", "zeros", "ones"])
+def test_a_damaged_plane(name: str, image: ModelImage, tmp_path: Path) -> None:
+    """Whatever the plane holds, a run ends as that of the golden machine, and those behind it are right."""
     random = np.random.default_rng(4)
+    start = image.plan.regions["high"].offset + SPLIT.header_bytes
+    size = image.plan.regions["high"].size - SPLIT.header_bytes
+    plane = HighPlane(SPLIT, image.plan.shape.hidden, image.plan.shape.vocab)
+    whole = image.memory[start : start + size].copy()
+    groups = plane.dither.payload_bytes
     with closing(SimulatedLink(image, 1)) as link:
-        start = link.layout.image + image.plan.regions["high"].offset + SPLIT.header_bytes
-        size = image.plan.regions["high"].size - SPLIT.header_bytes
-        whole = link.read_memory(start, size).tobytes()
-        for _ in range(2):
-            link.write_memory(start, random.integers(0, 256, size, dtype=np.uint8).tobytes())
-            assert len(played(link, JOB)[0]) == JOB.max_new_tokens
-        link.write_memory(start, whole)
+        for turn in range(2):
+            bad = whole.copy()
+            if name == "random":
+                bad[:] = random.integers(0, 256, size)
+            elif name == "bits":
+                bad[random.integers(0, size, 40)] ^= 1 << random.integers(0, 8, 40, dtype=np.uint8)
+            elif name == "scales":
+                scales = bad[groups:].reshape(-1, plane.packed.group_bytes)[:, : SPLIT.stream_bytes].reshape(-1, 4)
+                scales[turn::2, 3] ^= 0x80
+                bad[groups:].reshape(-1, plane.packed.group_bytes)[:, : SPLIT.stream_bytes] = scales.reshape(
+                    -1, SPLIT.stream_bytes)
+            else:
+                bad[:] = 0 if name == "zeros" else 255
+            copy = changed(image.path, start, bad.tobytes())
+            moved = copy.rename(tmp_path / f"{turn}.img")
+            link.write_memory(link.layout.image + start, bad.tobytes())
+            golden = GoldenLink(ModelImage.open(moved, SPLIT))
+            for value in (guard(8), guard(1)):
+                check(link, golden, replace(JOB, guard=value, max_new_tokens=3))
+        link.write_memory(link.layout.image + start, whole.tobytes())
         check(link, GoldenLink(image), JOB)
 
 
-@pytest.mark.parametrize("ports", [1, pytest.param(2, marks=pytest.mark.long)])
-def test_faults(ports: int, tmp_path: Path) -> None:
-    config = AccelConfig(name="faults", ports=ports, rows=2 * ports, candidates=64, timeout_cycles=2000)
-    simulate(tmp_path, "split_head", config=config, request=replace(JOB, prompt=(3, 1, 30), max_new_tokens=3),
-             interruptions=[*range(1500, 9000, 1100)])
+@pytest.mark.parametrize(("ports", "value"), [
+    (1, guard(8)), (1, 1), *(pytest.param(2, value, marks=pytest.mark.long) for value in (guard(8), 1))])
+def test_faults(ports: int, value: int, tmp_path: Path) -> None:
+    """With a small guard the choice fails, and the whole head is read behind the plane."""
+    config = SPLIT if ports == 1 else SPLIT.replace(name="faults", ports=ports, rows=2 * ports)
+    simulate(tmp_path, "split_head", config=config, request=replace(JOB, prompt=(3, 1), max_new_tokens=2, guard=value),
+             interruptions=[*range(1500, 7000, 1300)], phases=["dither", "high plane", "rescoring", "whole head"][
+                 : 3 if value == guard(8) else 4])
