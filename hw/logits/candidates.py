@@ -39,8 +39,8 @@ class Candidates(wiring.Component):
     Latency: `least` is right one clock after a lower bound, `listed` and `overflow` two clocks after an upper bound;
     `complete` rises LATENCY clocks after the last word. The first row is offered 2 clocks after `complete` and one for
     each listed row up to the second one that is left, or to the end of the list: 4 clocks if both are the first of the
-    list, or if there is only one; `none` comes when the first row would, or earlier. Throughput: one word per clock, of
-    `i`, and of the list, whether a row is left or dropped.
+    list, or if there is only one; `none` comes when the list ends. Throughput: one word per clock, of `i`, and of the
+    list, whether a row is left or dropped.
 
     Members:
         clear: a pulse, the list begins anew.
