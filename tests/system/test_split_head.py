@@ -180,11 +180,24 @@ def test_a_damaged_plane(name: str, image: ModelImage, tmp_path: Path) -> None:
         check(link, GoldenLink(image), JOB)
 
 
-@pytest.mark.parametrize(("ports", "value"), [
-    (1, guard(8)), (1, 1), *(pytest.param(2, value, marks=pytest.mark.long) for value in (guard(8), 1))])
-def test_faults(ports: int, value: int, tmp_path: Path) -> None:
+FAULTS = ["SLVERR", "DECERR", "EARLY_LAST", "NO_ANSWER"]
+PHASES = ["dither", "high plane", "rescoring", "whole head"]
+
+
+def faults(folder: Path, config: AccelConfig, value: int, kinds: list[str], interruptions: list[int]) -> None:
     """With a small guard the choice fails, and the whole head is read behind the plane."""
+    simulate(folder, "split_head", config=config, request=replace(JOB, prompt=(3, 1), max_new_tokens=2, guard=value),
+             phases=PHASES if value < guard(8) else PHASES[:3], kinds=kinds, interruptions=interruptions)
+
+
+def test_faults(tmp_path: Path) -> None:
+    """In each phase a read error, and an interruption while memory owes a burst."""
+    faults(tmp_path, SPLIT, 1, ["SLVERR"], [])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("value", [guard(8), 1])
+@pytest.mark.parametrize("ports", [1, 2])
+def test_every_fault(ports: int, value: int, tmp_path: Path) -> None:
     config = SPLIT if ports == 1 else SPLIT.replace(name="faults", ports=ports, rows=2 * ports)
-    simulate(tmp_path, "split_head", config=config, request=replace(JOB, prompt=(3, 1), max_new_tokens=2, guard=value),
-             interruptions=[*range(1500, 7000, 1300)], phases=["dither", "high plane", "rescoring", "whole head"][
-                 : 3 if value == guard(8) else 4])
+    faults(tmp_path, config, value, FAULTS, [*range(1500, 7000, 1300)])
