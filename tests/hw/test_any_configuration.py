@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hw.array.systolic import SystolicArray
 from hw.contract.config import AccelConfig, ceil_div
+from hw.contract.high_plane import guard
 from hw.embedding.embedding import EmbeddingRow
 from sim.golden.array import bitlinear_sums
 from sim.golden.embedding import embedding_row
@@ -18,8 +19,9 @@ from tests.hw.attention import test_head_outputs, test_softmax
 from tests.hw.configs import configs
 from tests.hw.dot import test_block_dots
 from tests.hw.feedforward import test_gated_relu2
-from tests.hw.logits import test_argmax
+from tests.hw.logits import test_argmax, test_split_head
 from tests.hw.logits.head_bench import check, random_group
+from tests.hw.logits.split_bench import Trial, check_split
 from tests.hw.norm import test_quantize, test_residual, test_statistics
 from tests.hw.norm.vectors import bf16, random_vector
 from tests.hw.steps import Step, run_steps, run_stream
@@ -27,6 +29,11 @@ from tests.hw.steps import Step, run_steps, run_stream
 SEEDS = st.integers(0, 2**32 - 1)
 STALLS = st.sampled_from((0.0, 0.3, 0.7))
 SMALL = configs(ports=(1,), port_bits=(64, 128), most_columns=3, largest=90)
+
+
+def with_rows(config: AccelConfig, rows: int) -> AccelConfig:
+    """With so many query rows; a split head needs two."""
+    return config.replace(query_rows=rows, candidates=config.candidates if rows > 1 else 0)
 
 
 def few(examples: int):
@@ -97,15 +104,25 @@ def test_norm(config: AccelConfig, seed: int, stall: float, head: int) -> None:
 @given(SMALL, SEEDS, STALLS)
 def test_dots(config: AccelConfig, seed: int, stall: float) -> None:
     """Keys and values of the longest heads, largest first."""
-    config = config.replace(query_rows=1 + config.query_rows % 3, max_head_dim=16 * (1 + seed % 3))
+    config = with_rows(config, 1 + config.query_rows % 3).replace(max_head_dim=16 * (1 + seed % 3))
     blocks = test_block_dots.random_blocks(config, config.max_head_dim, (test_block_dots.EXTREME, 1 + seed % 64))
     test_block_dots.check(config, config.max_head_dim, blocks, stall)
 
 
 @few(3)
+@given(SMALL, SEEDS, STALLS)
+def test_split_choices(config: AccelConfig, seed: int, stall: float) -> None:
+    config = config.replace(kv_bits=8, query_rows=max(2, config.query_rows), candidates=64)
+    random, k = np.random.default_rng(seed), 1 + seed % config.max_hidden
+    head = test_split_head.random_head(random, 1 + seed % config.max_vocab, k)
+    trials = [Trial(test_split_head.tilted(random, head, 0, by), 2.0**-12, guard(g)) for by, g in ((2, 8), (0.5, 1))]
+    check_split(config, head, random.integers(0, 17, k), trials, stall=stall, seed=seed, gaps=2)
+
+
+@few(3)
 @given(SMALL, st.integers(1, 16), SEEDS, STALLS)
 def test_softmax_and_outputs(config: AccelConfig, rows: int, seed: int, stall: float) -> None:
-    config = config.replace(query_rows=rows)
+    config = with_rows(config, rows)
     test_softmax.check_random(config, seed, stall, (1, 2))
     test_head_outputs.check_random(config.replace(max_head_dim=16 * (1 + seed % 3)), seed, stall)
 
@@ -139,7 +156,7 @@ def test_embedding(config: AccelConfig, seed: int, stall: float) -> None:
 def test_logits(config: AccelConfig, seed: int, stall: float) -> None:
     """The head on its largest codes and on random ones, and the argmax."""
     random = np.random.default_rng(seed)
-    config = config.replace(query_rows=1 + config.query_rows % 4)
+    config = with_rows(config, 1 + config.query_rows % 4)
     columns = config.head_columns
     groups = [random_group([seed, n], columns, k, random.integers(1, config.max_vocab + 1, 2).tolist(), padding=0x7F)
               for n, k in enumerate((config.max_hidden, int(random.integers(1, config.max_hidden + 1))))]
