@@ -192,12 +192,12 @@ def page(record: Mapping[str, Any]) -> str:
     first, row_beats = demo["deviations"][str(DEVIATIONS)], HeadLayout(KV260, HIDDEN, VOCAB).row_beats
     lines = [
         "# Split head: rows and bytes", "",
-        f"Written by `{made['command']}`, {made['date']}, {made['machine']}. \"listed\" and \"rescored\" are rows of a",
-        "token ([numerics](../numerics.md), 7.2).", "",
-        f"**Demo model**, {first['choices']:,} positions, 512 rows. The largest error of a sum was",
-        f"{demo['largest_error_in_deviations']:.2f}",
-        f"standard deviations. With g = {DEVIATIONS}, a token reads {sizes['split']:,.0f} bytes of the head,",
-        f"in the place of {sizes['full']:,.0f}.", "",
+        f"Written by `{made['command']}`, {made['date']}, {made['machine']}.",
+        "\"listed\" and \"rescored\" are rows of a token ([numerics](../numerics.md), 7.2).", "",
+        f"**Demo model**, {first['choices']:,} positions, 512 rows. The largest error of a sum was "
+        f"{demo['largest_error_in_deviations']:.2f} standard",
+        f"deviations. With g = {DEVIATIONS}, a token reads {sizes['split']:,.0f} bytes of the head in the place of "
+        f"{sizes['full']:,.0f}.", "",
         "| g | same token | listed: mean, 99 %, most | rescored: mean, 99 %, most | whole head read with a list of "
         + ", ".join(map(str, LISTS)) + " |", "| ---: | ---: | ---: | ---: | ---: |"]
     for deviations, one in demo["deviations"].items():
