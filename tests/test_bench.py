@@ -15,7 +15,7 @@ from sw.image import ModelImage
 from sw.model_shape import ModelShape
 from sw.pack import pack
 from tools import bench
-from tools.readme_table import performance_rows
+from tools.readme_table import performance_rows, projected_speeds
 
 CONFIG = PRESETS["tiny"]
 MODEL = ModelShape(hidden=128, intermediate=256, layers=4, heads=2, kv_heads=1, head_dim=64, vocab=384, context=64,
@@ -77,9 +77,11 @@ def test_split_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The head of the whole vocabulary is run, full and split; what a token saves is the difference."""
     monkeypatch.setattr(bench, "SAVED", tmp_path)
     config = CONFIG.replace(candidates=256)
-    decode = {"20": {"projection": {"cycles_per_token": 100_000}}}
+    decode = {"20": {"projection": {"cycles_per_token": 100_000, "lm_head_cycles": 1}}}
     found = bench.Bench(config, "ideal", tmp_path, MODEL).split_head(decode)
     full, split = found["full"], found["split"]
     assert full["rows_listed"] == full["rows_rescored"] == split["heads_repeated"] == 0
     assert 384 >= split["rows_listed"] >= split["rows_rescored"] > 0
+    tokens_s = projected_speeds({"decode": decode, "split_head": found, "prefill": {}}, 1.0)
+    assert tokens_s == [("20", f"{1e6 / found['projection']['20']['cycles_per_token']:.1f}", "")]
     assert found["projection"]["20"]["cycles_per_token"] == 100_000 - full["lm_head_cycles"] + split["lm_head_cycles"]

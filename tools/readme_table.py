@@ -150,9 +150,10 @@ def performance() -> list[str]:
 def speeds(record: dict[str, dict[str, Any]]) -> list[str]:
     """Projected tokens per second of bitnet-b1.58-2B-4T on the KV260 beside what others measured."""
     projected = [
-        (f"this project, *projected*: {mhz:g} MHz, {memory}", "KV260", "bitnet-b1.58-2B-4T", *row)
+        (f"this project, *projected*: {mhz:g} MHz, {memory}{head}", "KV260", "bitnet-b1.58-2B-4T", *row)
+        for name, head in (("kv260", ""), ("kv260-split", ", split head"))
         for memory, mhz in (("ideal", KV260_MHZ), ("ddr4-2133", 250.0), ("ddr4-2400", 250.0))
-        if f"kv260, {memory}" in record for row in projected_speeds(record[f"kv260, {memory}"], mhz)
+        if f"{name}, {memory}" in record for row in projected_speeds(record[f"{name}, {memory}"], mhz)
     ]
     others = [
         (f"{one['system']}: {one['source']}", one["board"], one["model"], one["context"],
@@ -175,8 +176,10 @@ def speeds(record: dict[str, dict[str, Any]]) -> list[str]:
 
 def projected_speeds(one: dict[str, Any], mhz: float) -> list[tuple[str, str, str]]:
     """Cached positions, or tokens of a prompt; tokens per second of decode; of prefill."""
-    rows = [(f"{int(cached):,}", f"{1e6 * mhz / decode['projection']['cycles_per_token']:.1f}", "")
-            for cached, decode in one["decode"].items()]
+    tokens = {cached: decode["projection"] for cached, decode in one["decode"].items()}
+    tokens |= one.get("split_head", {}).get("projection", {})
+    rows = [(f"{int(cached):,}", f"{1e6 * mhz / token['cycles_per_token']:.1f}", "")
+            for cached, token in tokens.items()]
     head = next(iter(one["decode"].values()))["projection"]["lm_head_cycles"]
     for prompt, prefill in one["prefill"].items():
         cycles = one["model"]["layers"] * prefill["layer_cycles"] + head
@@ -206,6 +209,9 @@ def performance_rows(one: dict[str, Any]) -> dict[str, str]:
     for number, batch in one.get("batch", {}).items():
         what = f"{number} sequences behind {batch['cached']:,} positions: tokens/s against one, *projected*"
         rows[what] = f"{batch['projection']['speedup']:.2f}"
+    if split := one.get("split_head"):
+        rows[f"LM head of {model['vocab']:,} random rows, full and split: clocks"] = ", ".join(
+            f"{split[kind]['lm_head_cycles']:,}" for kind in ("full", "split"))
     return rows | {
         "demo model: clocks per position": f"{one['demo']['cycles_per_position']:,.0f}",
         "simulated clocks per second": f"{one['simulated_cycles_per_second']:,.0f}",
