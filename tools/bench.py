@@ -170,7 +170,7 @@ class Bench:
             return {"cycles": stats.cycles, "seconds": stats.seconds, "counters": dict(stats.counters), **asdict(heads)}
 
     def split_head(self, decode: dict[str, Any]) -> dict[str, Any]:
-        """The LM head of the whole vocabulary, full and split: measured, on random rows, the hardest case. What a token
+        """The LM head of the whole vocabulary, full and split: measured on random rows. What a token
         takes with a split head is projected from that with the full one."""
         found = {}
         for kind in HEADS:

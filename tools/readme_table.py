@@ -211,7 +211,8 @@ def performance_rows(one: dict[str, Any]) -> dict[str, str]:
         rows[what] = f"{batch['projection']['speedup']:.2f}"
     if split := one.get("split_head"):
         rows[f"LM head of {model['vocab']:,} random rows, full and split: clocks"] = ", ".join(
-            f"{split[kind]['lm_head_cycles']:,}" for kind in ("full", "split"))
+            f"{split[kind]['lm_head_cycles']:,}" for kind in ("full", "split")) + (
+            f" with {split['split']['rows_rescored']:,} rescored")
     return rows | {
         "demo model: clocks per position": f"{one['demo']['cycles_per_position']:,.0f}",
         "simulated clocks per second": f"{one['simulated_cycles_per_second']:,.0f}",

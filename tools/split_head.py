@@ -1,9 +1,9 @@
 """Measures the choices of the split head: `make split-head` (docs/results/split_head.json and .md).
 
 The demo model runs on the golden machine for 20,480 positions of text that it draws itself; each position is a choice
-between the split and the full head. Heads of 128,256 x 2,560 are random, since no trained one is at hand: rows without
-a winner are the hardest case, and rows with a logit that stands out by some standard deviations are what trained models
-have. All sums are exact: float64 holds them. Takes ten minutes and 3 GB of memory.
+between the split and the full head. Heads of 128,256 x 2,560 are random, since no trained one is at hand, and so is how
+far a logit stands out: it is constructed, and nothing here says how far it does in a trained model.
+All sums are exact: float64 holds them. Takes ten minutes and 3 GB of memory.
 """
 
 from __future__ import annotations
