@@ -13,7 +13,7 @@ from hw.dot.block_player import BLOCK_DONE
 from hw.dot.interfaces import block_item
 from hw.logits.interfaces import candidate, head_block
 from hw.logits.row_requests import RowRequests
-from hw.streams import Queue
+from hw.streams import Queue, fork
 from hw.watch import watch, watch_stream
 
 __all__ = ["Rescore"]
@@ -68,14 +68,11 @@ class Rescore(wiring.Component):
         banked = data.StructLayout({"bank": 1, "candidate": candidate(self.config)})
         m.submodules.given = given = Queue(banked, 2)
         wiring.connect(m, requests.o, wiring.flipped(self.o_request))
+        fork(m, self.i, [(1, requests.i), (1, waiting.i)])
         m.d.comb += [
             requests.base.eq(self.base),
             requests.row_beats.eq(self.row_beats),
             requests.i.payload.eq(self.i.payload.row),
-            requests.i.valid.eq(self.i.valid & waiting.i.ready),
-            waiting.i.payload.eq(self.i.payload),
-            waiting.i.valid.eq(self.i.valid & requests.i.ready),
-            self.i.ready.eq(requests.i.ready & waiting.i.ready),
         ]
         # rows given and not read; of these, those whose sums are there
         unread, complete, bank = Signal(range(3)), Signal(range(3)), Signal()
