@@ -63,6 +63,10 @@ class ModelPlan:
         if self.split and not self.config.candidates:
             raise ConfigError(f"preset {self.config.name} has no split head: set candidates to 64 or more in a preset "
                               "file, or leave the head full")
+        if self.split and self.shape.hidden % self.config.quantize_lanes:
+            raise ConfigError(f"the model's hidden size is {self.shape.hidden}, but a split head of preset "
+                              f"{self.config.name} needs a multiple of {self.config.quantize_lanes}: leave the head "
+                              "full")
         self._check_sizes()
         for region in self.regions.values():
             if region.offset >> 32:

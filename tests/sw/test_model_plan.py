@@ -84,3 +84,11 @@ def test_a_high_plane_needs_candidates() -> None:
     with pytest.raises(ConfigError, match="preset tiny has no split head: set candidates to 64 or more"):
         ModelPlan(PRESETS["tiny"], SHAPE, split=True)
     assert not ModelPlan(PRESETS["tiny"].replace(candidates=64), SHAPE).split
+
+
+def test_a_split_head_of_whole_words() -> None:
+    """What is behind the last activation of a word would count in the reach."""
+    config = PRESETS["kv260"].replace(candidates=64)
+    with pytest.raises(ConfigError, match="hidden size is 100, but a split head of preset kv260 needs a multiple of 8"):
+        ModelPlan(config, replace(SHAPE, hidden=100, heads=1, head_dim=100), split=True)
+    ModelPlan(config, replace(SHAPE, hidden=104, heads=1, head_dim=104), split=True)
