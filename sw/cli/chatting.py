@@ -84,7 +84,8 @@ class _Chat:
         """Until the end of the input, or /quit."""
         if isinstance(sys.stdin, io.TextIOWrapper):
             sys.stdin.reconfigure(errors="surrogateescape")  # `Message` refuses what is not UTF-8
-        prompt, interrupted, mark = "", False, "\ufeff"
+        prompt, mark = "", "\ufeff"
+        interrupts = told = 0  # Ctrl-C since the last line; those of them that were answered
         if self._terminal:
             prompt = "> "
             tell(f"context of {self._conversation.context} positions; /help lists the commands")
@@ -92,8 +93,14 @@ class _Chat:
                 import readline  # noqa: F401 (editing and history of `input`)
         while True:
             try:
+                if interrupts > told:
+                    told = interrupts
+                    print()
+                    if interrupts > 1:
+                        return
+                    tell("Ctrl-C again, or Ctrl-D, ends the program")
                 line = _read_line(prompt).removeprefix(mark)
-                interrupted, mark = False, ""
+                interrupts, told, mark = 0, 0, ""
                 if not self._line(line):
                     return
             except EOFError:
@@ -101,14 +108,9 @@ class _Chat:
                     print()
                 return
             except KeyboardInterrupt as error:  # at the prompt, or between a command and the next prompt
-                if self._terminal:
-                    print()
                 if not self._terminal or isinstance(error, Terminated):
                     raise
-                if interrupted:
-                    return
-                interrupted = True
-                tell("Ctrl-C again, or Ctrl-D, ends the program")
+                interrupts += 1  # answered inside the `try`: the next Ctrl-C may come while the notice is printed
 
     def _line(self, line: str) -> bool:
         """Run a command or a turn. Returns whether to go on."""

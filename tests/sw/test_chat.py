@@ -305,3 +305,26 @@ def test_ctrl_c_between_a_command_and_the_prompt(
     assert main(["chat", str(model)]) == 0
     assert lines == ["/a", "/b"]
     assert capsys.readouterr().err.count("Ctrl-C again, or Ctrl-D, ends the program") == 2
+
+
+def test_ctrl_c_while_the_notice_is_printed(
+    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """The second one ends the program like one at the prompt: with exit code 0."""
+    told: list[str] = []
+
+    def notice(sentence: str) -> None:
+        told.append(sentence)
+        if "Ctrl-C again" in sentence:
+            raise KeyboardInterrupt
+
+    def interrupted(_: object, _line: str) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sw.cli.chatting.tell", notice)
+    monkeypatch.setattr("sw.cli.chatting.ChatCommands.run", interrupted)
+    monkeypatch.setattr("sys.stdin", FakeTerminal("/a\n/b\n"))
+    monkeypatch.setattr("sys.stdout", FakeTerminal())
+    assert main(["chat", str(model)]) == 0
+    assert told[-1] == "Ctrl-C again, or Ctrl-D, ends the program"
+    assert "interrupted" not in capsys.readouterr().err
