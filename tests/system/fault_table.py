@@ -17,7 +17,8 @@ __all__ = ["ACCESSES", "OTHERS", "OUTCOMES", "Access", "Outcome", "cells", "code
 @dataclass(frozen=True)
 class Access:
     """A kind of access: the place in memory it goes to, bursts of it that pass before the faulty one, and whether these
-    are writes, or of one beat, or of every port. `place` is a region, an area of the layout or a part of the KV cache.
+    are writes, or of one beat, or of every port; whether the run is one that asks for shortlists. `place` is a region,
+    an area of the layout or a part of the KV cache.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Access:
     writes: bool = False
     one_beat: bool = False
     every_port: bool = False
+    lists: bool = False
 
 
 ACCESSES = (
@@ -40,6 +42,7 @@ ACCESSES = (
     Access("transposed value row, write", "values", 1, writes=True, every_port=True),
     Access("scale pair, write", "scale pair", 0, writes=True, every_port=True),
     Access("logits, write", "logits", 1, writes=True),
+    Access("shortlist, write", "logits", 1, writes=True, lists=True),
     Access("tokens, write", "tokens", 1, writes=True),
 )
 

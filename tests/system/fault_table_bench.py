@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sim.memory.faults import FaultKind, MemoryFault, memory_fault
 from sw.errors import HardwareError
 from sw.job import JobResult, execute
 from sw.registers import Machine
+from sw.requests import Job
 from tests.system import faults_bench
 from tests.system.fault_table import Access, cells
 from tests.system.faults_bench import CONFIG, PARAMETERS, REQUEST, ChangedBus, image, run_as_golden
@@ -87,9 +89,13 @@ async def stop(dut: Any, bus: SimulatedBus, access: Access, kind: FaultKind) -> 
             await RisingEdge(dut.aclk)
         spoiled.append(get_sim_time("ns"))
 
+    request = REQUEST
+    if access.lists:
+        assert isinstance(REQUEST, Job)
+        request = replace(REQUEST, all_logits=False, list_at=0.7)
     looking, faulty, tokens, error = cocotb.start_soon(look()), FaultyBus(bus, dut, fault), [], ""
     try:
-        async for token in execute(Machine(faulty), image().plan, REQUEST, JobResult()):
+        async for token in execute(Machine(faulty), image().plan, request, JobResult()):
             tokens.append(token)
     except HardwareError as caught:
         error = str(caught)

@@ -116,6 +116,7 @@ async def run_as_golden(bus: Any) -> JobResult:
     tokens, logits, result = await run(bus)
     assert tokens == PARAMETERS["tokens"]
     np.testing.assert_array_equal(np.array(logits), np.load(PARAMETERS["logits"]))
+    assert [[one.ids.tolist(), one.logits.tolist(), one.log_sum] for one in result.lists] == PARAMETERS["lists"]
     return result
 
 
@@ -256,12 +257,13 @@ async def bad_entries(dut: Any) -> None:
 
 @cocotb.test()
 async def abort_at_any_moment(dut: Any) -> None:
-    """The run ends, and the same job gives the same logits, from whatever state."""
+    """The run ends, and the same job gives the same logits or shortlists, from whatever state."""
     bus = await start(dut, LIMIT_CYCLES)
     whole = (await run_as_golden(bus)).cycles
     random = np.random.default_rng(PARAMETERS["seed"])
     owed = set()
-    for clocks in (1, 30, *random.integers(1, whole, PARAMETERS["aborts"])):
+    near_the_end = [whole - clocks for clocks in PARAMETERS.get("before_end", [])]
+    for clocks in (1, 30, *random.integers(1, whole, PARAMETERS["aborts"]), *near_the_end):
         with pytest.raises(InterruptedError):
             await run(InterruptedBus(bus, dut, int(clocks), owed))
         assert await status(bus) == 0

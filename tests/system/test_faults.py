@@ -39,6 +39,7 @@ FOUR_PORTS = TINY.replace(name="four ports", ports=4, rows=8, timeout_cycles=400
 JOB = Job(prompt=(3, 1, 30, 4, 15), max_new_tokens=4, chunk=2, slot=1, all_logits=True)
 
 
+LISTS = replace(JOB, all_logits=False, list_at=0.7)
 BATCH = Batch(entries=(Entry(3, 0, 1), Entry(30, 0, 0)), max_new_tokens=4, all_logits=True)
 
 
@@ -75,7 +76,8 @@ def simulate(
         memory=SimulatedMemory(file=content or good.path, size=size, latency=latency, seed=seed),
         parameters={
             "image": str(good.path), "request": asdict(request), "tokens": golden.tokens,
-            "logits": str(folder / "logits.npy"), "size": size, "seed": seed, **parameters,
+            "logits": str(folder / "logits.npy"), "size": size, "seed": seed,
+            "lists": [[one.ids.tolist(), one.logits.tolist(), one.log_sum] for one in golden.lists], **parameters,
         },
     )
 
@@ -203,6 +205,12 @@ def test_abort_at_any_moment_of_several_ports(
 
 def test_abort_at_any_moment_of_a_batch(tmp_path: Path) -> None:
     simulate(tmp_path, "abort_at_any_moment", request=BATCH, seed=3, aborts=8)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_abort_while_a_shortlist_is_written(seed: int, tmp_path: Path) -> None:
+    """The record of the last token is written in the last clocks of the run."""
+    simulate(tmp_path, "abort_at_any_moment", request=LISTS, seed=seed, aborts=4, before_end=[*range(10, 400, 24)])
 
 
 def test_entries_of_a_batch_are_checked(tmp_path: Path) -> None:
