@@ -10,6 +10,8 @@ import pytest
 from hw.contract.config import PRESETS, AccelConfig, ConfigError
 from hw.contract.preset_file import find_preset
 
+ROOT = Path(__file__).parents[3]
+
 
 def written(folder: Path, text: str, name: str = "mine") -> Path:
     path = folder / f"{name}.toml"
@@ -21,6 +23,16 @@ def test_a_file_without_a_base_starts_from_the_defaults(tmp_path: Path) -> None:
     assert find_preset(written(tmp_path, "columns = 4\r\nkv_bits = 16\r\n")) == AccelConfig(
         name="mine", columns=4, kv_bits=16)
     assert find_preset(str(written(tmp_path, '\ufeffname = "other"'))) == AccelConfig(name="other")
+
+
+def test_the_examples_are_documented() -> None:
+    """Each opens, differs from its base in more than the name, and is linked to."""
+    files = sorted((ROOT / "examples" / "presets").glob("*.toml"))
+    assert files
+    hashes = {config.design_hash for config in PRESETS.values()} | {find_preset(file).design_hash for file in files}
+    assert len(hashes) == len(PRESETS) + len(files)
+    text = (ROOT / "docs" / "presets.md").read_text()
+    assert [file.name for file in files if f"[{file.stem}](../examples/presets/{file.name})" not in text] == []
 
 
 def test_a_file_inherits_from_a_preset_or_another_file(tmp_path: Path) -> None:
