@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import cocotb
 
 from sim.bench import bench_config, bench_parameters
 from sim.links.simulated_bench import start
+from sim.netlist_check import listed
 from sw.image import ModelImage
 from sw.job import JobResult, execute
 from sw.registers import Machine
@@ -18,13 +20,14 @@ from sw.requests import request_from
 
 @cocotb.test()
 async def run_job(dut: Any) -> None:
-    """Tokens, logits, clocks and counters go to a file."""
+    """Tokens, logits, shortlists, clocks and counters go to a file."""
     parameters: dict[str, Any] = bench_parameters()
     config = bench_config()
     machine = Machine(await start(dut, parameters["limit_cycles"]))
     result = JobResult()
     image = ModelImage.open(Path(parameters["image"]), config)
     tokens = [token async for token in execute(machine, image.plan, request_from(parameters["request"]), result)]
-    content = {"tokens": tokens, "logits": [row.tolist() for row in result.logits], "cycles": result.cycles,
-               "counters": result.counters}
+    content = {"tokens": tokens, "logits": [row.tolist() for row in result.logits],
+               "lists": [listed(one) for one in result.lists], "cycles": result.cycles, "counters": result.counters,
+               "heads": asdict(result.heads) if result.heads else None}
     Path(parameters["result"]).write_text(json.dumps(content))
