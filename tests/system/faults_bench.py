@@ -226,6 +226,7 @@ async def kv_windows_of_every_port(dut: Any) -> None:
     layout, plan = image().plan.layout(), image().plan
     assert isinstance(REQUEST, Job)
     assert REQUEST.slot == 1
+    assert plan.slot_stride >= 4096, "the window of port 0 must end before its slot 1 begins"
     await run_as_golden(bus)
     await bus.write_memory(layout.kv, np.array(REQUEST.prompt, dtype="<u4").tobytes())
     await run_as_golden(MisledBus(bus, PROMPT_ADDRESS_LO=layout.kv))

@@ -181,7 +181,7 @@ def test_windows_are_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [pytest.param(TINY, id="tiny"),
                                     pytest.param(FOUR_PORTS, id="four ports", marks=pytest.mark.long)])
 def test_kv_windows_of_every_port(config: AccelConfig, tmp_path: Path) -> None:
-    simulate(tmp_path, "kv_windows_of_every_port", config=config)
+    simulate(tmp_path, "kv_windows_of_every_port", config=config, hidden=128)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
