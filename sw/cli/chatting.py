@@ -108,7 +108,10 @@ class _Chat:
                     print()
                 return
             except KeyboardInterrupt as error:  # at the prompt, or between a command and the next prompt
-                if not self._terminal or isinstance(error, Terminated):
+                if not self._terminal:
+                    raise
+                if isinstance(error, Terminated):
+                    print()
                     raise
                 interrupts += 1  # answered inside the `try`: the next Ctrl-C may come while the notice is printed
 

@@ -22,6 +22,7 @@ from bitnet_fpga import Message, Sampling, Session
 from sw.__main__ import main
 from sw.chat.conversation import MAX_NEW_TOKENS
 from sw.cli.chat import chat as command
+from sw.errors import Terminated
 from tests.sw.chat.chat_model import CONTEXT, write_chat_model
 
 ROOT = Path(__file__).parents[2]
@@ -328,3 +329,17 @@ def test_ctrl_c_while_the_notice_is_printed(
     assert main(["chat", str(model)]) == 0
     assert told[-1] == "Ctrl-C again, or Ctrl-D, ends the program"
     assert "interrupted" not in capsys.readouterr().err
+
+
+def test_a_signal_at_the_prompt(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    """What is told begins on a line of its own."""
+    def ended(_: str) -> str:
+        raise Terminated
+
+    monkeypatch.setattr("sw.cli.chatting._read_line", ended)
+    output = FakeTerminal()
+    monkeypatch.setattr("sys.stdin", FakeTerminal())
+    monkeypatch.setattr("sys.stdout", output)
+    assert main(["chat", str(model)]) == 130
+    assert output.getvalue() == "\n"
+    assert capsys.readouterr().err.endswith("interrupted\n")

@@ -18,6 +18,7 @@ from hw.contract.register_map import ErrorCode, find
 from sim.bench import bench_config, bench_parameters
 from sim.links.simulated_bench import SimulatedBus, start
 from sim.memory.faults import FaultKind, MemoryFault, memory_fault
+from sim.netlist_check import listed
 from sw.errors import HardwareError
 from sw.image import ModelImage
 from sw.job import JobResult, execute
@@ -116,7 +117,7 @@ async def run_as_golden(bus: Any) -> JobResult:
     tokens, logits, result = await run(bus)
     assert tokens == PARAMETERS["tokens"]
     np.testing.assert_array_equal(np.array(logits), np.load(PARAMETERS["logits"]))
-    assert [[one.ids.tolist(), one.logits.tolist(), one.log_sum] for one in result.lists] == PARAMETERS["lists"]
+    assert [listed(one) for one in result.lists] == PARAMETERS["lists"]
     return result
 
 

@@ -22,6 +22,7 @@ from sim.links.golden import GoldenLink
 from sim.links.simulated import SimulatedLink
 from sim.links.simulator_process import TOP
 from sim.memory.top import SimulatedMemory
+from sim.netlist_check import listed
 from sim.random_checkpoint import write_random_checkpoint
 from sw.__main__ import main
 from sw.checkpoint import Checkpoint
@@ -77,7 +78,7 @@ def simulate(
         parameters={
             "image": str(good.path), "request": asdict(request), "tokens": golden.tokens,
             "logits": str(folder / "logits.npy"), "size": size, "seed": seed,
-            "lists": [[one.ids.tolist(), one.logits.tolist(), one.log_sum] for one in golden.lists], **parameters,
+            "lists": [listed(one) for one in golden.lists], **parameters,
         },
     )
 
